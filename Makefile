@@ -1,0 +1,79 @@
+# Everything a newcomer needs: demo, lab, test, bench. Each sets up .venv by itself.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+UV := $(shell command -v uv 2>/dev/null)
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help setup demo lab test lint test-python test-frontend test-browser bench bundle wheel clean
+
+help:
+	@echo "make demo    train on real data across three nodes on this machine"
+	@echo "make lab     the same federation, with JupyterLab open on it"
+	@echo "make test    everything CI runs"
+	@echo "make bench   benchmarks, JSON under .bench/"
+	@echo "make setup   only the environment (.venv)"
+
+setup: .venv/.installed
+
+# The front end is not built here: only `lab`, `test` and a wheel need it (and Node).
+.venv/.installed: pyproject.toml constraints.txt
+ifdef UV
+	test -x $(BIN)/python || uv venv --quiet --python $(PYTHON) .venv
+	SKIP_JUPYTER_BUILDER=1 uv pip install --quiet --python $(BIN)/python -c constraints.txt -e ".[test]"
+else
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	SKIP_JUPYTER_BUILDER=1 $(BIN)/python -m pip install --quiet -c constraints.txt -e ".[test]"
+endif
+	@touch $@
+
+demo: setup
+	@TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/flaas demo
+
+lab: setup bundle
+	@$(BIN)/flaas lab
+
+# ---- front end ----------------------------------------------------------------------------------
+FRONTEND := $(shell find labextension/src labextension/style labextension/schema -type f 2>/dev/null) \
+            package.json labextension/tsconfig.json
+
+bundle: .venv/.bundle
+
+node_modules/.installed: package.json yarn.lock | setup
+	jlpm install --immutable
+	@touch $@
+
+.venv/.bundle: $(FRONTEND) node_modules/.installed | setup
+	jlpm build
+	jupyter-builder develop . --overwrite
+	@touch $@
+
+# ---- checks -------------------------------------------------------------------------------------
+test: setup bundle lint test-frontend test-python test-browser
+
+lint: setup node_modules/.installed
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+	jlpm lint:check
+
+test-frontend: node_modules/.installed
+	jlpm test
+
+test-python: setup bundle
+	$(BIN)/python -m pytest -m "not browser"
+
+test-browser: setup bundle
+	$(BIN)/python tests/browser/browser.py
+	$(BIN)/python -m pytest -m browser
+
+bench: setup
+	@mkdir -p .bench
+	$(BIN)/python -m pytest benchmarks -q --benchmark-json=.bench/benchmarks.json
+
+wheel: setup
+	$(BIN)/python -m build
+
+clean:
+	rm -rf .venv node_modules .bench dist flaas_jupyter/labextension flaas_jupyter/_version.py labextension/lib
