@@ -1,0 +1,284 @@
+"""How a member's numbers become integers modulo 2^32 that can be summed under masks, and how the sum is read.
+
+A vector is ``[limbs of scalars …, values of the update …]``.
+
+*Values* are fixed point. Of N members each uses b = 32 - ceil(log2 N) bits, so that the sum never wraps; a
+coordinate x in [-clip, clip] becomes (x + clip) / step, step = 2 clip / (2^b - 1), rounded up or down at
+random so that its expectation is exact (stochastic rounding). A member with w of at most w_max examples sends
+(w / w_max) x, and the aggregator divides the opened sum by the summed weights, Σ w / w_max: the mean Σ w x /
+Σ w of federated averaging.
+
+*Scalars* (number of examples, number of clipped coordinates, each metric times the examples) are exact: a
+two's complement number of 96 bits, 32 of them after the point, cut in six limbs of 16 bits. Limbs of up to 64
+members add up without reaching 2^32, and the sum of the limbs, each at its place, is the sum of the numbers
+modulo 2^96.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import InvalidInput
+from .settings import RoundSettings
+
+LIMBS = 6
+LIMB_BITS = 16
+FRACTION_BITS = 32
+SCALAR_LIMIT = 1 << (LIMBS * LIMB_BITS - FRACTION_BITS - 7)
+"""A scalar's magnitude is below this, 2^57, so that the sum of 64 of them keeps its sign."""
+
+_OWN_SCALARS = 2  # examples and clipped come before the metrics
+_MODULUS = 1 << (LIMBS * LIMB_BITS)
+_LIMB_MASK = (1 << LIMB_BITS) - 1
+_BLOCK = 1 << 15  # float64 values that stay in the second-level cache
+_ARITHMETIC = 2.0**-20  # what float64 may add to the rounding, in steps, generously
+
+Vector = NDArray[np.uint32]
+
+
+@dataclass(frozen=True)
+class OpenedSum:
+    """What the opened sum says.
+
+    Attributes
+    ----------
+    mean : ndarray of float64, shape (p,)
+        Σ w_i x_i / Σ w_i of the clipped updates x_i, off by less than `error_bound` in each coordinate.
+    examples : int
+        Σ w_i.
+    metrics : dict of str to float
+        Each Σ w_i m_i / Σ w_i.
+    clipped : int
+        Number of coordinates that were clipped, summed over the members.
+    error_bound : float
+        See `mean_error_bound`.
+    """
+
+    mean: NDArray[np.float64]
+    examples: int
+    metrics: dict[str, float]
+    clipped: int
+    error_bound: float
+
+
+def value_bits(members: int) -> int:
+    """Return b = 32 - ceil(log2 N), the bits of a value when N members are summed."""
+    return 32 - (members - 1).bit_length()
+
+
+def step(clip: float, members: int) -> float:
+    """Return the distance of two neighbouring values, 2 clip / (2^b - 1)."""
+    return 2.0 * clip / ((1 << value_bits(members)) - 1)
+
+
+def error_bound(clip: float, members: int, summed: int | None = None) -> float:
+    """Return what no coordinate of the sum of encoded values is off by.
+
+    Stochastic rounding moves one value by less than a step, so the bound is ``summed * step(clip, members)``,
+    and a millionth of it for float64 arithmetic.
+
+    Parameters
+    ----------
+    clip : float
+        Values lie in [-clip, clip].
+    members : int
+        N, of which the step depends.
+    summed : int, optional
+        How many of them are in the sum; all by default.
+    """
+    return (members if summed is None else summed) * step(clip, members) * (1.0 + _ARITHMETIC)
+
+
+def mean_error_bound(settings: RoundSettings, summed: int, examples: int, maximum_examples: int) -> float:
+    """Return what no coordinate of the opened mean is off by: `error_bound` / (Σ w_i / w_max).
+
+    Parameters
+    ----------
+    settings : RoundSettings
+        Of the round.
+    summed : int
+        Number of survivors.
+    examples : int
+        Σ w_i of the survivors.
+    maximum_examples : int
+        w_max.
+    """
+    return error_bound(settings.clip, len(settings.members), summed) * maximum_examples / examples
+
+
+def encoded_length(parameters: int, metrics: int) -> int:
+    """Return the number of uint32 that carry `parameters` values and `metrics` metrics."""
+    return LIMBS * (_OWN_SCALARS + metrics) + parameters
+
+
+def encode_update(
+    delta: NDArray[np.floating],
+    examples: int,
+    maximum_examples: int,
+    metrics: Mapping[str, float],
+    settings: RoundSettings,
+    rng: np.random.Generator,
+) -> Vector:
+    """Encode what one member contributes.
+
+    Parameters
+    ----------
+    delta : ndarray of float, shape (p,)
+        The update: trained weights minus the weights started from.
+    examples : int
+        w, 1 to `maximum_examples`.
+    maximum_examples : int
+        w_max, the same for all members; put it into `RoundSettings.terms`, for a member that is told a larger
+        one than the others counts for less.
+    metrics : mapping of str to float
+        In the order that all members agreed on.
+    settings : RoundSettings
+        Of the round.
+    rng : numpy.random.Generator
+        For the rounding; not for secrecy.
+
+    Returns
+    -------
+    ndarray of uint32, shape (encoded_length(p, len(metrics)),)
+
+    Raises
+    ------
+    InvalidInput
+        ``wrong-shape``; ``non-finite-update``; ``bad-example-counts``; ``metric-out-of-range``.
+    """
+    if not isinstance(delta, np.ndarray) or delta.ndim != 1 or delta.dtype.kind != "f":
+        raise InvalidInput("An update must be a one-dimensional array of floats.", code="wrong-shape")
+    if not (isinstance(examples, int | np.integer) and 1 <= examples <= maximum_examples < SCALAR_LIMIT):
+        raise InvalidInput(
+            f"A member trained on {examples!r} examples; allowed are 1 to {maximum_examples!r}.",
+            code="bad-example-counts",
+            hint="If the data set has grown, restart the node so that it is described again.",
+        )
+    vector = np.empty(encoded_length(delta.size, len(metrics)), dtype=np.uint32)
+    head = LIMBS * (_OWN_SCALARS + len(metrics))
+    weight = int(examples) / int(maximum_examples)
+    clipped = _encode_values(delta, weight, settings, rng, vector[head:])
+    weighted = (_weighted_metric(name, value, int(examples)) for name, value in metrics.items())
+    scalars = [Fraction(int(examples)), Fraction(clipped), *weighted]
+    vector[:head] = [limb for scalar in scalars for limb in _limbs(scalar)]
+    return vector
+
+
+def decode_sum(
+    total: Vector,
+    members_n: int,
+    metric_names: Sequence[str],
+    settings: RoundSettings,
+    parameters: int,
+    maximum_examples: int,
+) -> OpenedSum:
+    """Read the opened sum of `members_n` members' encoded vectors.
+
+    Parameters
+    ----------
+    total : ndarray of uint32, shape (encoded_length(parameters, len(metric_names)),)
+        What `SecureSum.open` returned.
+    members_n : int
+        Number of survivors.
+    metric_names : sequence of str
+        As the members encoded them.
+    settings : RoundSettings
+        Of the round.
+    parameters : int
+        p.
+    maximum_examples : int
+        w_max.
+
+    Raises
+    ------
+    InvalidInput
+        ``wrong-shape``; ``secagg-implausible-sum`` when no `members_n` honest vectors can add up to this.
+    """
+    length = encoded_length(parameters, len(metric_names))
+    if total.dtype != np.uint32 or total.shape != (length,):
+        raise InvalidInput(
+            f"The opened sum is {total.dtype} of shape {total.shape}; "
+            f"{parameters} parameters and {len(metric_names)} metrics make uint32 of shape ({length},).",
+            code="wrong-shape",
+        )
+    head = LIMBS * (_OWN_SCALARS + len(metric_names))
+    limbs, values = total[:head], total[head:]
+    levels = (1 << value_bits(len(settings.members))) - 1
+    examples, clipped, *weighted = (_scalar(limbs[i : i + LIMBS]) for i in range(0, head, LIMBS))
+    if (
+        not 1 <= members_n <= len(settings.members)
+        or limbs.max() > members_n * _LIMB_MASK
+        or (values.size and int(values.max()) > members_n * levels)
+        or not members_n <= examples <= members_n * maximum_examples
+        or not 0 <= clipped <= members_n * parameters
+    ):
+        raise InvalidInput(
+            f"No {members_n} updates add up to the sum that was opened.",
+            code="secagg-implausible-sum",
+            hint="A member encoded with other settings than the rest; the round's result is discarded.",
+        )
+    count = int(examples)
+    mean = values.astype(np.float64)
+    mean -= members_n * levels / 2
+    mean *= step(settings.clip, len(settings.members)) * maximum_examples / count
+    metrics = {name: float(value / count) for name, value in zip(metric_names, weighted, strict=True)}
+    bound = mean_error_bound(settings, members_n, count, maximum_examples)
+    return OpenedSum(mean, count, metrics, int(clipped), bound)
+
+
+def _encode_values(
+    delta: NDArray[np.floating], weight: float, settings: RoundSettings, rng: np.random.Generator, out: Vector
+) -> int:
+    """Write the values into `out`, block by block; return how many were clipped."""
+    clip = float(settings.clip)
+    levels = (1 << value_bits(len(settings.members))) - 1
+    scale = weight / step(clip, len(settings.members))
+    clipped = 0
+    numbers, noise = np.empty(_BLOCK), np.empty(_BLOCK)
+    for start in range(0, delta.size, _BLOCK):
+        block = delta[start : start + _BLOCK]
+        x, u = numbers[: block.size], noise[: block.size]
+        np.copyto(x, block)
+        peak = max(x.max(), -x.min())
+        if not math.isfinite(peak):
+            raise InvalidInput(
+                "The update holds NaN or infinite values.",
+                code="non-finite-update",
+                hint="Lower the learning rate or clip gradients (optimizer clipnorm=...); check the data.",
+            )
+        if peak > clip:
+            clipped += int(np.count_nonzero(np.abs(x, out=u) > clip))
+            np.clip(x, -clip, clip, out=x)
+        x *= scale
+        x += levels / 2
+        x += rng.random(out=u)
+        np.clip(x, 0, levels, out=x)  # float64 may step over either end by a hair
+        out[start : start + _BLOCK] = x  # truncation is the floor here
+    return clipped
+
+
+def _weighted_metric(name: str, value: float, examples: int) -> Fraction:
+    number = float(value)
+    if not math.isfinite(number) or abs(number) * examples >= SCALAR_LIMIT:
+        raise InvalidInput(
+            f"The metric {name!r} is {number} over {examples} examples; their product must stay below 2^57.",
+            code="metric-out-of-range",
+            hint="The training has diverged: lower the learning rate.",
+        )
+    return Fraction(number) * examples
+
+
+def _limbs(scalar: Fraction) -> list[int]:
+    fixed = round(scalar * (1 << FRACTION_BITS)) % _MODULUS
+    return [fixed >> (LIMB_BITS * i) & _LIMB_MASK for i in range(LIMBS)]
+
+
+def _scalar(limbs: Vector) -> Fraction:
+    fixed = sum(int(limb) << (LIMB_BITS * i) for i, limb in enumerate(limbs)) % _MODULUS
+    return Fraction(fixed - _MODULUS if fixed >> (LIMBS * LIMB_BITS - 1) else fixed, 1 << FRACTION_BITS)
