@@ -1,0 +1,449 @@
+"""The ``flaas`` command. Each command is a few lines over the package; an error is one message and an exit code.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage. With ``--json`` the result is one JSON document on standard output.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import json
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import click
+
+from . import __version__
+from .errors import FlaasError, InvalidInput
+from .home import Credentials, Home
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+as_json = click.option("--json", "json_output", is_flag=True, help="Print the result as JSON.")
+
+
+def told(command: Callable[P, R]) -> Callable[P, R]:
+    """Turn a `FlaasError` into its message on standard error and exit code 1."""
+
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except FlaasError as error:
+            click.echo(f"Error: {error}", err=True)
+            click.echo(f"[{error.code}]", err=True)
+            sys.exit(1)
+
+    return wrapped
+
+
+def show(result: Any, json_output: bool, text: str) -> None:
+    """Print `result` as JSON or `text`."""
+    click.echo(json.dumps(result, indent=2, default=str) if json_output else text)
+
+
+def table(rows: list[dict[str, Any]], columns: list[str]) -> str:
+    """Lay `rows` out in columns as wide as their widest cell."""
+    cells = [columns, *[[_cell(row.get(column)) for column in columns] for row in rows]]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in cells
+    )
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return "" if value is None else str(value)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="flaas")
+def main() -> None:
+    """Federated learning as a service: train one model together, without moving data."""
+
+
+# ---- hosted side ----------------------------------------------------------------------------------------------------
+
+
+@main.group()
+def api() -> None:
+    """The hosted coordination API."""
+
+
+@api.command("serve")
+@click.option("--database", "database_url", help="Default: FLAAS_DATABASE_URL, else SQLite in FLAAS_HOME.")
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8470, show_default=True, help="0 takes a free one.")
+@told
+def api_serve(database_url: str | None, host: str, port: int) -> None:
+    """Serve the coordination API. The first start prints an administrator's token, once."""
+    from .coordination.server import bootstrap, serve
+
+    url = database_url or _own_database()
+    first_token = bootstrap(url)
+    if first_token:
+        click.echo(f"Administrator's token (shown this once): {first_token}")
+    serve(url, host, port, ready=lambda where: click.echo(f"Serving at {where}"))
+
+
+def _own_database() -> str:
+    home = Home.default()
+    home.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return home.database_url
+
+
+# ---- who I am -------------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.option("--url", help="The coordination API.")
+@click.option(
+    "--token",
+    envvar="FLAAS_TOKEN",
+    help="Better from FLAAS_TOKEN or the prompt: arguments show in process lists.",
+)
+@as_json
+@told
+def login(url: str | None, token: str | None, json_output: bool) -> None:
+    """Check a token and keep it for later commands and notebooks."""
+    home = Home.default()
+    token = token or click.prompt("Token", hide_input=True)
+    credentials = Credentials(home.credentials(url).url, token)
+    me = _call(credentials, "get", "/v1/me")
+    home.save_credentials(credentials)
+    show(
+        _without_links(me), json_output, f"Signed in at {credentials.url} as {me['subject']} ({me['role']})."
+    )
+
+
+@main.command()
+@told
+def logout() -> None:
+    """Forget the stored token."""
+    known = Home.default().forget_credentials()
+    click.echo("Signed out." if known else "Nobody was signed in.")
+
+
+@main.command()
+@as_json
+@told
+def whoami(json_output: bool) -> None:
+    """Show who the coordination API takes me for, and this machine's mesh identity."""
+    from .communications.identity import Identity
+
+    home = Home.default()
+    me = _without_links(_call(home.credentials(), "get", "/v1/me"))
+    me["node_id"] = Identity.load_or_create(home.key).node_id
+    show(me, json_output, "\n".join(f"{key:14}{value}" for key, value in me.items()))
+
+
+def _call(
+    credentials: Credentials, method: str, path: str, body: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    from .communications.coordinator import Bearer, Coordinator
+    from .errors import NotAuthenticated
+
+    if credentials.token is None:
+        raise NotAuthenticated(
+            f"There is no token for {credentials.url}.",
+            code="no-token",
+            hint="Run `flaas login` or set FLAAS_TOKEN.",
+        )
+
+    async def call(token: str) -> dict[str, Any]:
+        async with Coordinator(credentials.url, Bearer(token)) as coordinator:
+            if method == "get":
+                return await coordinator.get(path)
+            return await coordinator.post(path, body or {})
+
+    return asyncio.run(call(credentials.token))
+
+
+def _without_links(resource: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in resource.items() if not key.startswith("_")}
+
+
+# ---- domain: the key that membership is signed with -----------------------------------------------------------------
+
+
+@main.group()
+def domain() -> None:
+    """The key that signs who belongs to a project. It stays with its administrators; the API never has it."""
+
+
+@domain.command("init")
+@click.argument("project")
+@as_json
+@told
+def domain_init(project: str, json_output: bool) -> None:
+    """Make the domain key of PROJECT and show its public half."""
+    from .communications.identity import Identity
+
+    key = Identity.load_or_create(Home.default().domain_key(project))
+    show({"project": project, "domain_key": key.node_id}, json_output, key.node_id)
+
+
+@domain.command("sign")
+@click.argument("project")
+@click.argument("node_id")
+@click.option("--organisation", required=True, help="Whose node or notebook it is.")
+@click.option(
+    "--role",
+    "roles",
+    multiple=True,
+    type=click.Choice(["node", "developer"]),
+    default=["node"],
+    show_default=True,
+)
+@click.option("--days", default=365, show_default=True, help="How long the membership is in force.")
+@as_json
+@told
+def domain_sign(
+    project: str, node_id: str, organisation: str, roles: tuple[str, ...], days: int, json_output: bool
+) -> None:
+    """Sign that NODE_ID belongs to PROJECT, and leave the signed membership with the API."""
+    from .governance.domain import membership
+
+    home = Home.default()
+    document = membership(home.domain_key(project), project, node_id, organisation, roles, days)
+    _call(home.credentials(), "post", f"/v1/projects/{project}/memberships", document)
+    show(
+        document["body"],
+        json_output,
+        f"{node_id} is a member of {project} as {', '.join(roles)} for {days} days.",
+    )
+
+
+# ---- node -----------------------------------------------------------------------------------------------------------
+
+
+@main.group()
+def node() -> None:
+    """The node beside the data."""
+
+
+@node.command("init")
+@click.option("--name", required=True, help="Unique in the organisation.")
+@as_json
+@told
+def node_init(name: str, json_output: bool) -> None:
+    """Make this node's key and its policy file."""
+    from .communications.identity import Identity
+    from .execution.enrolment import Enrolment
+    from .execution.policy import Policy
+    from .home import write_private
+
+    home = Home.default()
+    if home.enrolment.exists():
+        raise InvalidInput(
+            f"There is a node in {home.path} already.", code="node-exists", hint="Use another FLAAS_HOME."
+        )
+    Enrolment(name).save(home.enrolment)
+    if not home.policy.exists():
+        write_private(home.policy, Policy.default_toml().encode())
+    node_id = Identity.load_or_create(home.key).node_id
+    result = {"name": name, "node_id": node_id, "home": str(home.path), "policy": str(home.policy)}
+    show(
+        result,
+        json_output,
+        f"Node {name}: {node_id}\nKey and policy are in {home.path}; the key never leaves it.",
+    )
+
+
+@node.command("join")
+@click.option("--url", help="The coordination API.")
+@click.option("--token", envvar="FLAAS_TOKEN", help="An operator's token; not kept.")
+@click.option("--project", required=True)
+@click.option(
+    "--domain-key", required=True, help="The project's public domain key, told by its administrator directly."
+)
+@as_json
+@told
+def node_join(url: str | None, token: str | None, project: str, domain_key: str, json_output: bool) -> None:
+    """Register this node and let PROJECT in by its policy."""
+    from .execution.joining import join
+
+    home = Home.default()
+    credentials = home.credentials(url)
+    enrolment = join(home, Credentials(credentials.url, token or credentials.token), project, domain_key)
+    show(
+        {
+            "name": enrolment.name,
+            "organisation": enrolment.organisation,
+            "projects": sorted(enrolment.projects),
+        },
+        json_output,
+        f"{enrolment.name} of {enrolment.organisation} joined {project}. Start it with `flaas node run`.",
+    )
+
+
+@node.command("run")
+@click.option(
+    "--listen",
+    multiple=True,
+    default=["127.0.0.1:0"],
+    show_default=True,
+    help="UDP address of the mesh, e.g. 0.0.0.0:41641; may be given for IPv4 and IPv6.",
+)
+@click.option(
+    "--peer-timeout", default=10.0, show_default=True, help="Seconds of silence after which a peer is lost."
+)
+@click.option(
+    "--patience", default=60.0, show_default=True, help="Seconds a run waits for missing participants."
+)
+@click.option("--verbose", "-v", is_flag=True)
+@told
+def node_run(listen: tuple[str, ...], peer_timeout: float, patience: float, verbose: bool) -> None:
+    """Run the node until it is stopped. Its log goes to standard error."""
+    from .communications.iroh_carrier import IrohCarrier
+    from .execution.node import Node
+    from .execution.timing import Timing
+
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    for chatty in ("httpx", "httpcore", "tensorflow", "h5py", "asyncio"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    timing = Timing(peer=peer_timeout, patience=patience)
+    daemon = Node(
+        Home.default(), timing=timing, carrier=lambda identity: IrohCarrier.bind(identity, listen=listen)
+    )
+    asyncio.run(_until_signalled(daemon.run(ready=lambda: click.echo("ready"))))
+
+
+async def _until_signalled(work: Any) -> None:
+    task = asyncio.ensure_future(work)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+@node.command("status")
+@as_json
+@told
+def node_status(json_output: bool) -> None:
+    """Show this node, and what the API knows of it."""
+    from .execution.joining import status
+
+    result = status(Home.default())
+    show(result, json_output, "\n".join(f"{key:14}{_cell(value)}" for key, value in result.items()))
+
+
+# ---- data sets ------------------------------------------------------------------------------------------------------
+
+
+@main.group()
+def dataset() -> None:
+    """The data sets this node offers for training. The data stay where they are."""
+
+
+@dataset.command("add")
+@click.argument("name")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--target", help="The column to predict (CSV, Parquet).")
+@click.option(
+    "--project",
+    "projects",
+    multiple=True,
+    help="Projects it is offered to; default: all that the node joined.",
+)
+@click.option("--classes", type=click.IntRange(min=2), help="Classes of an integer target, if not all occur here.")
+@as_json
+@told
+def dataset_add(
+    name: str, path: Path, target: str | None, projects: tuple[str, ...], classes: int | None, json_output: bool
+) -> None:
+    """Register the CSV, Parquet or npz file PATH as NAME. The node has to be restarted to offer it."""
+    from .execution.datasets import DatasetRegistry
+
+    registry = DatasetRegistry(Home.default().path)
+    description = registry.add(name, path, target=target, projects=projects, classes=classes).description()
+    columns = len(description["features"])
+    show(
+        description,
+        json_output,
+        f"{name}: {description['rows']} rows, {columns} features, target {description['target']['name']}.",
+    )
+
+
+@dataset.command("list")
+@as_json
+@told
+def dataset_list(json_output: bool) -> None:
+    """List the registered data sets."""
+    from .execution.datasets import DatasetRegistry
+
+    rows = [entry.to_dict() for entry in DatasetRegistry(Home.default().path).list()]
+    show(rows, json_output, table(rows, ["name", "path", "target", "projects"]))
+
+
+@dataset.command("remove")
+@click.argument("name")
+@told
+def dataset_remove(name: str) -> None:
+    """Offer NAME no more. The file is not touched."""
+    from .execution.datasets import DatasetRegistry
+
+    DatasetRegistry(Home.default().path).remove(name)
+    click.echo(f"{name} is no longer registered; its file was not touched.")
+
+
+# ---- whole federations on this machine ------------------------------------------------------------------------------
+
+
+@main.command()
+@click.option("--rounds", default=None, type=click.IntRange(min=1), help="Default: the demo's own.")
+@click.option(
+    "--report", type=click.Path(path_type=Path), envvar="REPORT", help="Write the figures there as JSON."
+)
+@told
+def demo(rounds: int | None, report: Path | None) -> None:
+    """Train on real data across three nodes on this machine, and compare."""
+    from .demo.run import run_demo
+
+    run_demo(rounds=rounds, report=report)
+
+
+@main.command()
+@click.option("--home", type=click.Path(path_type=Path), default=Path(".flaas"), show_default=True)
+@click.option("--port", default=8888, show_default=True, help="JupyterLab's port.")
+@click.option("--no-browser", is_flag=True)
+@told
+def lab(home: Path, port: int, no_browser: bool) -> None:
+    """Run the demo's federation and JupyterLab on it, signed in, with the first notebook open."""
+    from .demo.lab import run_lab
+
+    run_lab(home, port=port, browser=not no_browser)
+
+
+@main.command()
+@as_json
+@told
+def doctor(json_output: bool) -> None:
+    """Check this installation and say what to do."""
+    from .doctor import examine
+
+    findings = examine()
+    marks = {"ok": "ok     ", "warning": "warning", "problem": "PROBLEM"}
+    lines = [
+        f"{marks[f.state]}  {f.what}: {f.found}" + (f"\n         {f.advice}" if f.advice else "")
+        for f in findings
+    ]
+    show([vars(f) for f in findings], json_output, "\n".join(lines))
+    if any(f.state == "problem" for f in findings):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

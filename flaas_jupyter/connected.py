@@ -1,0 +1,457 @@
+"""Real nodes, from a notebook: ``flaas.connect().project("credit").federation(dataset="loans")``.
+
+The kernel talks to the coordination API about runs (never about weights) and joins the mesh under the user's own key
+to hand the initial weights to the aggregator and to get every round's back. All input and output happens on an event
+loop of its own thread, so that it works the same in a notebook, a script or a test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import functools
+import secrets
+import threading
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from numpy.typing import NDArray
+
+from .communications.coordinator import Bearer, Coordinator
+from .communications.directory import Directory
+from .communications.identity import Identity
+from .communications.wire import Message
+from .errors import Aborted, Conflict, FlaasError, NotAuthenticated, NotFound, Unreachable
+from .federation import RoundResult, RunOptions
+from .home import Credentials, Home
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .communications.mesh import Mesh
+    from .plan import TrainingPlan
+
+T = TypeVar("T")
+ENDED = ("completed", "failed", "cancelled")
+WEIGHTS_LIMIT = 4 << 30
+API_PATIENCE = 120.0
+"""Seconds for which a run that has lost its aggregator waits for the coordination API to name another."""
+
+
+def connect(url: str | None = None, *, token: str | None = None, home: Home | None = None) -> Session:
+    """Connect to a coordination API.
+
+    Parameters
+    ----------
+    url : str, optional
+        Default: `FLAAS_URL`, then what ``flaas login`` stored, then ``http://127.0.0.1:8470``.
+    token : str, optional
+        Default: `FLAAS_TOKEN`, then what ``flaas login`` stored for this URL. Better not written into a notebook.
+    home : Home, optional
+        Default: `FLAAS_HOME`.
+
+    Returns
+    -------
+    Session
+
+    Raises
+    ------
+    NotAuthenticated
+        There is no token, or the API does not know it.
+    Unreachable
+        Nothing answers at the URL.
+    """
+    home = home or Home.default()
+    credentials = home.credentials(url)
+    if token is not None:
+        credentials = Credentials(credentials.url, token)
+    if credentials.token is None:
+        raise NotAuthenticated(
+            f"There is no token for {credentials.url}.",
+            code="no-token",
+            hint="Sign in in the Federated learning panel, run `flaas login`, or set FLAAS_TOKEN.",
+        )
+    return Session(credentials, home)
+
+
+class Session:
+    """A signed-in user at a coordination API; `connect` makes one."""
+
+    def __init__(self, credentials: Credentials, home: Home) -> None:
+        self.url = credentials.url
+        self._home = home
+        self._loop = _Loop()
+        self._coordinator: Coordinator = self._loop.run(self._open(credentials))
+        self._meshes: dict[str, Mesh] = {}
+        self._directories: dict[str, Directory] = {}
+        self.me: dict[str, Any] = self.get("/v1/me")
+        """Subject, organisation and role that the API knows the token by."""
+        atexit.register(self.close)
+
+    def __repr__(self) -> str:
+        return f"<Session at {self.url} as {self.me['subject']} of {self.me['organisation']} ({self.me['role']})>"
+
+    async def _open(self, credentials: Credentials) -> Coordinator:
+        assert credentials.token is not None  # checked by connect
+        return Coordinator(credentials.url, Bearer(credentials.token))
+
+    @property
+    def projects(self) -> pd.DataFrame:
+        """One row per project that the caller may see."""
+        return _frame(self.list("/v1/projects", "projects"), ["id", "name", "description", "organisations"])
+
+    def project(self, project: str) -> Project:
+        """Return the project with id `project`.
+
+        Raises
+        ------
+        NotFound
+            There is none, or the caller's organisation is not in it; the message lists those that are there.
+        """
+        return Project(self, self.get(f"/v1/projects/{project}"))
+
+    def run(self, run: str) -> dict[str, Any]:
+        """Return what the API knows of one run."""
+        return self.get(f"/v1/runs/{run}")
+
+    def stop(self, run: str) -> dict[str, Any]:
+        """Cancel a run."""
+        return self._loop.run(self._coordinator.post(f"/v1/runs/{run}/cancel", {}))
+
+    def get(self, path: str) -> dict[str, Any]:
+        """GET one resource of the API."""
+        return self._loop.run(self._coordinator.get(path))
+
+    def list(self, path: str, key: str) -> list[dict[str, Any]]:
+        """GET every page of a list of the API."""
+
+        async def collect() -> list[dict[str, Any]]:
+            return [item async for item in self._coordinator.paginate(path, key)]
+
+        return self._loop.run(collect())
+
+    @property
+    def traffic(self) -> dict[str, int]:
+        """Bytes this session has exchanged: ``mesh`` with nodes, ``api`` with the coordination API."""
+        mesh = sum(mesh.bytes_sent + mesh.bytes_received for mesh in self._meshes.values())
+        return {"mesh": mesh, "api": self._coordinator.bytes_sent + self._coordinator.bytes_received}
+
+    def close(self) -> None:
+        """Leave the mesh and end the session's thread; runs go on."""
+        atexit.unregister(self.close)
+        if not self._loop.closed:
+            self._loop.run(self._close())
+            self._loop.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def _close(self) -> None:
+        for mesh in self._meshes.values():
+            await mesh.close()
+        await self._coordinator.close()
+
+    async def mesh(self, project: dict[str, Any]) -> tuple[Mesh, Identity]:
+        """Join the project's mesh under the user's key, once."""
+        identity = Identity.load_or_create(self._home.key)
+        if project["id"] not in self._meshes:
+            from .communications.iroh_carrier import IrohCarrier
+            from .communications.mesh import Mesh
+
+            directory = Directory(project["id"], project["domain_key"])
+            refresh = functools.partial(self._refresh, directory)
+            await refresh()
+            self._meshes[project["id"]] = await Mesh.open(
+                identity,
+                directory,
+                carrier=await IrohCarrier.bind(identity),
+                refresh=refresh,
+            )
+            self._directories[project["id"]] = directory
+        return self._meshes[project["id"]], identity
+
+    async def _refresh(self, directory: Directory) -> None:
+        directory.update(await self._coordinator.get(f"/v1/projects/{directory.domain}/directory"))
+
+
+class Project:
+    """One project: its nodes, data sets and runs, and federations to train on."""
+
+    def __init__(self, session: Session, description: dict[str, Any]) -> None:
+        self.session = session
+        self.id: str = description["id"]
+        self.description = description
+
+    def __repr__(self) -> str:
+        return f"<Project {self.id!r}: {self.description['name']}>"
+
+    @property
+    def nodes(self) -> pd.DataFrame:
+        """One row per node of the project."""
+        rows = self.session.list(f"/v1/nodes?project={self.id}", "nodes")
+        return _frame(rows, ["name", "organisation", "state", "last_seen", "datasets", "version", "id"])
+
+    @property
+    def datasets(self) -> pd.DataFrame:
+        """One row per data set: where it is, how many rows, how many features. Never values."""
+        rows = [
+            {
+                "name": entry["name"],
+                "rows": entry["rows"],
+                "nodes": [node["node_name"] for node in entry["nodes"]],
+                "features": len(entry["features"]),
+                "target": entry["target"]["name"],
+            }
+            for entry in self._datasets()
+        ]
+        return _frame(rows, ["name", "rows", "nodes", "features", "target"])
+
+    @property
+    def runs(self) -> pd.DataFrame:
+        """One row per run, newest first."""
+        rows = self.session.list(f"/v1/projects/{self.id}/runs", "runs")
+        return _frame(
+            rows, ["id", "name", "state", "round", "rounds", "dataset", "created", "ended", "created_by"]
+        )
+
+    def federation(self, dataset: str) -> ConnectedFederation:
+        """Return the nodes that hold `dataset`, to fit a model on.
+
+        Raises
+        ------
+        NotFound
+            Code ``unknown-dataset``: no node of the project has it; the message lists those that are there.
+        """
+        datasets = {entry["name"]: entry for entry in self._datasets()}
+        if dataset not in datasets:
+            known = ", ".join(sorted(datasets)) or "none"
+            raise NotFound(
+                f"No node of project {self.id!r} holds a data set {dataset!r}; there is: {known}.",
+                code="unknown-dataset",
+                hint="Its owner registers it with `flaas dataset add`.",
+            )
+        return ConnectedFederation(self, dataset)
+
+    def _datasets(self) -> list[dict[str, Any]]:
+        return self.session.list(f"/v1/projects/{self.id}/datasets", "datasets")
+
+
+class ConnectedFederation:
+    """The nodes of a project that hold one data set."""
+
+    def __init__(self, project: Project, dataset: str) -> None:
+        self.project = project
+        self.dataset = dataset
+
+    def __repr__(self) -> str:
+        return f"<Federation of project {self.project.id!r} on data set {self.dataset!r}>"
+
+    @property
+    def clients(self) -> pd.DataFrame:
+        """One row per node that holds the data set: ``name``, ``organisation``, ``rows``, ``online``, ``id``."""
+        nodes = [
+            {"id": node["node"], "name": node["node_name"], **node} for node in self._description["nodes"]
+        ]
+        return _frame(nodes, ["name", "organisation", "rows", "online", "id"])
+
+    @property
+    def schema(self) -> pd.DataFrame:
+        """One row per column: ``name``, ``dtype``, ``shape``, ``role`` (feature or target)."""
+        description = self._description
+        target = {**description["target"], "shape": [], "role": "target"}
+        columns = [{**feature, "role": "feature"} for feature in description["features"]] + [target]
+        return _frame(columns, ["name", "dtype", "shape", "role"])
+
+    @property
+    def _description(self) -> dict[str, Any]:
+        return next(entry for entry in self.project._datasets() if entry["name"] == self.dataset)
+
+    def train(self, plan: TrainingPlan, weights: NDArray[Any], options: RunOptions) -> ConnectedTraining:
+        """Create a run for `plan`; it is under way when the first `next` returns."""
+        session = self.project.session
+        _, identity = session._loop.run(session.mesh(self.project.description))
+        body = {
+            "name": options.name,
+            "dataset": self.dataset,
+            "rounds": options.rounds,
+            "local_epochs": plan.local_epochs,
+            "batch_size": plan.batch_size,
+            "secure_aggregation": options.secure_aggregation,
+            "clip": options.clip if options.secure_aggregation else None,
+            "aggregation": options.aggregation,
+            "clients_per_round": options.clients_per_round,
+            "minimum_nodes": options.minimum_nodes,
+            "seed": options.seed,
+            "parameters": plan.parameters,
+            "model_digest": plan.digest,
+            "submitter": identity.node_id,
+        }
+        run = session._loop.run(
+            session._coordinator.post(
+                f"/v1/projects/{self.project.id}/runs", body, idempotency_key=secrets.token_hex(16)
+            )
+        )
+        return ConnectedTraining(self.project, run, plan, weights)
+
+    def resume(self, run: str, plan: TrainingPlan, weights: NDArray[Any]) -> ConnectedTraining:
+        """Follow run `run` of this project, from its first round on."""
+        found = self.project.session.run(run)
+        if found["project"] != self.project.id or found["model_digest"] != plan.digest:
+            raise Conflict(
+                f"Run {run} does not train this model in project {self.project.id!r}.",
+                code="other-model",
+                hint="Define and compile the model as it was when the run was started.",
+            )
+        return ConnectedTraining(self.project, found, plan, weights)
+
+
+class ConnectedTraining:
+    """A run on real nodes, followed from this kernel.
+
+    When the aggregator is lost, the one elected in its place is followed; when this kernel is, the run goes on and
+    ``model.fit(federation, resume=run)`` finds it again.
+    """
+
+    def __init__(
+        self, project: Project, run: dict[str, Any], plan: TrainingPlan, weights: NDArray[Any]
+    ) -> None:
+        self.id: str = run["id"]
+        self._project, self._plan = project, plan
+        self._session = project.session
+        self._weights = weights
+        self._reports: list[dict[str, Any]] = []
+        self._pending: list[RoundResult] = []
+        self._aggregator: str | None = None
+
+    def next(self, *, stop: bool = False, learning_rate: float | None = None) -> RoundResult | None:
+        """Return the next round's result, or None when the run has completed."""
+        if not self._pending:
+            self._session._loop.run(self._next(stop, learning_rate))
+        return self._pending.pop(0) if self._pending else None
+
+    def cancel(self) -> None:
+        """Cancel the run at the coordination API, which tells the nodes."""
+        with contextlib.suppress(Conflict):  # it has just ended by itself
+            self._session.stop(self.id)
+
+    async def _next(self, stop: bool, learning_rate: float | None) -> None:
+        mesh, _ = await self._session.mesh(self._project.description)
+        question = {
+            "run": self.id,
+            "after": len(self._reports),
+            "stop": stop,
+            "learning_rate": learning_rate,
+        }
+        while True:
+            if self._aggregator is None:
+                self._aggregator = await self._find_aggregator()
+            try:
+                reply = await mesh.call(
+                    self._aggregator, Message("run/follow", question), timeout=None, limit=WEIGHTS_LIMIT
+                )
+            except Conflict as error:
+                if error.code != "no-plan":
+                    raise
+                await self._submit(mesh)
+                continue
+            except (Unreachable, NotFound):
+                # Gone, or not yet aware of its election: ask the API who it is now.
+                self._aggregator = None
+                await asyncio.sleep(0.05)
+                continue
+            self._take(reply)
+            return
+
+    def _take(self, reply: Message) -> None:
+        reports = reply.body["reports"]
+        if reports:
+            self._weights = reply.tensors["weights"]
+            self._reports += reports
+            # Rounds that were missed while nobody followed come as one step: their weights are not kept.
+            self._pending = [RoundResult(int(reports[-1]["number"]), self._weights, reports[-1])]
+        elif reply.body["ended"] and reply.body["state"] != "completed":
+            raise _ended_badly(self.id, reply.body["state"], reply.body["reason"])
+
+    async def _submit(self, mesh: Mesh) -> None:
+        assert self._aggregator is not None
+        body = {"run": self.id, "plan": self._plan.to_dict(), "reports": self._reports}
+        message = Message("run/submit", body, {"weights": self._weights})
+        with contextlib.suppress(Unreachable, NotFound):  # found out by the next question
+            await mesh.call(self._aggregator, message, timeout=API_PATIENCE, limit=1 << 20)
+
+    async def _find_aggregator(self) -> str:
+        """Wait until the API names the run's aggregator and it can be dialled; say what is waited for."""
+        coordinator, told = self._session._coordinator, ""
+        run = await coordinator.get(f"/v1/runs/{self.id}", retry_for=API_PATIENCE)
+        if _settled(run):
+            return _aggregator_of(run)
+        async with contextlib.aclosing(coordinator.events(f"/v1/runs/{self.id}/events", after=0)) as events:
+            async for _ in events:
+                run = await coordinator.get(f"/v1/runs/{self.id}", retry_for=API_PATIENCE)
+                if _settled(run):
+                    return _aggregator_of(run)
+                waiting = run.get("waiting_for")
+                if waiting and waiting != told:
+                    told = waiting
+                    print(f"Run {self.id} waits for {waiting}", flush=True)
+        raise Unreachable("The event stream of the run ended.")
+
+
+def _settled(run: dict[str, Any]) -> bool:
+    return bool(run["aggregator"]) or run["state"] in ENDED
+
+
+def _aggregator_of(run: dict[str, Any]) -> str:
+    if run["state"] in ("failed", "cancelled"):
+        raise _ended_badly(run["id"], run["state"], run["reason"])
+    if not run["aggregator"]:
+        raise Aborted(f"Run {run['id']} ended as {run['state']} without an aggregator.", code="run-ended")
+    aggregator: str = run["aggregator"]
+    return aggregator
+
+
+def _ended_badly(run: str, state: str, reason: dict[str, Any] | None) -> FlaasError:
+    if state == "failed" and reason:
+        return FlaasError.from_dict(reason)
+    told = f": {reason['message']}" if reason and reason.get("message") else "."
+    return Aborted(
+        f"Run {run} was {state}{told}",
+        code=f"run-{state}",
+        hint="The model keeps the weights of the last finished round.",
+    )
+
+
+def _frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame([{name: row.get(name) for name in columns} for row in rows], columns=columns)
+
+
+class _Loop:
+    """An event loop in a thread of its own; `run` waits for a coroutine there, and an interrupt cancels it."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="flaas", daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    @property
+    def closed(self) -> bool:
+        return self._loop.is_closed()
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()

@@ -1,0 +1,178 @@
+"""One data base, SQLite or PostgreSQL, with the same two promises on both.
+
+Reading sees one snapshot. Writers take turns: SQLite by itself (``BEGIN IMMEDIATE``), PostgreSQL by an advisory lock
+that is held to the end of the transaction. Coordination writes are few and small (a handful per round), and in return
+every check of a state and its change are one step, and the numbers of events rise in the order in which they become
+visible, so that a reader that has seen event n has seen all before it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.orm import Session
+
+from ..errors import Conflict, InvalidInput, Unreachable
+
+_WRITERS_LOCK = 0x666C616173  # "flaas"
+_MIGRATIONS_LOCK = _WRITERS_LOCK + 1
+_BUSY_SECONDS = 20
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class Database:
+    """Engine and sessions.
+
+    Parameters
+    ----------
+    url : str
+        ``sqlite:///path`` or ``postgresql://…``; the latter is spoken with psycopg 3.
+
+    Raises
+    ------
+    InvalidInput
+        Code ``bad-database-url``.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = _parse(url)
+        self.kind = self._url.get_backend_name()
+        self._turn = threading.Lock()
+        self._listeners: list[Callable[[], None]] = []
+        self._engine = self._connect()
+
+    def reading(self) -> contextlib.AbstractContextManager[Session]:
+        """Open a session on one snapshot; what is changed in it is thrown away."""
+        return Session(self._readers, expire_on_commit=False)
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Session]:
+        """Open a session alone with the data base; it is committed at the end, or rolled back on any error."""
+        with self._one_at_a_time(), Session(self._writers, expire_on_commit=False) as session:
+            if self.kind == "postgresql":
+                session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITERS_LOCK})
+            yield session
+            session.commit()
+            changed = bool(session.info.get("events"))
+        if changed:
+            for listener in self._listeners:
+                listener()
+
+    @contextlib.contextmanager
+    def noting(self) -> Iterator[Session]:
+        """As `writing`, without waiting for a turn on PostgreSQL: for what appends no event and checks no state."""
+        with self._one_at_a_time(), Session(self._writers, expire_on_commit=False) as session:
+            yield session
+            session.commit()
+
+    def on_events(self, listener: Callable[[], None]) -> None:
+        """Call `listener`, from whichever thread, after each commit that has appended events."""
+        self._listeners.append(listener)
+
+    def migrate(self) -> None:
+        """Bring the schema up to this version.
+
+        Raises
+        ------
+        Unreachable
+            Code ``database-unreachable``.
+        Conflict
+            Code ``database-newer``: a newer version of the package has migrated it.
+        """
+        from alembic import command
+        from alembic.config import Config
+        from alembic.util import CommandError
+
+        config = Config()
+        config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+        try:
+            with self._writers.connect() as connection, connection.begin():
+                if self.kind == "postgresql":
+                    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATIONS_LOCK})
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+        except OperationalError as error:
+            raise Unreachable(
+                f"The data base {self} cannot be used: {error.orig}.",
+                code="database-unreachable",
+                hint="Check that it runs, that the URL is right, and that its folder exists and is writable.",
+            ) from error
+        except CommandError as error:
+            raise Conflict(
+                f"The data base {self} was made by a newer version of flaas_jupyter ({error}).",
+                code="database-newer",
+                hint="Upgrade the package, or restore an older backup.",
+            ) from error
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._engine.dispose()
+
+    def __repr__(self) -> str:
+        return self._url.render_as_string(hide_password=True)
+
+    def _one_at_a_time(self) -> contextlib.AbstractContextManager[object]:
+        """Threads of this process queue here for SQLite, which itself would have them poll for their turn."""
+        return self._turn if self.kind == "sqlite" else contextlib.nullcontext()
+
+    def _connect(self) -> Engine:
+        options: dict[str, Any] = {"pool_size": 10, "max_overflow": 40}
+        if self.kind == "postgresql":
+            engine = create_engine(self._url, pool_pre_ping=True, **options)
+            # A writer that has waited for its turn must see what the one before it has done.
+            self._writers: Engine = engine.execution_options(isolation_level="READ COMMITTED")
+            self._readers: Engine = engine.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
+            return engine
+        engine = create_engine(self._url, connect_args={"timeout": _BUSY_SECONDS}, **options)
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        self._readers = engine
+        self._writers = engine.execution_options(flaas_begin="BEGIN IMMEDIATE")
+        return engine
+
+
+def is_away(error: DBAPIError) -> bool:
+    """Tell whether `error` may pass by itself: the data base is away, restarting or very busy."""
+    return isinstance(error, OperationalError) or error.connection_invalidated
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise _bad_url("it is no URL") from error
+    if parsed.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
+        return parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() != "sqlite":
+        raise _bad_url(f"{parsed.drivername!r} is not supported")
+    if parsed.database in (None, "", ":memory:"):
+        raise _bad_url("a data base in memory ends with the process")
+    return parsed.set(drivername="sqlite+pysqlite")
+
+
+def _bad_url(why: str) -> InvalidInput:
+    return InvalidInput(
+        f"The URL of the data base cannot be used: {why}.",
+        code="bad-database-url",
+        hint="Give sqlite:///path/to/file.db or postgresql://user:password@host/name.",
+    )
+
+
+def _prepare_sqlite(connection: Any, _: Any) -> None:
+    """Have transactions begin where SQLAlchemy says so, not where Python's driver thinks fit."""
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get("flaas_begin", "BEGIN"))

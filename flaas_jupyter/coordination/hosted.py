@@ -1,0 +1,78 @@
+"""One API process: its data base and what runs in the background beside the requests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from ..governance.identity import Authenticator, BearerTokens, Caller, NodeSignatures
+from .database import Database
+from .presence import Presence
+from .scheduler import Scheduler
+from .settings import Settings
+from .streams import EventLog
+from .tables import Node, SeenRequest
+from .traffic import Traffic
+
+
+class Hosted:
+    """The parts of one API process.
+
+    Parameters
+    ----------
+    settings : Settings
+        How it is run.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.database = Database(settings.database_url)
+        self.traffic = Traffic()
+        self.log = EventLog(self.database, settings.poll)
+        self.scheduler = Scheduler(self.database, settings)
+        self.presence = Presence(self.database, settings, self.scheduler.node_came_online)
+        self.authenticators: list[Authenticator] = [
+            BearerTokens(self._find),
+            NodeSignatures(self._organisation_of, self._first_use),
+        ]
+        self.database.on_events(self.log.wake)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Bring the schema up to date, then look after events, presence and deadlines."""
+        await asyncio.to_thread(self.database.migrate)
+        tasks = [
+            asyncio.create_task(self.log.run()),
+            asyncio.create_task(self.presence.beat()),
+            asyncio.create_task(self.scheduler.run(self.presence)),
+        ]
+        try:
+            yield
+        finally:
+            self.log.close()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self.database.close()
+
+    def _find(self, whom: Callable[[Session], Caller]) -> Caller:
+        with self.database.reading() as session:
+            return whom(session)
+
+    def _organisation_of(self, node_id: str) -> str | None:
+        with self.database.reading() as session:
+            node = session.get(Node, node_id)
+            return node.organisation if node is not None and node.removed is None else None
+
+    def _first_use(self, node_id: str, jti: str, expires: datetime) -> bool:
+        try:
+            with self.database.noting() as session:
+                session.add(SeenRequest(node=node_id, jti=jti, expires=expires))
+        except IntegrityError:
+            return False
+        return True

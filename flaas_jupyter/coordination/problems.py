@@ -1,0 +1,190 @@
+"""Errors as problem details (RFC 9457): one place that translates, and one page per code that says what to do.
+
+Inside, code raises `FlaasError`s. Their kind decides the status; the few codes that HTTP has a status of its own for
+say so in `MEANINGS`, which is also what ``GET /problems/{code}`` answers.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from sqlalchemy.exc import DBAPIError
+from starlette.exceptions import HTTPException
+
+from ..errors import Conflict, FlaasError, InvalidInput, NotAllowed, NotAuthenticated, NotFound, Unreachable
+from .database import is_away
+
+logger = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+CHALLENGE = 'Bearer realm="flaas", FlaasNode'
+
+_STATUS: Mapping[type[FlaasError], int] = {
+    InvalidInput: 422,
+    NotAuthenticated: 401,
+    NotAllowed: 403,
+    NotFound: 404,
+    Conflict: 409,
+    Unreachable: 503,
+}
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a code means, what to do about it, and its status if that is not its kind's."""
+
+    title: str
+    remedy: str
+    status: int | None = None
+
+
+_READ_AGAIN = "Read the resource again and repeat the request with its present ETag in If-Match."
+_SIGN = "Sign each request anew, with the node's own key, for its method, path and API."
+_LOOK = "Look the id up in the list; things of organisations that share no project with yours are not shown."
+_DOCUMENT = "Sign it again with the same version of flaas_jupyter on both sides."
+_NEW_TOKEN = "Ask the platform's administrator for a new token, then run `flaas login`."  # noqa: S105
+
+MEANINGS: Mapping[str, Meaning] = {
+    "answered": Meaning("The node is out of the run", "Wait for the next run."),
+    "bad-cursor": Meaning("The cursor is none of this list's", "Follow the `next` links, or start without one."),
+    "bad-document": Meaning("Not a signed document", _DOCUMENT),
+    "bad-idempotency-key": Meaning("The idempotency key cannot be used", "Send 1 to 200 printable ASCII characters."),
+    "bad-membership": Meaning("Not a membership", _DOCUMENT),
+    "bad-node-id": Meaning("Not a node id", "Give 64 lower-case hex digits."),
+    "bad-record": Meaning("Not a directory record", _DOCUMENT),
+    "bad-signature": Meaning("The signature does not verify", _SIGN),
+    "bad-token": Meaning("The token is not known", _NEW_TOKEN),
+    "body-too-large": Meaning("The body is too large", "Send less: weights and data never go through this API.", 413),
+    "clock-skew": Meaning("The node's clock is off", "Set the clock right; both times are in the answer."),
+    "conflict": Meaning("The present state does not permit it", "Read the resource again."),
+    "database-unavailable": Meaning("The data base is away for the moment", "Try again in a second.", 503),
+    "forbidden-transition": Meaning("The run cannot go into this state", "Read the run and go on from its state."),
+    "idempotency-mismatch": Meaning("The key was used for another request", "Use a new key for each new request."),
+    "if-match-required": Meaning("The change needs If-Match", _READ_AGAIN, 428),
+    "internal": Meaning("The API failed", "Its operator finds the reason in the log.", 500),
+    "invalid-input": Meaning("The request is not acceptable as it is", "The entries of `errors` say what is wrong."),
+    "method-not-allowed": Meaning("The method is not possible here", "The Allow header lists those that are.", 405),
+    "node-exists": Meaning("Such a node is registered already", "Choose another name, or make a new key."),
+    "node-removed": Meaning("The node was removed", "Register it again, then start a new run."),
+    "not-allowed": Meaning("The caller may not do this", "Ask somebody with one of the roles named."),
+    "not-authenticated": Meaning("Nobody was recognised", "Send `Authorization: Bearer <token>`."),
+    "not-found": Meaning("There is no such thing, or none that the caller may see", _LOOK),
+    "not-the-aggregator": Meaning("Only the run's aggregator may do this", "Read the run: it names its aggregator."),
+    "organisation-exists": Meaning("There is such an organisation already", "Choose another id."),
+    "organisation-in-use": Meaning("The organisation is in use", "Remove its nodes, projects and tokens first."),
+    "project-exists": Meaning("There is such a project already", "Choose another id."),
+    "project-in-use": Meaning("Runs of the project are open", "Cancel them, or wait for their end."),
+    "replayed": Meaning("The signed request was made before", _SIGN),
+    "round-conflict": Meaning("The round was reported otherwise", "Read the round; a report is not changed."),
+    "run-ended": Meaning("The run has ended", "Start a new one."),
+    "run-not-started": Meaning("The run has no aggregator yet", "Wait for the run.aggregator event."),
+    "schema-mismatch": Meaning("The nodes describe the data set differently", "Their owners agree on the columns."),
+    "secagg-too-few-nodes": Meaning(
+        "Too few nodes for secure aggregation", "At least 3 nodes must hold the data set; or switch it off."
+    ),
+    "stale-etag": Meaning("The resource has changed meanwhile", _READ_AGAIN, 412),
+    "stale-membership": Meaning("A newer membership is known", "Sign one with a higher serial."),
+    "stale-record": Meaning("A newer record is known", "Sign one with a higher sequence."),
+    "stale-term": Meaning("The run has another aggregator by now", "Read the run and follow the new one."),
+    "token-expired": Meaning("The token has expired", _NEW_TOKEN),
+    "unknown-aggregation": Meaning("There is no such aggregation rule", "Choose one of those named."),
+    "unknown-dataset": Meaning("No node of the project holds this data set", "Choose one of those named."),
+    "unknown-node": Meaning("No such node", "Register it with `flaas node join`."),
+    "unknown-organisation": Meaning("No such organisation", _LOOK),
+    "unknown-project": Meaning("No such project", _LOOK),
+    "unknown-run": Meaning("No such run", _LOOK),
+    "unknown-scheme": Meaning("This way of signing in is not known", "Send `Authorization: Bearer <token>`."),
+    "unknown-token": Meaning("No such token", _LOOK),
+    "unsupported-media-type": Meaning("Only JSON is accepted", "Send `Content-Type: application/json`.", 415),
+    "wrong-domain": Meaning("The document is for another project or node", "Sign it for this one."),
+    "wrong-request": Meaning("The signature is for another request", _SIGN),
+}  # fmt: skip
+
+_BY_STATUS: Mapping[int, tuple[type[FlaasError], str]] = {
+    400: (InvalidInput, "invalid-input"),
+    404: (NotFound, "not-found"),
+    405: (InvalidInput, "method-not-allowed"),
+}
+
+
+def status_of(error: FlaasError) -> int:
+    """Return the HTTP status that tells `error`."""
+    meaning = MEANINGS.get(error.code)
+    if meaning is not None and meaning.status is not None:
+        return meaning.status
+    return next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
+
+
+def problem(error: FlaasError, instance: str, headers: Mapping[str, str] | None = None) -> Response:
+    """Return `error` as an answer; `instance` is the path that was asked for."""
+    status = status_of(error)
+    meaning = MEANINGS.get(error.code)
+    body = {
+        **error.details,
+        "type": f"/problems/{error.code}",
+        "title": meaning.title if meaning else type(error).__name__,
+        "status": status,
+        "detail": error.message,
+        "instance": instance,
+        "code": error.code,
+        "kind": type(error).__name__,
+        "hint": error.hint or (meaning.remedy if meaning else ""),
+    }
+    extra = {"Cache-Control": "no-store", **(headers or {})}
+    if status == 401:
+        extra["WWW-Authenticate"] = CHALLENGE
+    if status == 503:
+        extra["Retry-After"] = "1"
+    return Response(json.dumps(body), status, headers=extra, media_type=MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Have `app` answer every error as a problem."""
+
+    async def known(request: Request, error: Exception) -> Response:
+        assert isinstance(error, FlaasError)
+        return problem(error, request.url.path)
+
+    async def invalid(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        entries = [{"pointer": _pointer(entry["loc"]), "detail": str(entry["msg"])} for entry in error.errors()[:50]]
+        told = "; ".join(f"{entry['pointer'] or 'the body'}: {entry['detail']}" for entry in entries[:5])
+        return problem(InvalidInput(f"The request is not valid: {told}.", errors=entries), request.url.path)
+
+    async def by_status(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        kind, code = _BY_STATUS.get(error.status_code, (FlaasError, "internal"))
+        where = f"{request.method} {request.url.path}"
+        message = f"{where}: {MEANINGS[code].title[0].lower()}{MEANINGS[code].title[1:]}."
+        return problem(kind(message, code=code), request.url.path, error.headers)
+
+    async def database(request: Request, error: Exception) -> Response:
+        assert isinstance(error, DBAPIError)
+        if not is_away(error):
+            return await unexpected(request, error)
+        logger.warning("the data base is away: %s", error.orig)
+        return problem(
+            Unreachable("The data base is away for the moment.", code="database-unavailable"), request.url.path
+        )
+
+    async def unexpected(request: Request, error: Exception) -> Response:
+        logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return problem(FlaasError("The API failed; its log says why.", code="internal"), request.url.path)
+
+    app.add_exception_handler(FlaasError, known)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, by_status)
+    app.add_exception_handler(DBAPIError, database)
+    app.add_exception_handler(Exception, unexpected)
+
+
+def _pointer(location: tuple[int | str, ...]) -> str:
+    """Return a JSON pointer (RFC 6901) into the body, or ``/query/name``, ``/path/name`` into the address."""
+    steps = location[1:] if location and location[0] == "body" else location
+    return "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in steps)

@@ -1,0 +1,101 @@
+"""Events to whoever asks: in pages, or as a stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import Query
+from fastapi.responses import Response
+from sqlalchemy.orm import Session
+
+from ...errors import InvalidInput
+from .. import events, hal
+from ..calls import Call
+from ..streams import EventStream, show
+
+_LARGEST = (1 << 63) - 1
+
+After = Annotated[int | None, Query(ge=0, le=_LARGEST, description="Number of the last event known.")]
+
+EventsAnswer: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
+}
+
+
+async def answer_events(
+    call: Call,
+    scope_of: Callable[[Session], events.Scope],
+    limit: int,
+    cursor: str | None,
+    after: int | None,
+) -> Response:
+    """Answer with the events of a scope, as the caller accepts them.
+
+    Parameters
+    ----------
+    call : Call
+        Who asks.
+    scope_of : callable
+        Returns whose events, or raises if the caller may not see them.
+    limit, cursor, after
+        Which page; a stream takes ``Last-Event-ID``, else `after`, else begins now.
+    """
+    if not wants_stream(call):
+        return await asyncio.to_thread(_page, call, scope_of, limit, cursor, after)
+    given = resume_after(call, after)
+
+    def prepare() -> tuple[events.Scope, int]:
+        with call.reading() as session:
+            return scope_of(session), events.newest(session)
+
+    scope, newest = await asyncio.to_thread(prepare)
+    log = call.hosted.log
+    subscription = log.subscribe(scope)
+    # A number from beyond the end (another data base's) would make the stream silent for long.
+    begin = newest if given is None else min(given, newest)
+    chunks = log.follow(subscription, begin, call.hosted.settings.keepalive)
+    return EventStream(chunks, ended=lambda: log.unsubscribe(subscription))
+
+
+def wants_stream(call: Call) -> bool:
+    """Tell whether the caller accepts a stream of events."""
+    return "text/event-stream" in call.request.headers.get("Accept", "")
+
+
+def resume_after(call: Call, after: int | None) -> int | None:
+    """Return the number of the last event that the caller knows, if it says.
+
+    Raises
+    ------
+    InvalidInput
+        ``Last-Event-ID`` is no number.
+    """
+    given = call.request.headers.get("Last-Event-ID", "").strip()
+    if not given:
+        return after
+    if not (given.isascii() and given.isdigit() and int(given) <= _LARGEST):
+        raise InvalidInput(
+            f"Last-Event-ID is {given[:40]!r}, not the number of an event.",
+            hint="Send the `id` of the last event, or leave it out to begin now.",
+        )
+    return int(given)
+
+
+def _page(
+    call: Call,
+    scope_of: Callable[[Session], events.Scope],
+    limit: int,
+    cursor: str | None,
+    after: int | None,
+) -> Response:
+    page = call.page(limit, cursor)
+    begin = page.after(int)
+    with call.reading() as session:
+        found = events.read(session, begin if begin is not None else after or 0, scope_of(session), page.limit + 1)
+        return page.answer("events", found, _entry, lambda event: event.id)
+
+
+def _entry(event: events.Event) -> hal.Resource:
+    return show(event)

@@ -1,0 +1,534 @@
+"""What may be sent, and what is answered: strict models, from which the OpenAPI description is made.
+
+Nothing that is not named here is let in: no field, no binary value, no list of numbers that weights could hide in.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+_NO_CONTROLS = r"^[^\x00-\x1f\x7f]+$"
+
+Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=_NO_CONTROLS)]
+DatasetName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+Description = Annotated[str, StringConstraints(max_length=2000, pattern=r"^[^\x00]*$")]
+Reason = Annotated[str, StringConstraints(max_length=16_000, pattern=r"^[^\x00]*$")]
+Key = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Signature = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{128}$")]
+Count = Annotated[int, Field(ge=0, lt=1 << 53)]
+Positive = Annotated[int, Field(ge=1, lt=1 << 53)]
+RoundNumber = Annotated[int, Field(ge=1, le=1_000_000)]
+Term = Annotated[int, Field(ge=1, lt=1 << 31)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _In(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _Out(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+# ---- what may be sent ---------------------------------------------------------------------------------------------
+
+
+class OrganisationIn(_In):
+    """A new organisation."""
+
+    id: Slug
+    name: Name
+
+
+class OrganisationPatch(_In):
+    """A change of an organisation."""
+
+    name: Name
+
+
+class TokenIn(_In):
+    """A new token."""
+
+    subject: Name
+    organisation: Slug
+    role: Literal["admin", "operator", "developer", "viewer"]
+    expires_in: Annotated[float, Field(gt=0, lt=1e9)] | None = None
+
+
+class ProjectIn(_In):
+    """A new project."""
+
+    id: Slug
+    name: Name
+    description: Description = ""
+    domain_key: Key
+    organisations: Annotated[list[Slug], Field(max_length=1000)]
+
+
+class ProjectPatch(_In):
+    """A change of a project; what is left out stays."""
+
+    name: Name | None = None
+    description: Description | None = None
+    organisations: Annotated[list[Slug], Field(max_length=1000)] | None = None
+
+
+class SignedDocument(_In):
+    """A signed document of the directory; its body is checked where it is verified."""
+
+    body: dict[str, Any]
+    signature: Signature
+
+
+class NodeIn(_In):
+    """A node to register."""
+
+    id: Key
+    name: Name
+    projects: Annotated[list[Slug], Field(min_length=1, max_length=200)]
+    version: Annotated[str, StringConstraints(min_length=1, max_length=50, pattern=_NO_CONTROLS)]
+    proof: Signature
+
+
+class Feature(_In):
+    """A column, or a tensor per row."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=300, pattern=_NO_CONTROLS)]
+    dtype: Annotated[str, StringConstraints(min_length=1, max_length=40, pattern=_NO_CONTROLS)]
+    shape: Annotated[list[Count], Field(max_length=8)]
+
+
+class Target(_In):
+    """What is learned."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=300, pattern=_NO_CONTROLS)]
+    dtype: Annotated[str, StringConstraints(min_length=1, max_length=40, pattern=_NO_CONTROLS)]
+    kind: Literal["binary", "multiclass", "regression"]
+    classes: Count | None
+
+
+class DatasetIn(_In):
+    """A description of a data set: columns and counts, never values."""
+
+    name: DatasetName
+    projects: Annotated[list[Slug], Field(max_length=200)]
+    rows: Count
+    features: Annotated[list[Feature], Field(min_length=1, max_length=20_000)]
+    target: Target
+
+
+class RunIn(_In):
+    """A run to create."""
+
+    name: Name | None = None
+    dataset: DatasetName
+    rounds: RoundNumber
+    local_epochs: Positive
+    batch_size: Positive
+    secure_aggregation: bool = False
+    clip: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    aggregation: Name = "fedavg"
+    clients_per_round: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    minimum_nodes: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    seed: Count | None = None
+    parameters: Positive
+    model_digest: Key
+    submitter: Key
+
+
+class Error(_In):
+    """An error that crosses a border (`FlaasError.to_dict`)."""
+
+    kind: Name
+    code: Name
+    message: Reason
+    hint: Reason = ""
+    details: dict[str, Any] = {}
+
+
+class AnswerIn(_In):
+    """A participant's answer."""
+
+    state: Literal["accepted", "refused", "failed"]
+    reason: Error | None = None
+
+
+class TransitionIn(_In):
+    """What the aggregator makes of the run."""
+
+    to: Literal["gathering", "running", "finishing", "completed", "failed"]
+    term: Term
+    reason: Error | None = None
+
+
+class Bytes(_In):
+    """Bytes moved over the mesh by a round."""
+
+    up: Count
+    down: Count
+
+
+class Client(_In):
+    """A participant's part in a round."""
+
+    node: Key
+    examples: Count
+    weight: Annotated[float, Field(ge=0, le=1)]
+
+
+class Dropped(_In):
+    """A participant that a round went on without."""
+
+    node: Key
+    phase: Name
+    reason: Reason
+
+
+class RoundIn(_In):
+    """The report of a finished round: figures, never weights."""
+
+    number: RoundNumber
+    term: Term
+    started: Annotated[AwareDatetime, Field(strict=False)]
+    seconds: Annotated[dict[Name, Finite], Field(max_length=32)]
+    bytes: Bytes
+    metrics: Annotated[dict[Name, Finite], Field(max_length=64)]
+    clients: Annotated[list[Client], Field(max_length=2000)]
+    dropped: Annotated[list[Dropped], Field(max_length=2000)]
+    clipped: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    error_bound: Finite | None = None
+
+
+# ---- what is answered ---------------------------------------------------------------------------------------------
+
+
+class Link(_Out):
+    """A link, with its method when that is not GET."""
+
+    href: str
+    method: str | None = None
+    templated: bool | None = None
+
+
+class _Resource(_Out):
+    links: dict[str, Link] = Field(alias="_links")
+
+
+class Entry(_Resource):
+    """The entry point."""
+
+    name: str
+    version: str
+    api: str
+
+
+class Health(_Resource):
+    """The API's own state."""
+
+    status: Literal["ok"]
+    database: Literal["sqlite", "postgresql"]
+    version: str
+
+
+class Me(_Resource):
+    """Who is calling."""
+
+    subject: str
+    kind: Literal["user", "node"]
+    organisation: str
+    role: str
+
+
+class Organisation(_Resource):
+    """An organisation."""
+
+    id: str
+    name: str
+
+
+class Token(_Resource):
+    """A token; `token` itself is there once, when it is made."""
+
+    id: str
+    subject: str
+    organisation: str
+    role: str
+    created: AwareDatetime
+    expires: AwareDatetime | None
+    token: str | None = None
+
+
+class Project(_Resource):
+    """A project."""
+
+    id: str
+    name: str
+    description: str
+    domain_key: str
+    organisations: list[str]
+
+
+class Directory(_Resource):
+    """Memberships and records, as they were signed."""
+
+    domain: str
+    domain_key: str
+    memberships: list[dict[str, Any]]
+    records: list[dict[str, Any]]
+
+
+class Signed(_Resource):
+    """A signed document."""
+
+    body: dict[str, Any]
+    signature: str
+
+
+class Node(_Resource):
+    """A node."""
+
+    id: str
+    name: str
+    organisation: str
+    projects: list[str]
+    state: Literal["online", "offline"]
+    last_seen: AwareDatetime | None
+    version: str
+    registered: AwareDatetime
+    datasets: list[str]
+    addresses: int
+
+
+class DatasetDescription(_Resource):
+    """A data set at one node."""
+
+    name: str
+    projects: list[str]
+    rows: int
+    features: list[Feature]
+    target: Target
+
+
+class Holder(_Out):
+    """A node that holds a data set."""
+
+    node: str
+    node_name: str
+    organisation: str
+    rows: int
+    online: bool
+
+
+class Dataset(_Resource):
+    """A data set of a project, over all nodes that hold it."""
+
+    name: str
+    rows: int
+    nodes: list[Holder]
+    features: list[Feature]
+    target: Target
+
+
+class Participant(_Out):
+    """A node's part in a run."""
+
+    node: str
+    name: str
+    organisation: str
+    state: Literal["invited", "accepted", "refused", "failed"]
+    reason: Error | None
+    rows: int
+    online: bool
+
+
+class Run(_Resource):
+    """A run."""
+
+    id: str
+    project: str
+    state: Literal["queued", "gathering", "running", "finishing", "completed", "failed", "cancelled"]
+    reason: Error | None
+    waiting_for: str | None
+    term: int
+    aggregator: str | None
+    round: int
+    name: str | None
+    dataset: str
+    rounds: int
+    local_epochs: int
+    batch_size: int
+    secure_aggregation: bool
+    clip: float | None
+    aggregation: str
+    clients_per_round: int | None
+    minimum_nodes: int | None
+    seed: int | None
+    parameters: int
+    model_digest: str
+    submitter: str
+    created_by: str
+    organisation: str
+    created: AwareDatetime
+    started: AwareDatetime | None
+    ended: AwareDatetime | None
+    participants: list[Participant]
+
+
+class Assignment(_Resource):
+    """A node's part in a run, with the run."""
+
+    node: str
+    state: Literal["invited", "accepted", "refused", "failed"]
+    reason: Error | None
+    run: Run
+
+
+class Round(_Resource):
+    """A round's report."""
+
+    number: int
+    term: int
+    started: AwareDatetime
+    seconds: dict[str, float]
+    bytes: Bytes
+    metrics: dict[str, float]
+    clients: list[Client]
+    dropped: list[Dropped]
+    clipped: float
+    error_bound: float | None
+
+
+class Event(_Out):
+    """An event."""
+
+    id: int
+    type: str
+    time: AwareDatetime
+    project: str
+    run: str | None
+    node: str | None
+    data: dict[str, Any]
+
+
+class Meaning(_Resource):
+    """What a problem's code means."""
+
+    code: str
+    title: str
+    remedy: str
+
+
+class FieldError(_Out):
+    """Where a request is wrong."""
+
+    pointer: str
+    detail: str
+
+
+class Problem(BaseModel):
+    """Problem details (RFC 9457); further members depend on the code."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str
+    kind: str
+    hint: str
+    errors: list[FieldError] | None = None
+
+
+class _Organisations(_Out):
+    organisations: list[Organisation]
+
+
+class Organisations(_Resource):
+    """A page of organisations."""
+
+    embedded: _Organisations = Field(alias="_embedded")
+
+
+class _Tokens(_Out):
+    tokens: list[Token]
+
+
+class Tokens(_Resource):
+    """A page of tokens."""
+
+    embedded: _Tokens = Field(alias="_embedded")
+
+
+class _Projects(_Out):
+    projects: list[Project]
+
+
+class Projects(_Resource):
+    """A page of projects."""
+
+    embedded: _Projects = Field(alias="_embedded")
+
+
+class _Nodes(_Out):
+    nodes: list[Node]
+
+
+class Nodes(_Resource):
+    """A page of nodes."""
+
+    embedded: _Nodes = Field(alias="_embedded")
+
+
+class _Datasets(_Out):
+    datasets: list[Dataset]
+
+
+class Datasets(_Resource):
+    """A page of data sets."""
+
+    embedded: _Datasets = Field(alias="_embedded")
+
+
+class _Runs(_Out):
+    runs: list[Run]
+
+
+class Runs(_Resource):
+    """A page of runs, newest first."""
+
+    embedded: _Runs = Field(alias="_embedded")
+
+
+class _Assignments(_Out):
+    assignments: list[Assignment]
+
+
+class Assignments(_Resource):
+    """A page of assignments, oldest run first."""
+
+    embedded: _Assignments = Field(alias="_embedded")
+
+
+class _Rounds(_Out):
+    rounds: list[Round]
+
+
+class Rounds(_Resource):
+    """A page of round reports, in order."""
+
+    embedded: _Rounds = Field(alias="_embedded")
+
+
+class _Events(_Out):
+    events: list[Event]
+
+
+class Events(_Resource):
+    """A page of events, in order."""
+
+    embedded: _Events = Field(alias="_embedded")

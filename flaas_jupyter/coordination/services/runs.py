@@ -1,0 +1,293 @@
+"""Runs: created by developers, answered by nodes, reported by their aggregator."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from ...errors import Conflict, InvalidInput, NotAllowed, NotFound
+from .. import events, hal, states
+from ..access import View
+from ..scheduler import Scheduler, waiting_for
+from ..schemas import AnswerIn, RoundIn, RunIn, TransitionIn
+from ..states import Actor, State
+from ..tables import Assignment, Node, Project, Round, Run
+from . import datasets
+
+SECURE_MINIMUM = 3
+"""Nodes without which a secure sum would tell one what another has."""
+
+
+def create(session: Session, view: View, scheduler: Scheduler, project: Project, body: RunIn) -> Run:
+    """Create a run; it gathers at once if enough nodes are online.
+
+    Raises
+    ------
+    NotFound
+        Code ``unknown-dataset``.
+    InvalidInput
+        Codes ``schema-mismatch``, ``secagg-too-few-nodes``, ``unknown-aggregation``.
+    """
+    found = datasets.require_known(session, project, body.dataset)
+    datasets.require_same_schema(body.dataset, found)
+    _require_rule(body.aggregation)
+    if body.secure_aggregation:
+        _require_enough_for_secrecy(body, found)
+    run = Run(
+        id=secrets.token_hex(8),
+        project=project.id,
+        dataset=body.dataset,
+        request=body.model_dump(),
+        needed=body.minimum_nodes or (SECURE_MINIMUM if body.secure_aggregation else 1),
+        state=State.QUEUED.value,
+        term=0,
+        round=0,
+        created_by=view.caller.subject,
+        organisation=view.caller.organisation,
+        created=datetime.now(UTC),
+        participants=[],
+    )
+    session.add(run)
+    session.flush()
+    data = {"name": body.name, "dataset": body.dataset, "created_by": run.created_by}
+    events.append(session, "run.created", project=project.id, run=run.id, data=data)
+    scheduler.advance(session, run)
+    return run
+
+
+def cancel(session: Session, view: View, run: Run) -> None:
+    """Cancel a run.
+
+    Raises
+    ------
+    NotAllowed
+        The caller is of another organisation than the run.
+    Conflict
+        Code ``run-ended``.
+    """
+    if not view.owns(run.organisation):
+        raise NotAllowed(
+            f"Run {run.id} belongs to organisation {run.organisation!r}, not to {view.caller.organisation!r}.",
+            hint="A developer of that organisation, or an administrator, can cancel it.",
+        )
+    states.require_open(run)
+    states.move(session, run, State.CANCELLED, Actor.PERSON)
+
+
+def answer(session: Session, scheduler: Scheduler, run: Run, node: Node, body: AnswerIn) -> Assignment:
+    """Take in a participant's answer; the last one has the aggregator elected.
+
+    Raises
+    ------
+    NotFound
+        The node was not invited.
+    Conflict
+        Codes ``run-ended`` and ``answered``.
+    """
+    participant = session.get(Assignment, (run.number, node.id))
+    if participant is None:
+        raise NotFound(f"Node {node.name} has no part in run {run.id}.", hint="It is told when it is invited.")
+    reason = body.reason.model_dump() if body.reason else None
+    if states.answer(session, run, participant, body.state, reason):
+        scheduler.advance(session, run)
+    return participant
+
+
+def transition(session: Session, view: View, run: Run, body: TransitionIn) -> None:
+    """Do what the aggregator makes of its run.
+
+    Raises
+    ------
+    Conflict
+        Codes ``stale-term``, ``run-ended``, ``forbidden-transition``, ``run-not-started``.
+    NotAllowed
+        Code ``not-the-aggregator``.
+    """
+    _require_aggregator(view, run, body.term)
+    reason = body.reason.model_dump() if body.reason else None
+    states.move(session, run, State(body.to), Actor.AGGREGATOR, reason)
+
+
+def report(session: Session, view: View, run: Run, number: int, body: RoundIn) -> Round:
+    """Take in a round's report; a new aggregator's report takes the place of its predecessor's.
+
+    Raises
+    ------
+    InvalidInput
+        Its number is not that of the address, or above the run's rounds; it names nodes that take no part.
+    Conflict
+        Code ``round-conflict``: the round was reported otherwise in this term; and as `transition`.
+    """
+    content = body.model_dump(mode="json")
+    if body.number != number or number > run.request["rounds"]:
+        raise InvalidInput(
+            f"Report {body.number} cannot be round {number} of {run.request['rounds']}.",
+            hint="Report rounds from 1 to the run's `rounds`, each at its own address.",
+        )
+    members = {participant.node for participant in run.participants}
+    named = {client.node for client in body.clients} | {dropped.node for dropped in body.dropped}
+    strangers = named - members
+    if strangers:
+        raise InvalidInput(f"{', '.join(sorted(strangers))} take no part in run {run.id}.")
+    known = session.get(Round, (run.number, number))
+    if known is not None and known.report == content:
+        return known
+    states.require_open(run)
+    _require_aggregator(view, run, body.term)
+    if known is not None and known.term == body.term:
+        raise Conflict(
+            f"Round {number} of run {run.id} was reported otherwise in term {body.term}.",
+            code="round-conflict",
+            hint="A report is not changed; read it and go on.",
+        )
+    kept = session.merge(Round(run=run.number, number=number, term=body.term, report=content))
+    run.round = max(run.round, number)
+    events.append(session, "run.round", project=run.project, run=run.id, node=run.aggregator, data=content)
+    return kept
+
+
+def find_round(session: Session, run: Run, number: int) -> Round:
+    """Return the report of round `number`; `NotFound` if there is none yet."""
+    reported = session.get(Round, (run.number, number))
+    if reported is None:
+        raise NotFound(
+            f"Round {number} of run {run.id} is not reported; the newest is {run.round}.",
+            hint="Follow the run's events.",
+        )
+    return reported
+
+
+def show(session: Session, view: View, run: Run) -> hal.Resource:
+    """Return the run as the caller sees it."""
+    href = f"/v1/runs/{run.id}"
+    is_open = State(run.state) in states.OPEN
+    mine = next((p for p in run.participants if p.node == view.caller.subject), None)
+    leads = is_open and view.caller.kind == "node" and run.aggregator == view.caller.subject
+    body = {
+        "id": run.id,
+        "project": run.project,
+        "state": run.state,
+        "reason": run.reason,
+        "waiting_for": waiting_for(run, session, view.now, view.settings),
+        "term": run.term,
+        "aggregator": run.aggregator,
+        "round": run.round,
+        **run.request,
+        "created_by": run.created_by,
+        "organisation": run.organisation,
+        "created": hal.instant(run.created),
+        "started": hal.instant(run.started),
+        "ended": hal.instant(run.ended),
+        "participants": [
+            {
+                "node": participant.node,
+                "name": participant.member.name,
+                "organisation": participant.member.organisation,
+                "state": participant.state,
+                "reason": participant.reason,
+                "rows": participant.rows,
+                "online": view.online(participant.member),
+            }
+            for participant in run.participants
+        ],
+    }
+    return hal.resource(
+        body,
+        href,
+        project=hal.link(f"/v1/projects/{run.project}"),
+        rounds=hal.link(f"{href}/rounds"),
+        events=hal.link(f"{href}/events"),
+        cancel=hal.link(f"{href}/cancel", "POST")
+        if is_open and view.may("run:cancel") and view.owns(run.organisation)
+        else None,
+        assignment=hal.link(f"{href}/assignments/{mine.node}", "PUT")
+        if mine is not None and is_open and states.ANSWERS[mine.state]
+        else None,
+        transitions=hal.link(f"{href}/transitions", "POST") if leads else None,
+        report=hal.link(f"{href}/rounds/{{number}}", "PUT", templated=True) if leads else None,
+    )
+
+
+def show_assignment(session: Session, view: View, run: Run, participant: Assignment) -> hal.Resource:
+    """Return a node's part in a run, with the run."""
+    href = f"/v1/runs/{run.id}/assignments/{participant.node}"
+    body = {
+        "node": participant.node,
+        "state": participant.state,
+        "reason": participant.reason,
+        "run": show(session, view, run),
+    }
+    open_answer = State(run.state) in states.OPEN and states.ANSWERS[participant.state]
+    return hal.resource(
+        body,
+        f"/v1/nodes/{participant.node}/assignments",
+        answer=hal.link(href, "PUT") if open_answer else None,
+    )
+
+
+def show_round(run_id: str, reported: Round) -> hal.Resource:
+    """Return a round's report."""
+    href = f"/v1/runs/{run_id}"
+    return hal.resource(reported.report, f"{href}/rounds/{reported.number}", run=hal.link(href))
+
+
+def count_by_state(session: Session) -> dict[str, int]:
+    """Return how many runs are in each state."""
+    counts = {state.value: 0 for state in State}
+    for state in session.scalars(select(Run.state)):
+        counts[state] += 1
+    return counts
+
+
+def _require_rule(name: str) -> None:
+    from ...protocols.aggregation import names  # NumPy is loaded with the first run, not with the API
+
+    if name not in names():
+        raise InvalidInput(
+            f"There is no aggregation rule {name!r}; there are: {', '.join(names())}.",
+            code="unknown-aggregation",
+            hint="Choose one of these.",
+            allowed=names(),
+        )
+
+
+def _require_enough_for_secrecy(body: RunIn, found: list[datasets.Holding]) -> None:
+    holders = ", ".join(holding.node.name for holding in found)
+    if len(found) < SECURE_MINIMUM:
+        raise InvalidInput(
+            f"Secure aggregation needs {SECURE_MINIMUM} nodes that hold {body.dataset!r}; "
+            f"there {'is' if len(found) == 1 else 'are'} {len(found)}: {holders}.",
+            code="secagg-too-few-nodes",
+            hint="With fewer, one would learn another's update. Wait for more nodes, or switch it off.",
+            needed=SECURE_MINIMUM,
+            holders=len(found),
+        )
+    for name, value in (("minimum_nodes", body.minimum_nodes), ("clients_per_round", body.clients_per_round)):
+        if value is not None and value < SECURE_MINIMUM:
+            raise InvalidInput(
+                f"Secure aggregation needs {name} of at least {SECURE_MINIMUM}, not {value}.",
+                code="secagg-too-few-nodes",
+                hint="With fewer, one would learn another's update. Raise it, or leave it out.",
+                needed=SECURE_MINIMUM,
+            )
+
+
+def _require_aggregator(view: View, run: Run, term: int) -> None:
+    if run.term == 0:
+        raise Conflict(f"Run {run.id} has no aggregator yet.", code="run-not-started", hint="Wait for its election.")
+    if term != run.term:
+        raise Conflict(
+            f"Run {run.id} is in term {run.term}; this was sent in term {term}.",
+            code="stale-term",
+            hint="Another aggregator has been elected: read the run and follow it.",
+            term=run.term,
+        )
+    if run.aggregator != view.caller.subject:
+        raise NotAllowed(
+            f"The aggregator of run {run.id} is {run.aggregator}.",
+            code="not-the-aggregator",
+            hint="Only it may report for the run.",
+        )

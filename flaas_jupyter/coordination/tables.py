@@ -1,0 +1,228 @@
+"""Tables of the coordination API. What describes a thing to people is JSON; what is asked by is a column."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, ForeignKey, ForeignKeyConstraint, Index, Integer, text
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from ..governance.tables import Base, Organisation, SeenRequest, Token
+
+__all__ = [
+    "Assignment",
+    "Base",
+    "Dataset",
+    "DatasetProject",
+    "EventRow",
+    "Keyed",
+    "MembershipRow",
+    "Node",
+    "NodeProject",
+    "Organisation",
+    "Project",
+    "ProjectOrganisation",
+    "RecordRow",
+    "Round",
+    "Run",
+    "SeenRequest",
+    "Token",
+]
+
+_Sequence = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up INTEGER primary keys only
+_CASCADE = "CASCADE"
+
+
+class Project(Base):
+    """A federation: organisations, their nodes, and the public half of the domain key."""
+
+    __tablename__ = "projects"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    description: Mapped[str]
+    domain_key: Mapped[str]
+    created: Mapped[datetime]
+
+
+class ProjectOrganisation(Base):
+    """An organisation is in a project."""
+
+    __tablename__ = "project_organisations"
+
+    project: Mapped[str] = mapped_column(ForeignKey("projects.id", ondelete=_CASCADE), primary_key=True)
+    organisation: Mapped[str] = mapped_column(ForeignKey("organisations.id"), primary_key=True, index=True)
+
+
+class Node(Base):
+    """A node. One that was removed stays, for the history of its runs, and is seen nowhere else.
+
+    `stream` names the connection that it holds; `last_seen` is when it was last known to hold one.
+    """
+
+    __tablename__ = "nodes"
+    __table_args__ = (
+        Index(
+            "uq_nodes_organisation_name",
+            "organisation",
+            "name",
+            unique=True,
+            sqlite_where=text("removed IS NULL"),
+            postgresql_where=text("removed IS NULL"),
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    organisation: Mapped[str] = mapped_column(ForeignKey("organisations.id"))
+    version: Mapped[str]
+    registered: Mapped[datetime]
+    removed: Mapped[datetime | None]
+    online: Mapped[bool] = mapped_column(default=False, index=True)
+    stream: Mapped[str | None] = mapped_column(index=True)
+    last_seen: Mapped[datetime | None]
+
+
+class NodeProject(Base):
+    """A node is in a project."""
+
+    __tablename__ = "node_projects"
+
+    node: Mapped[str] = mapped_column(ForeignKey("nodes.id"), primary_key=True)
+    project: Mapped[str] = mapped_column(ForeignKey("projects.id", ondelete=_CASCADE), primary_key=True, index=True)
+
+
+class MembershipRow(Base):
+    """The newest membership of a node in a project, as its domain key signed it."""
+
+    __tablename__ = "memberships"
+
+    project: Mapped[str] = mapped_column(ForeignKey("projects.id", ondelete=_CASCADE), primary_key=True)
+    node: Mapped[str] = mapped_column(primary_key=True)
+    serial: Mapped[int] = mapped_column(BigInteger)
+    document: Mapped[dict[str, Any]]
+
+
+class RecordRow(Base):
+    """The newest directory record of a node in a project, as the node signed it."""
+
+    __tablename__ = "records"
+
+    project: Mapped[str] = mapped_column(ForeignKey("projects.id", ondelete=_CASCADE), primary_key=True)
+    node: Mapped[str] = mapped_column(ForeignKey("nodes.id"), primary_key=True, index=True)
+    sequence: Mapped[int] = mapped_column(BigInteger)
+    document: Mapped[dict[str, Any]]
+
+
+class Dataset(Base):
+    """What a node says of a data set that it holds: columns and counts."""
+
+    __tablename__ = "datasets"
+
+    node: Mapped[str] = mapped_column(ForeignKey("nodes.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    rows: Mapped[int] = mapped_column(BigInteger)
+    features: Mapped[list[Any]]
+    target: Mapped[dict[str, Any]]
+
+
+class DatasetProject(Base):
+    """A data set may be used in a project."""
+
+    __tablename__ = "dataset_projects"
+    __table_args__ = (
+        ForeignKeyConstraint(["node", "name"], ["datasets.node", "datasets.name"], ondelete=_CASCADE),
+        Index("ix_dataset_projects_project_name", "project", "name"),
+    )
+
+    node: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    project: Mapped[str] = mapped_column(ForeignKey("projects.id", ondelete=_CASCADE), primary_key=True)
+
+
+class Run(Base):
+    """A training run; `request` is what was asked for, the rest is how it stands."""
+
+    __tablename__ = "runs"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    number: Mapped[int] = mapped_column(_Sequence, primary_key=True)
+    id: Mapped[str] = mapped_column(unique=True)
+    project: Mapped[str] = mapped_column(ForeignKey("projects.id", ondelete=_CASCADE), index=True)
+    dataset: Mapped[str]
+    request: Mapped[dict[str, Any]]
+    needed: Mapped[int]
+    state: Mapped[str] = mapped_column(index=True)
+    reason: Mapped[dict[str, Any] | None]
+    term: Mapped[int] = mapped_column(default=0)
+    aggregator: Mapped[str | None]
+    round: Mapped[int] = mapped_column(default=0)
+    created_by: Mapped[str]
+    organisation: Mapped[str] = mapped_column(ForeignKey("organisations.id"))
+    created: Mapped[datetime]
+    gather_until: Mapped[datetime | None]
+    started: Mapped[datetime | None]
+    ended: Mapped[datetime | None]
+
+    participants: Mapped[list[Assignment]] = relationship(
+        order_by="Assignment.node", lazy="selectin", passive_deletes=True
+    )
+
+
+class Assignment(Base):
+    """A node's part in a run."""
+
+    __tablename__ = "assignments"
+
+    run: Mapped[int] = mapped_column(ForeignKey("runs.number", ondelete=_CASCADE), primary_key=True)
+    node: Mapped[str] = mapped_column(ForeignKey("nodes.id"), primary_key=True, index=True)
+    state: Mapped[str]
+    reason: Mapped[dict[str, Any] | None]
+    rows: Mapped[int] = mapped_column(BigInteger)
+
+    member: Mapped[Node] = relationship(lazy="joined", innerjoin=True, viewonly=True)
+
+
+class Round(Base):
+    """The aggregator's report of a finished round."""
+
+    __tablename__ = "rounds"
+
+    run: Mapped[int] = mapped_column(ForeignKey("runs.number", ondelete=_CASCADE), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    term: Mapped[int]
+    report: Mapped[dict[str, Any]]
+
+
+class EventRow(Base):
+    """Something that happened; the number is its place in the sequence of all events."""
+
+    __tablename__ = "events"
+    __table_args__ = (
+        Index("ix_events_project_id", "project", "id"),
+        Index("ix_events_run_id", "run", "id"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(_Sequence, primary_key=True)
+    type: Mapped[str]
+    time: Mapped[datetime]
+    project: Mapped[str] = mapped_column(ForeignKey("projects.id", ondelete=_CASCADE))
+    run: Mapped[str | None]
+    node: Mapped[str | None]
+    data: Mapped[dict[str, Any]]
+
+
+class Keyed(Base):
+    """The answer to a request that carried an idempotency key."""
+
+    __tablename__ = "idempotency"
+
+    caller: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    fingerprint: Mapped[str]
+    status: Mapped[int]
+    headers: Mapped[dict[str, Any]]
+    body: Mapped[str]
+    created: Mapped[datetime] = mapped_column(index=True)

@@ -1,0 +1,99 @@
+"""``flaas lab``: the demo's federation, kept running, and JupyterLab on it, signed in as the model developer."""
+
+from __future__ import annotations
+
+import importlib.resources
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from ..errors import InvalidInput
+from . import breast_cancer
+from .local import LocalFederation
+
+NOTEBOOK = "01-first-federation.ipynb"
+
+
+def run_lab(home: Path, *, port: int, browser: bool, say: Callable[[str], None] = print) -> None:
+    """Start federation and JupyterLab, and stop both when JupyterLab ends (Ctrl-C).
+
+    Parameters
+    ----------
+    home : Path
+        Where keys, data base and notebooks are kept; a second start goes on with them.
+    port : int
+        JupyterLab's port; the next free one is taken if it is in use.
+    browser : bool
+        Whether to open a browser.
+    say : callable
+        Receives each line of progress.
+
+    Raises
+    ------
+    InvalidInput
+        Code ``no-jupyterlab``: JupyterLab is not installed here.
+    """
+    if importlib.util.find_spec("jupyterlab") is None:
+        raise InvalidInput(
+            "JupyterLab is not installed.", code="no-jupyterlab", hint='pip install "flaas_jupyter[lab,demo]"'
+        )
+    home = home.resolve()
+    federation, work = demo_federation(home), home / "notebooks"
+    notebook = copy_notebook(work)
+    try:
+        say("Starting the coordination API and three nodes …")
+        start_demo_federation(federation, home)
+        say(
+            f"Coordination API at {federation.url}; nodes: {', '.join(federation.nodes)}. Ctrl-C stops everything."
+        )
+        command = [
+            sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={work}", f"--port={port}",
+            f"--LabApp.default_url=/lab/tree/{notebook.name}", "--LabApp.news_url=None",
+            "--KernelManager.transport=ipc", *([] if browser else ["--no-browser"]),
+            *(["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
+        ]  # fmt: skip
+        environment = {
+            **os.environ,
+            "FLAAS_HOME": str(federation.developer_home.path),
+            "FLAAS_URL": federation.url,
+        }
+        try:
+            subprocess.run(command, env=environment, check=False)  # noqa: S603 - our own command
+        except KeyboardInterrupt:
+            say("Stopping …")
+    finally:
+        federation.stop()
+
+
+def demo_federation(home: Path) -> LocalFederation:
+    """The demo's federation under `home`."""
+    return LocalFederation(home / "federation")
+
+
+def start_demo_federation(federation: LocalFederation, home: Path) -> None:
+    """Start it on the demo's data and wait until its nodes are online."""
+    files = breast_cancer.load().write(home / "data")
+    federation.start(
+        {name: {breast_cancer.DATASET: path} for name, path in files.items()}, breast_cancer.TARGET
+    )
+    federation.wait_online()
+
+
+def copy_notebook(work: Path) -> Path:
+    """Put the first notebook into `work`, unless the user has one there already; return its path."""
+    work.mkdir(parents=True, exist_ok=True)
+    target = work / NOTEBOOK
+    if not target.exists():
+        shutil.copyfile(_notebook(), target)
+    return target
+
+
+def _notebook() -> Path:
+    """The notebook as installed with the package, or in a checkout."""
+    packaged = Path(str(importlib.resources.files("flaas_jupyter"))) / "demo" / NOTEBOOK
+    checkout = Path(__file__).parents[2] / "notebooks" / NOTEBOOK
+    return packaged if packaged.exists() else checkout

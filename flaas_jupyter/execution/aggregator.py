@@ -1,0 +1,714 @@
+"""A run as its aggregator leads it: gather participants, run rounds, publish results, end.
+
+The aggregator is one of the participating nodes, elected by the coordination API. It leads over the mesh and only
+reports to the API, so that a run goes on while the API is away. With secure aggregation it sees masked vectors and
+their opened sum, never one participant's update.
+
+The notebook follows the run by asking for "the round after k"; asking for the next one is its verdict on the last
+(go on, stop, another learning rate), which is how Keras callbacks steer a federated run round by round. A notebook
+that has gone is not waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..communications.wire import Message
+from ..errors import Aborted, Conflict, FlaasError, InvalidInput, NotAllowed, NotAuthenticated, Unreachable
+from ..plan import TrainingPlan
+from ..protocols.aggregation import aggregation
+from ..protocols.secure_aggregation import (
+    Advertisement,
+    Reveal,
+    SecureSum,
+    decode_sum,
+)
+from .checkpoint import Checkpoint, CheckpointStore, digest
+from .participant import Verify, round_settings
+from .reporter import Reporter
+from .timing import Timing
+
+log = logging.getLogger(__name__)
+
+R = TypeVar("R")
+DEFAULT_CLIP = 8.0
+# After a round in which values were clipped, the next one allows this many times the range.
+CLIP_GROWTH = 4.0
+
+Ask = Callable[[str, Message, float], Awaitable[Message]]
+"""Sends a request to a participant: node id, message, limit in seconds."""
+
+
+@dataclass
+class _Seat:
+    """A participant's place at the aggregator's table."""
+
+    rows: int
+    joined: bool = False
+    prepared: bool = False
+    error: FlaasError | None = None
+
+
+@dataclass
+class _RoundLog:
+    """Figures of the round under way, for its report."""
+
+    began: float = field(default_factory=time.perf_counter)
+    started: str = field(default_factory=lambda: datetime.now(UTC).isoformat())
+    seconds: dict[str, float] = field(default_factory=dict)
+    dropped: list[dict[str, str]] = field(default_factory=list)
+    clipped: int = 0
+    error_bound: float | None = None
+
+    def drop(self, node: str, phase: str, error: FlaasError) -> None:
+        log.warning("%s dropped out of the round at %s: %s", node[:12], phase, error)
+        self.dropped.append({"node": node, "phase": phase, "reason": str(error)})
+
+    def phase(self, name: str, since: float) -> float:
+        now = time.perf_counter()
+        self.seconds[name] = self.seconds.get(name, 0.0) + now - since
+        return now
+
+
+class Aggregator:
+    """Leads one run.
+
+    Parameters
+    ----------
+    run : dict
+        The run as the coordination API describes it; `update` brings a newer description.
+    domain : str
+        The project's domain.
+    my_id : str
+        This node's id.
+    verify : callable
+        Checks a signature of a node of the domain.
+    ask : callable
+        Sends a request to a participant (also to this node itself).
+    traffic : callable
+        Bytes sent and received over the mesh so far.
+    reporter : Reporter
+        Carries reports to the coordination API, in order, whenever it can be reached.
+    checkpoints : CheckpointStore
+        Where the run's newest weights are kept.
+    timing : Timing
+        How long to wait for what.
+    """
+
+    def __init__(
+        self,
+        run: dict[str, Any],
+        *,
+        domain: str,
+        my_id: str,
+        verify: Verify,
+        ask: Ask,
+        traffic: Callable[[], tuple[int, int]],
+        reporter: Reporter,
+        checkpoints: CheckpointStore,
+        timing: Timing,
+    ) -> None:
+        self.run = run
+        self.state = "gathering"
+        self.reason: FlaasError | None = None
+        self._domain, self._my_id = domain, my_id
+        self._verify, self._ask_one, self._traffic = verify, ask, traffic
+        self._reporter, self._checkpoints, self._timing = reporter, checkpoints, timing
+        self._rule = aggregation(str(run["aggregation"]))
+        self._seats: dict[str, _Seat] = {}
+        self._plan: TrainingPlan | None = None
+        self._weights: NDArray[Any] | None = None
+        self._reports: list[dict[str, Any]] = []
+        self._clip = float(run["clip"] or DEFAULT_CLIP)
+        self._attempt = 0
+        self._verdict = 0
+        self._stop_asked = False
+        self._learning_rate: float | None = None
+        self._follower_attached = False
+        self._finished = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._unsaved: Checkpoint | None = None
+        self._saving: asyncio.Task[None] | None = None
+        self.update(run)
+
+    # ---- what the node tells the aggregator -------------------------------------------------------------------
+
+    def update(self, run: dict[str, Any]) -> None:
+        """Take over a newer description of the run: who takes part."""
+        self.run = run
+        for entry in run["participants"]:
+            seat = self._seats.setdefault(entry["node"], _Seat(int(entry["rows"])))
+            if entry["state"] in ("refused", "failed") and seat.error is None:
+                seat.error = FlaasError.from_dict(entry["reason"] or {})
+        self._notify()
+
+    async def join(self, node_id: str, message: Message) -> Message:
+        """Seat a participant that has connected; one that returns takes part from the next round on."""
+        seat = self._seats.get(node_id)
+        if seat is None or self._entry(node_id)["state"] != "accepted":
+            raise NotAllowed(
+                f"Node {node_id[:12]} is not a participant of run {self.run['id']}.", code="not-a-participant"
+            )
+        seat.joined, seat.prepared = True, False
+        self._notify()
+        return Message("ok")
+
+    def lost(self, node_id: str) -> None:
+        """A peer has gone; if it was the notebook, the run goes on without it."""
+        if node_id in self._seats:
+            self._seats[node_id].joined = self._seats[node_id].prepared = False
+        if node_id == self.run["submitter"]:
+            self._follower_attached = False
+        self._notify()
+
+    async def submit(self, node_id: str, message: Message) -> Message:
+        """Take the plan and the weights to start from, from the notebook that created the run and from nobody else."""
+        self._only_submitter(node_id)
+        plan = TrainingPlan.from_dict(message.body["plan"])
+        if plan.digest != self.run["model_digest"]:
+            raise InvalidInput("The plan is not the one the run was created for.", code="wrong-plan")
+        weights = message.tensors["weights"]
+        if weights.shape != (plan.parameters,) or not np.isfinite(weights).all():
+            raise InvalidInput(
+                f"Initial weights must be finite and of shape ({plan.parameters},); got shape {weights.shape}.",
+                code="wrong-weights",
+            )
+        # After a change of aggregator the notebook may hold the result of a round that no participant has.
+        self._take_newer(plan, weights, list(message.body["reports"]))
+        self._follower_attached = True
+        self._notify()
+        return Message("ok")
+
+    async def follow(self, node_id: str, message: Message) -> Message:
+        """Answer with what came after round ``after``, as soon as there is something; the question is a verdict."""
+        self._only_submitter(node_id)
+        after = int(message.body["after"])
+        if self._weights is None and self.state == "gathering":
+            raise Conflict("The aggregator has no plan of this run yet.", code="no-plan")
+        self._follower_attached = True
+        self._learning_rate = message.body.get("learning_rate", self._learning_rate)
+        self._stop_asked = self._stop_asked or bool(message.body.get("stop"))
+        self._verdict = max(self._verdict, after)
+        self._notify()
+        try:
+            await self._until(lambda: len(self._reports) > after or self._finished.is_set(), None)
+        except asyncio.CancelledError:
+            self._follower_attached = False
+            self._notify()
+            raise
+        body: dict[str, Any] = {
+            "state": self.state,
+            "round": len(self._reports),
+            "reports": self._reports[after:],
+            "reason": self.reason.to_dict() if self.reason else None,
+            "ended": self._finished.is_set(),
+        }
+        weights = {"weights": self._weights} if self._weights is not None else {}
+        return Message("ok", body, weights)
+
+    def cancel(self, state: str, reason: FlaasError | None) -> None:
+        """The API ended the run, or gave it to another aggregator: tell whoever follows."""
+        self.state, self.reason = state, reason
+        self._finished.set()
+        self._notify()
+
+    def restore(self, saved: Checkpoint) -> None:
+        """Be the ended run that `saved` is, for a notebook that comes back for its weights."""
+        self._plan, self._weights, self._reports = (
+            TrainingPlan.from_dict(saved.plan),
+            saved.weights,
+            saved.reports,
+        )
+        reason = self.run["reason"]
+        self.cancel(saved.state, FlaasError.from_dict(reason) if reason else None)
+
+    # ---- leading ----------------------------------------------------------------------------------------------
+
+    async def lead(self) -> None:
+        """Lead the run to its end. Cancelling the task leaves the newest checkpoint behind."""
+        try:
+            await self._start_point()
+            await self._until(lambda: self._assembled() or not self._enough_able(), self._timing.assembly)
+            await self._rounds()
+            await self._report_state("finishing")
+            await self._end("completed", None)
+        except FlaasError as error:
+            log.error("run %s failed: %s", self.run["id"], error)
+            await self._end("failed", error)
+        except Exception:
+            log.exception("run %s failed", self.run["id"])
+            unexpected = FlaasError(
+                "The aggregator failed unexpectedly.",
+                code="internal",
+                hint="Its operator finds the reason in the node's log.",
+            )
+            await self._end("failed", unexpected)
+
+    async def _start_point(self) -> None:
+        """Find plan and weights: own checkpoint, another participant's newest, else the notebook's hand-over."""
+        saved = await asyncio.to_thread(self._checkpoints.load, self.run["id"])
+        if saved is not None:
+            self._take_newer(TrainingPlan.from_dict(saved.plan), saved.weights, saved.reports)
+        elif int(self.run["term"]) > 1:
+            await self._until(lambda: self._weights is not None or self._assembled(), self._timing.assembly)
+            if self._weights is None:
+                await self._recover_from_participants()
+        if not await self._until(lambda: self._weights is not None, self._timing.patience):
+            raise Aborted(
+                f"No notebook handed over the model within {self._timing.patience:g} s.",
+                code="no-plan",
+                hint="Start the run again and keep the notebook's kernel alive until the first round.",
+            )
+
+    async def _recover_from_participants(self) -> None:
+        status = Message("run/status", {"run": self.run["id"], "weights": True})
+        replies, _ = await self._ask_all(self._present(), lambda _: status, self._timing.assembly)
+        for reply in replies.values():
+            if reply.body["known"] and "weights" in reply.tensors:
+                reports = [{"number": number} for number in range(1, int(reply.body["round"]) + 1)]
+                self._take_newer(TrainingPlan.from_dict(reply.body["plan"]), reply.tensors["weights"], reports)
+
+    def _take_newer(self, plan: TrainingPlan, weights: NDArray[Any], reports: list[dict[str, Any]]) -> None:
+        """Start from these weights, unless those at hand are the result of as many rounds."""
+        if self._weights is None or len(reports) > len(self._reports):
+            self._plan, self._weights, self._reports = plan, weights, reports
+            self._notify()
+
+    async def _rounds(self) -> None:
+        while len(self._reports) < int(self.run["rounds"]) and not self._stop_asked:
+            cohort = await self._gather()
+            await self._report_state("running")
+            figures = _RoundLog()
+            before = self._traffic()
+            self._attempt += 1
+            try:
+                await self._one_round(len(self._reports) + 1, cohort, figures, before)
+            except (Aborted, Unreachable) as error:
+                log.warning("round %d, attempt %d given up: %s", len(self._reports) + 1, self._attempt, error)
+                await self._after_abort(error)
+                continue
+            self._attempt = 0
+            await self._await_verdict()
+
+    async def _one_round(
+        self, number: int, cohort: list[str], figures: _RoundLog, before: tuple[int, int]
+    ) -> None:
+        assert self._weights is not None
+        secure = bool(self.run["secure_aggregation"])
+        step = self._secure_round if secure else self._plain_round
+        weights, examples, metrics = await step(number, cohort, figures)
+        if not np.isfinite(weights).all():
+            raise InvalidInput(
+                f"The weights after round {number} hold NaN or infinite values.",
+                code="non-finite-update",
+                hint="Lower the learning rate or clip gradients (optimizer clipnorm=...).",
+            )
+        if len(self._reports) != number - 1:
+            return  # the notebook handed over a newer result meanwhile
+        self._weights = weights.astype(self._weights.dtype)
+        total = sum(examples.values())
+        figures.seconds["total"] = time.perf_counter() - figures.began
+        sent, received = self._traffic()
+        report = {
+            "number": number,
+            "term": int(self.run["term"]),
+            "started": figures.started,
+            "seconds": {name: round(value, 6) for name, value in figures.seconds.items()},
+            "bytes": {"up": received - before[1], "down": sent - before[0]},
+            "metrics": metrics,
+            "clients": [{"node": n, "examples": e, "weight": e / total} for n, e in sorted(examples.items())],
+            "dropped": figures.dropped,
+            "clipped": figures.clipped,
+            "error_bound": figures.error_bound,
+        }
+        self._reports.append(report)
+        self._reporter.put(f"/v1/runs/{self.run['id']}/rounds/{number}", report)
+        self._save()
+        if figures.clipped:
+            self._clip *= CLIP_GROWTH
+        self._notify()
+
+    # ---- the two kinds of round -------------------------------------------------------------------------------
+
+    async def _plain_round(
+        self, number: int, cohort: list[str], figures: _RoundLog
+    ) -> tuple[NDArray[Any], dict[str, int], dict[str, float]]:
+        since = time.perf_counter()
+        begin = self._begin(number, cohort)
+        begun = await self._step(cohort, figures, "begin", lambda _: begin)
+        since = figures.phase("begin", since)
+        updates = await self._step(begun, figures, "update", lambda _: self._in_round("round/update", number))
+        self._no_updates_is_an_abort(updates)
+        since = self._training_phase(figures, updates, since)
+        nodes = sorted(updates)
+        examples = {node: int(updates[node].body["examples"]) for node in nodes}
+        result = await asyncio.to_thread(
+            self._rule,
+            np.stack([updates[node].tensors["update"] for node in nodes]),
+            np.array([examples[node] for node in nodes]),
+            client_ids=nodes,
+            reference=self._weights,
+        )
+        metrics = _weighted_metrics({node: updates[node].body["metrics"] for node in nodes}, examples)
+        figures.phase("aggregate", since)
+        return result.weights, examples, metrics
+
+    async def _secure_round(
+        self, number: int, cohort: list[str], figures: _RoundLog
+    ) -> tuple[NDArray[Any], dict[str, int], dict[str, float]]:
+        assert self._weights is not None
+        begin = self._begin(number, cohort)
+        settings = round_settings(self._domain, begin.body, digest(self._weights))
+        total = SecureSum(settings, verify=self._verify)
+        since = time.perf_counter()
+        keys = await self._step(cohort, figures, "begin", lambda _: begin)
+        advertised = {node: Advertisement.from_dict(reply.body["advertisement"]) for node, reply in keys.items()}
+        self._take_what_is_sound(total.advertised, advertised, figures, "begin")
+        since = figures.phase("begin", since)
+        entries = {node: advertisement.to_dict() for node, advertisement in advertised.items()}
+        share = self._in_round("round/share", number, advertisements=entries)
+        sealed = await self._step(advertised, figures, "share", lambda _: share)
+        shares = {node: reply.body["shares"] for node, reply in sealed.items()}
+        inboxes = self._take_what_is_sound(total.shared, shares, figures, "share")
+        since = figures.phase("share", since)
+        masked = await self._step(
+            inboxes,
+            figures,
+            "update",
+            lambda node: self._in_round("round/update", number, inbox=inboxes[node]),
+            lambda node, reply: total.add(node, reply.tensors["masked"]),
+        )
+        names = _agreed_metric_names(masked.values())
+        since = self._training_phase(figures, masked, since)
+        survivors = list(total.survivors)
+        signed = await self._step(
+            survivors,
+            figures,
+            "survivors",
+            lambda _: self._in_round("round/survivors", number, survivors=survivors),
+        )
+        signatures = {node: reply.body["signature"] for node, reply in signed.items()}
+        total.confirmed(signatures)
+        since = figures.phase("survivors", since)
+        opened = await self._step(
+            signatures,
+            figures,
+            "unmask",
+            lambda _: self._in_round("round/unmask", number, signatures=signatures),
+        )
+        reveals = {
+            node: {member: Reveal.from_dict(entry) for member, entry in reply.body["reveals"].items()}
+            for node, reply in opened.items()
+        }
+        since = figures.phase("unmask", since)
+        vector = await asyncio.to_thread(total.open, reveals)
+        result = decode_sum(
+            vector, len(survivors), names, settings, self._weights.shape[0], self._maximum_examples()
+        )
+        figures.clipped, figures.error_bound = result.clipped, result.error_bound
+        figures.phase("aggregate", since)
+        examples = {node: self._seats[node].rows for node in survivors}
+        if sum(examples.values()) != result.examples:
+            raise InvalidInput(
+                f"The survivors trained on {result.examples} rows together; their descriptions say "
+                f"{sum(examples.values())}.",
+                code="wrong-row-count",
+                hint="A data set changed after it was described: restart that node so that it describes it again.",
+            )
+        # A rule that needs only sums makes of the opened mean what it would make of all the updates.
+        mean = (self._weights + result.mean)[None]
+        made = self._rule(mean, [result.examples], client_ids=["sum"], reference=self._weights)
+        return made.weights, examples, result.metrics
+
+    @staticmethod
+    def _take_what_is_sound(
+        take: Callable[[dict[str, Any]], R], entries: dict[str, Any], figures: _RoundLog, phase: str
+    ) -> R:
+        """Hand `entries` to `take`; whoever's is at fault is left out of the round and of `entries`."""
+        while True:
+            try:
+                return take(entries)
+            except (InvalidInput, NotAuthenticated) as error:
+                member = error.details.get("member")
+                if member not in entries:
+                    raise Aborted(f"The {phase} phase failed: {error.message}", code=error.code) from error
+                del entries[member]
+                figures.drop(member, phase, error)
+
+    def _begin(self, number: int, cohort: list[str]) -> Message:
+        assert self._weights is not None
+        body = {
+            "run": self.run["id"],
+            "term": self.run["term"],
+            "round": number,
+            "attempt": self._attempt,
+            "members": cohort,
+            "clip": self._clip,
+            "maximum_examples": self._maximum_examples(),
+            "learning_rate": self._learning_rate,
+            "plan": self.run["model_digest"],
+        }
+        return Message("round/begin", body, {"weights": self._weights})
+
+    def _in_round(self, kind: str, number: int, **body: Any) -> Message:
+        return Message(kind, {"run": self.run["id"], "round": number, "attempt": self._attempt, **body})
+
+    @staticmethod
+    def _training_phase(figures: _RoundLog, updates: Mapping[str, Message], since: float) -> float:
+        """Split the wait for updates in the slowest participant's training and masking, and the rest."""
+        train = max((float(reply.body["train_seconds"]) for reply in updates.values()), default=0.0)
+        mask = max((float(reply.body.get("mask_seconds", 0.0)) for reply in updates.values()), default=0.0)
+        now = time.perf_counter()
+        figures.seconds["train"] = train
+        figures.seconds["mask"] = mask
+        figures.seconds["transfer"] = max(0.0, now - since - train - mask)
+        return now
+
+    # ---- participants -----------------------------------------------------------------------------------------
+
+    async def _gather(self) -> list[str]:
+        """Return the participants of the next round, once enough of them are there, connected and prepared."""
+        deadline = time.monotonic() + self._timing.patience
+        while True:
+            await self._prepare_newcomers()
+            ready = [node for node in self._present() if self._seats[node].prepared]
+            if len(ready) >= self._needed():
+                return self._sample(ready)
+            self._fail_if_hopeless()
+            await self._report_state("gathering")
+            left = deadline - time.monotonic()
+            if left <= 0:
+                away = [
+                    self._entry(n)["name"] for n, s in self._seats.items() if not s.joined and s.error is None
+                ]
+                raise Aborted(
+                    f"The run needs {self._needed()} participants and waited {self._timing.patience:g} s; "
+                    f"{len(ready)} are there, away: {', '.join(sorted(away)) or 'none'}.",
+                    code="too-few-nodes",
+                    hint="Start the missing nodes (`flaas node run`) and start the run again from the last weights.",
+                )
+            await self._until(functools.partial(self._attendance_changed, set(self._present())), min(left, 1.0))
+
+    def _attendance_changed(self, seen: set[str]) -> bool:
+        return set(self._present()) != seen
+
+    async def _prepare_newcomers(self) -> None:
+        assert self._plan is not None
+        newcomers = [node for node in self._present() if not self._seats[node].prepared]
+        body = {"run": self.run["id"], "term": self.run["term"], "plan": self._plan.to_dict()}
+        prepared, _ = await self._ask_all(
+            newcomers, lambda _: Message("run/prepare", body), self._timing.patience
+        )
+        for node in prepared:
+            self._seats[node].prepared = True
+
+    def _present(self) -> list[str]:
+        return [node for node, seat in self._seats.items() if seat.joined and seat.error is None]
+
+    def _assembled(self) -> bool:
+        """Whether everybody is there who has accepted and is online."""
+        expected = [
+            entry["node"]
+            for entry in self.run["participants"]
+            if entry["state"] == "accepted" and entry["online"] and self._seats[entry["node"]].error is None
+        ]
+        return len(self._present()) >= self._needed() and set(expected) <= set(self._present())
+
+    def _needed(self) -> int:
+        return int(self.run["minimum_nodes"] or (3 if self.run["secure_aggregation"] else 1))
+
+    def _enough_able(self) -> bool:
+        return sum(seat.error is None for seat in self._seats.values()) >= self._needed()
+
+    def _fail_if_hopeless(self) -> None:
+        if self._enough_able():
+            return
+        able = [node for node, seat in self._seats.items() if seat.error is None]
+        errors = {self._entry(node)["name"]: seat.error for node, seat in self._seats.items() if seat.error}
+        first = next(iter(errors.values()))
+        told = "; ".join(f"{name}: {error.message}" for name, error in sorted(errors.items()))
+        raise InvalidInput(
+            f"The run needs {self._needed()} participants and {len(able)} can take part. {told}",
+            code=first.code if len({error.code for error in errors.values()}) == 1 else "too-few-nodes",
+            hint=first.hint,
+        )
+
+    def _sample(self, ready: list[str]) -> list[str]:
+        wanted = self.run["clients_per_round"]
+        if wanted is None or int(wanted) >= len(ready):
+            return sorted(ready)
+        rng = np.random.default_rng([int(self.run["seed"] or 0), len(self._reports)])
+        return sorted(str(node) for node in rng.choice(sorted(ready), size=int(wanted), replace=False))
+
+    def _maximum_examples(self) -> int:
+        return max(seat.rows for seat in self._seats.values())
+
+    def _entry(self, node_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = next(e for e in self.run["participants"] if e["node"] == node_id)
+        return found
+
+    # ---- asking -----------------------------------------------------------------------------------------------
+
+    async def _step(
+        self,
+        nodes: Iterable[str],
+        figures: _RoundLog,
+        phase: str,
+        message: Callable[[str], Message],
+        take: Callable[[str, Message], object] | None = None,
+    ) -> dict[str, Message]:
+        """Ask `nodes` at once; whoever cannot answer is out of this round and the report says at which phase."""
+        replies, errors = await self._ask_all(nodes, message, self._timing.round, take)
+        for node, error in errors.items():
+            figures.drop(node, phase, error)
+        return replies
+
+    async def _ask_all(
+        self,
+        nodes: Iterable[str],
+        message: Callable[[str], Message],
+        limit: float,
+        take: Callable[[str, Message], object] | None = None,
+    ) -> tuple[dict[str, Message], dict[str, FlaasError]]:
+        replies: dict[str, Message] = {}
+        errors: dict[str, FlaasError] = {}
+
+        async def one(node: str) -> None:
+            try:
+                reply = await self._ask_one(node, message(node), limit)
+                if take is not None:
+                    take(node, reply)
+                replies[node] = reply
+            except FlaasError as error:
+                errors[node] = error
+                self._note(node, error)
+
+        await asyncio.gather(*(one(node) for node in nodes))
+        return replies, errors
+
+    def _note(self, node: str, error: FlaasError) -> None:
+        """A peer that is away may come back; one that says no, or whose data are unfit, is out of the run."""
+        if isinstance(error, Unreachable):
+            self.lost(node)
+        elif isinstance(error, InvalidInput | NotAllowed):
+            self._seats[node].error = error
+        elif error.code == "not-prepared":
+            self._seats[node].prepared = False
+
+    async def _after_abort(self, error: FlaasError) -> None:
+        limit = 5
+        if self._attempt >= limit:
+            raise Aborted(
+                f"Round {len(self._reports) + 1} was given up {limit} times; last: {error.message}",
+                code=error.code,
+                hint=error.hint,
+            )
+
+    @staticmethod
+    def _no_updates_is_an_abort(updates: Mapping[str, Message]) -> None:
+        if not updates:
+            raise Aborted("No participant handed over an update.", code="no-updates")
+
+    # ---- reporting --------------------------------------------------------------------------------------------
+
+    async def _await_verdict(self) -> None:
+        """Wait until the notebook has seen the round, for as long as it is there."""
+        seen = len(self._reports)
+        await self._until(lambda: not self._follower_attached or self._verdict >= seen, None)
+
+    async def _report_state(self, state: str) -> None:
+        if state == self.state:
+            return
+        self.state = state
+        self._reporter.post(
+            f"/v1/runs/{self.run['id']}/transitions",
+            {"to": state, "term": int(self.run["term"]), "reason": None},
+        )
+
+    async def _end(self, state: str, error: FlaasError | None) -> None:
+        if self._finished.is_set():
+            return
+        self.state, self.reason = state, error
+        reason = error.to_dict() if error else None
+        self._save()
+        self._reporter.post(
+            f"/v1/runs/{self.run['id']}/transitions",
+            {"to": state, "term": int(self.run["term"]), "reason": reason},
+        )
+        # Whoever asks the API right after the notebook has its result should find the run ended there too.
+        await self._reporter.flush(limit=5.0)
+        if self._saving is not None:
+            await self._saving
+        self._finished.set()
+        self._notify()
+        body = {"run": self.run["id"], "state": state, "reason": reason}
+        others = [node for node in self._present() if node != self._my_id]
+        await self._ask_all(others, lambda _: Message("run/end", body), self._timing.peer)
+
+    def _save(self) -> None:
+        """Write a checkpoint in the background; when rounds are quicker than the disk, only the newest is written."""
+        if self._plan is None or self._weights is None:
+            return
+        self._unsaved = Checkpoint(
+            self._plan.to_dict(), self._weights, len(self._reports), list(self._reports), self.state
+        )
+        if self._saving is None or self._saving.done():
+            self._saving = asyncio.create_task(self._write_checkpoints())
+
+    async def _write_checkpoints(self) -> None:
+        while (checkpoint := self._unsaved) is not None:
+            self._unsaved = None
+            try:
+                await asyncio.to_thread(self._checkpoints.save, str(self.run["id"]), checkpoint)
+            except OSError as error:
+                log.error("checkpoint of run %s cannot be written: %s", self.run["id"], error)
+
+    def _only_submitter(self, node_id: str) -> None:
+        if node_id != self.run["submitter"]:
+            raise NotAllowed(
+                "Only the notebook that created the run may hand over or follow its weights.",
+                code="not-the-submitter",
+            )
+
+    # ---- waiting ----------------------------------------------------------------------------------------------
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def _until(self, true: Callable[[], bool], limit: float | None) -> bool:
+        """Wait until `true()`, at most `limit` seconds (None: without end); tell whether it came true."""
+        try:
+            async with asyncio.timeout(limit):
+                while not true():
+                    await self._changed.wait()
+        except TimeoutError:
+            return true()
+        return True
+
+
+def _weighted_metrics(
+    metrics: Mapping[str, Mapping[str, float]], examples: Mapping[str, int]
+) -> dict[str, float]:
+    total = sum(examples.values())
+    names = sorted({name for each in metrics.values() for name in each})
+    return {name: sum(metrics[n][name] * examples[n] for n in examples) / total for name in names}
+
+
+def _agreed_metric_names(replies: Iterable[Message]) -> list[str]:
+    names = {tuple(reply.body["metric_names"]) for reply in replies}
+    if len(names) > 1:
+        raise InvalidInput(
+            f"Participants report different metrics: {sorted(names)}.", code="different-metrics"
+        )
+    return list(next(iter(names), ()))

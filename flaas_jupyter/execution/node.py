@@ -1,0 +1,529 @@
+"""The node daemon (``flaas node run``): stands beside the data and takes part in runs that its owner permits.
+
+It holds one event stream to the coordination API, which tells it *that* something concerns it; what to do it reads
+from its open assignments. So a node that restarts, or was away, simply looks again (level-triggered, nothing to
+replay). Runs themselves happen over the mesh, between nodes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, Any
+
+from ..communications.carrier import Carrier
+from ..communications.coordinator import Coordinator, Event, NodeKey
+from ..communications.directory import Peer, Record
+from ..communications.identity import Identity, verify
+from ..communications.mesh import Mesh, Route
+from ..communications.wire import Message
+from ..errors import Conflict, FlaasError, InvalidInput, NotAllowed, NotAuthenticated, NotFound, Unreachable
+from ..home import Home
+from .aggregator import Aggregator
+from .checkpoint import CheckpointStore
+from .datasets import DatasetRegistry
+from .domains import Domains
+from .enrolment import Enrolment
+from .participant import Participant, Verify
+from .policy import Policy
+from .reporter import Reporter
+from .timing import Timing
+
+log = logging.getLogger(__name__)
+
+RECORD_LIFETIME = 900
+RECORD_RENEWAL = 300.0
+AUTHENTICATION_PAUSE = 5.0
+SMALL, LARGE = 8 << 20, 4 << 30
+"""Limits of a message's tensors in bytes: those that carry no weights, and those that do."""
+KEPT_ENDED_RUNS = 8
+
+
+class Node:
+    """One participant's daemon.
+
+    Parameters
+    ----------
+    home : Home
+        Where its key, enrolment, policy, data sets and checkpoints are.
+    timing : Timing
+        How long to wait for what.
+    carrier : callable
+        Opens the mesh's carrier for an identity.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        *,
+        timing: Timing,
+        carrier: Callable[[Identity], Coroutine[Any, Any, Carrier]],
+    ) -> None:
+        self.home = home
+        self.enrolment = Enrolment.load(home.enrolment)
+        if not self.enrolment.projects:
+            raise InvalidInput(
+                f"Node {self.enrolment.name!r} has joined no project.",
+                code="not-joined",
+                hint="Run `flaas node join --url URL --token TOKEN --project PROJECT --domain-key KEY`.",
+            )
+        self.identity = Identity.load_or_create(home.key)
+        self.policy = Policy.load(home.policy)
+        self.datasets = DatasetRegistry(home.path)
+        self._timing = timing
+        self._open_carrier = carrier
+        self._coordinator = Coordinator(self.enrolment.url, NodeKey(self.identity))
+        self._domains = Domains(self.enrolment.projects, self._coordinator)
+        self._checkpoints = CheckpointStore(home.runs)
+        self._reporter = Reporter(self._coordinator, self._report_refused)
+        self._keras = ThreadPoolExecutor(1, thread_name_prefix="keras")
+        self._participants: dict[str, Participant] = {}
+        self._aggregators: dict[str, Aggregator] = {}
+        self._leading: dict[str, asyncio.Task[None]] = {}
+        self._joining: dict[str, tuple[str, int, asyncio.Task[None]]] = {}
+        self._look_again = asyncio.Event()
+        self._reconciling = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._mesh: Mesh
+
+    # ---- life -------------------------------------------------------------------------------------------------
+
+    async def run(self, ready: Callable[[], None] | None = None) -> None:
+        """Serve until cancelled; `ready` is called once the node is on the mesh and online at the API."""
+        with _sole_process(self.home.path):
+            async with self._serving():
+                await self._listen(ready)
+
+    @contextlib.asynccontextmanager
+    async def _serving(self) -> AsyncIterator[None]:
+        await self._reach_api()
+        # Importing Keras stops everything else in the process for seconds, which peers would take for death.
+        await asyncio.get_running_loop().run_in_executor(self._keras, _warm_up)
+        carrier = await self._open_carrier(self.identity)
+        self._mesh = await Mesh.open(
+            self.identity,
+            self._domains,
+            carrier=carrier,
+            handlers=self._routes(),
+            refresh=self._domains.refresh,
+            peer_timeout=self._timing.peer,
+        )
+        self._mesh.on_peer_lost(self._peer_lost)
+        try:
+            for work in (self._reporter.run(), self._keep_record_fresh(), self._reconcile_when_told()):
+                self._spawn(work)
+            await self._describe_datasets()
+            log.info("node %s (%s) is up", self.enrolment.name, self.identity.node_id)
+            yield
+        finally:
+            for participant in self._participants.values():
+                participant.cancel_round()
+            for task in list(self._tasks):
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._mesh.close()
+            await self._coordinator.close()
+            self._keras.shutdown(wait=False, cancel_futures=True)
+
+    async def _reach_api(self) -> None:
+        """Wait for the coordination API; what only an operator can mend (key, clock) is told."""
+        delay = 0.5
+        while True:
+            try:
+                await self._coordinator.get(f"/v1/nodes/{self.identity.node_id}")
+                await self._domains.refresh()
+                return
+            except NotFound as error:
+                raise NotAllowed(
+                    f"{self.enrolment.url} does not know this node.",
+                    code="node-unknown",
+                    hint="It was removed, or the API's data base is another one. Run `flaas node join` again.",
+                ) from error
+            except (NotAuthenticated, Unreachable) as error:
+                log.error("%s", error)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 15.0)
+
+    async def _listen(self, ready: Callable[[], None] | None) -> None:
+        """Hold the event stream open; each event, and each reconnection, is a reason to look again."""
+
+        def changed(connected: bool) -> None:
+            nonlocal ready
+            log.info("coordination API: %s", "connected" if connected else "connection lost")
+            if connected:
+                self._look_again.set()
+                if ready is not None:
+                    ready()
+                ready = None
+
+        path = f"/v1/nodes/{self.identity.node_id}/events"
+        while True:
+            try:
+                async for event in self._coordinator.events(path, on_connection=changed):
+                    await self._on_event(event)
+            except NotAuthenticated as error:
+                # Mostly this machine's clock; it may be set right while the node runs.
+                log.error("%s", error)
+                await asyncio.sleep(AUTHENTICATION_PAUSE)
+
+    async def _on_event(self, event: Event) -> None:
+        if event.type == "node.removed" and event.node == self.identity.node_id:
+            raise NotAllowed(
+                "This node was removed by an administrator.",
+                code="node-removed",
+                hint="Ask the platform's administrator; join again with a new token.",
+            )
+        if event.type == "directory.changed":
+            await self._domains.refresh()
+        if event.type != "run.round":  # told by this or another node; nothing to do about it
+            self._look_again.set()
+
+    async def _keep_record_fresh(self) -> None:
+        while True:
+            try:
+                await self._publish_records()
+            except FlaasError as error:
+                log.error("this node's address could not be published: %s", error)
+            await asyncio.sleep(RECORD_RENEWAL)
+
+    async def _publish_records(self) -> None:
+        now = time.time()
+        for project in self.enrolment.projects:
+            record = Record(
+                domain=project,
+                node_id=self.identity.node_id,
+                addresses=tuple(self._mesh.addresses),
+                sequence=time.time_ns() // 1_000_000,
+                issued=int(now),
+                expires=int(now) + RECORD_LIFETIME,
+            )
+            await self._coordinator.put(
+                f"/v1/nodes/{self.identity.node_id}/record", record.sign(self.identity), retry_for=60
+            )
+
+    async def _describe_datasets(self) -> None:
+        """Tell the API what this node has: names, columns, counts. A file that cannot be read is left out, loudly."""
+        node = f"/v1/nodes/{self.identity.node_id}/datasets"
+        for entry in self.datasets.list():
+            try:
+                description = await asyncio.to_thread(self.datasets.get(entry.name).description)
+                description["projects"] = description["projects"] or sorted(self.enrolment.projects)
+                await self._coordinator.put(f"{node}/{entry.name}", description, retry_for=60)
+            except FlaasError as error:
+                log.error("data set %s is not offered: %s", entry.name, error)
+
+    # ---- what the API asks ------------------------------------------------------------------------------------
+
+    async def _reconcile_when_told(self) -> None:
+        while True:
+            await self._look_again.wait()
+            self._look_again.clear()
+            try:
+                await self._reconcile()
+            except Unreachable as error:
+                log.warning("%s", error)
+                await asyncio.sleep(1.0)
+                self._look_again.set()
+            except FlaasError as error:
+                log.error("%s", error)
+
+    async def _reconcile(self) -> None:
+        """Bring what this node does in line with its open assignments."""
+        async with self._reconciling:
+            path = f"/v1/nodes/{self.identity.node_id}/assignments?open=true"
+            open_runs: set[str] = set()
+            async for assignment in self._coordinator.paginate(path, "assignments"):
+                run = assignment["run"]
+                open_runs.add(run["id"])
+                if assignment["state"] == "invited":
+                    await self._answer(run)
+                elif assignment["state"] == "accepted" and run["aggregator"]:
+                    await self._take_part(run)
+            for gone in [run for run in self._participants if run not in open_runs]:
+                await self._leave(gone)
+
+    async def _answer(self, run: dict[str, Any]) -> None:
+        try:
+            await self._participant(run)
+            answer: dict[str, Any] = {"state": "accepted"}
+            log.info("run %s of %s: accepted", run["id"], run["project"])
+        except FlaasError as error:
+            answer = {"state": "refused", "reason": error.to_dict()}
+            log.warning("run %s of %s: refused: %s", run["id"], run["project"], error)
+        try:
+            await self._coordinator.put(self._assignment(run["id"]), answer, retry_for=30)
+        except Conflict as error:
+            log.info("run %s: %s", run["id"], error)
+
+    async def _participant(self, run: dict[str, Any]) -> Participant:
+        known = self._participants.get(run["id"])
+        if known is not None:
+            known.run = run
+            return known
+        directory = self._domains[run["project"]]
+        dataset = self.datasets.get(run["dataset"])
+        self.policy.check(run, await asyncio.to_thread(dataset.description))
+        participant = Participant(
+            run,
+            domain=directory.domain,
+            identity=self.identity,
+            verify=self._verifier(run["project"]),
+            dataset=dataset,
+            policy=self.policy,
+            executor=self._keras,
+        )
+        self._participants[run["id"]] = participant
+        return participant
+
+    async def _take_part(self, run: dict[str, Any]) -> None:
+        await self._participant(run)
+        aggregator, term = run["aggregator"], int(run["term"])
+        mine = self._aggregators.get(run["id"])
+        if mine is not None and (aggregator != self.identity.node_id or int(mine.run["term"]) != term):
+            self._stop_leading(run["id"], "superseded", None)
+            mine = None
+        if aggregator == self.identity.node_id:
+            if mine is None:
+                self._lead(run)
+            else:
+                mine.update(run)
+        joined = self._joining.get(run["id"])
+        if joined is None or joined[:2] != (aggregator, term):
+            if joined is not None:
+                joined[2].cancel()
+            self._joining[run["id"]] = (
+                aggregator,
+                term,
+                self._spawn(self._join(run["id"], aggregator, term)),
+            )
+
+    def _lead(self, run: dict[str, Any]) -> None:
+        log.info("run %s: this node is the aggregator, term %s", run["id"], run["term"])
+        aggregator = self._new_aggregator(run)
+        self._aggregators[run["id"]] = aggregator
+        self._leading[run["id"]] = self._spawn(aggregator.lead())
+
+    def _new_aggregator(self, run: dict[str, Any]) -> Aggregator:
+        return Aggregator(
+            run,
+            domain=run["project"],
+            my_id=self.identity.node_id,
+            verify=self._verifier(run["project"]),
+            ask=self._ask,
+            traffic=lambda: (self._mesh.bytes_sent, self._mesh.bytes_received),
+            reporter=self._reporter,
+            checkpoints=self._checkpoints,
+            timing=self._timing,
+        )
+
+    async def _join(self, run_id: str, aggregator: str, term: int) -> None:
+        """Take a seat at the aggregator, however long it takes to be reached; reconciling cancels this."""
+        delay = 0.02
+        while True:
+            message = Message("run/join", {"run": run_id, "term": term})
+            try:
+                await self._ask(aggregator, message, self._timing.peer)
+                log.info("run %s: joined aggregator %s", run_id, aggregator[:12])
+                return
+            except (Unreachable, NotFound, Conflict) as error:
+                log.debug("run %s: cannot join yet: %s", run_id, error)
+                if isinstance(error, Unreachable):
+                    await self._domains.refresh()
+            except FlaasError as error:
+                log.error("run %s: the aggregator does not let this node join: %s", run_id, error)
+                return
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, 2.0)
+
+    async def _leave(self, run_id: str) -> None:
+        participant = self._participants.pop(run_id)
+        participant.cancel_round()
+        if run_id in self._joining:
+            self._joining.pop(run_id)[2].cancel()
+        if run_id in self._leading and not self._leading[run_id].done():
+            run = await self._coordinator.get(f"/v1/runs/{run_id}")
+            if (
+                run["state"] in ("completed", "failed", "cancelled")
+                or run["aggregator"] != self.identity.node_id
+            ):
+                reason = FlaasError.from_dict(run["reason"]) if run["reason"] else None
+                self._stop_leading(run_id, run["state"], reason)
+        self._leading.pop(run_id, None)
+        for old in list(self._aggregators)[:-KEPT_ENDED_RUNS]:
+            if old not in self._leading:
+                del self._aggregators[old]
+        log.info("run %s is over", run_id)
+
+    def _stop_leading(self, run_id: str, state: str, reason: FlaasError | None) -> None:
+        task = self._leading.pop(run_id, None)
+        if task is not None:
+            task.cancel()
+        self._aggregators[run_id].cancel(state, reason)
+
+    def _report_refused(self, path: str, error: FlaasError) -> None:
+        if error.code in ("stale-term", "run-ended", "not-found"):
+            self._look_again.set()
+
+    # ---- what peers ask ---------------------------------------------------------------------------------------
+
+    def _routes(self) -> dict[str, Route]:
+        from_notebook = {"run/submit": (self._on_submit, LARGE), "run/follow": (self._on_follow, SMALL)}
+        from_nodes = {"run/join": (self._on_join, SMALL), "run/end": (self._on_end, SMALL)}
+        as_participant = {
+            kind: (self._on_participant, LARGE if kind == "round/begin" else SMALL)
+            for kind in Participant.messages
+        }
+        routes = {
+            kind: Route(handler, role="developer", limit=limit)
+            for kind, (handler, limit) in from_notebook.items()
+        }
+        return routes | {
+            kind: Route(handler, role="node", limit=limit)
+            for kind, (handler, limit) in (from_nodes | as_participant).items()
+        }
+
+    async def _on_participant(self, peer: Peer, message: Message) -> Message:
+        run_id = str(message.body.get("run"))
+        participant = self._participants.get(run_id)
+        if participant is None or participant.run["aggregator"] != peer.node_id:
+            # The aggregator may know of its election before this node does.
+            await self._reconcile()
+            participant = self._participants.get(run_id)
+        if participant is None:
+            raise NotFound(f"This node takes no part in run {run_id!r}.", code="no-such-run")
+        if participant.run["aggregator"] != peer.node_id:
+            raise NotAllowed(
+                f"{peer.node_id[:12]} is not the aggregator of run {run_id}.", code="not-the-aggregator"
+            )
+        self._domains[participant.run["project"]].require(peer.node_id, "node")
+        try:
+            return await participant.answer(message)
+        except (InvalidInput, NotAllowed) as error:
+            log.error("run %s: %s", run_id, error)
+            self._reporter.put(self._assignment(run_id), {"state": "failed", "reason": error.to_dict()})
+            raise
+
+    async def _on_join(self, peer: Peer, message: Message) -> Message:
+        aggregator = self._aggregator(message)
+        self._domains[aggregator.run["project"]].require(peer.node_id, "node")
+        return await aggregator.join(peer.node_id, message)
+
+    async def _on_submit(self, peer: Peer, message: Message) -> Message:
+        aggregator = await self._aggregator_or_archive(message)
+        self._domains[aggregator.run["project"]].require(peer.node_id, "developer")
+        return await aggregator.submit(peer.node_id, message)
+
+    async def _on_follow(self, peer: Peer, message: Message) -> Message:
+        aggregator = await self._aggregator_or_archive(message)
+        self._domains[aggregator.run["project"]].require(peer.node_id, "developer")
+        return await aggregator.follow(peer.node_id, message)
+
+    async def _on_end(self, peer: Peer, message: Message) -> Message:
+        participant = self._participants.get(str(message.body.get("run")))
+        if participant is not None and participant.run["aggregator"] == peer.node_id:
+            participant.cancel_round()
+            self._look_again.set()
+        return Message("ok")
+
+    def _aggregator(self, message: Message) -> Aggregator:
+        aggregator = self._aggregators.get(str(message.body.get("run")))
+        if aggregator is None or message.body.get("term") not in (None, aggregator.run["term"]):
+            raise NotFound("This node is not the aggregator of that run, or not yet.", code="not-leading")
+        return aggregator
+
+    async def _aggregator_or_archive(self, message: Message) -> Aggregator:
+        """The run's aggregator, or what is on disk of a run that this node led before it restarted."""
+        try:
+            return self._aggregator(message)
+        except NotFound:
+            run_id = str(message.body.get("run"))
+            saved = await asyncio.to_thread(self._checkpoints.load, run_id)
+            if saved is None or saved.state not in ("completed", "failed", "cancelled"):
+                raise
+            run = await self._coordinator.get(f"/v1/runs/{run_id}")
+            aggregator = self._new_aggregator(run)
+            aggregator.restore(saved)
+            self._aggregators[run_id] = aggregator
+            return aggregator
+
+    # ---- plumbing ---------------------------------------------------------------------------------------------
+
+    def _verifier(self, project: str) -> Verify:
+        """Make a check that a signature is that of a node which is a member of `project` now."""
+        directory = self._domains[project]
+
+        def check(node_id: str, context: str, payload: bytes, signature: bytes) -> None:
+            try:
+                directory.require(node_id, "node")
+                verify(node_id, context, payload, signature)
+            except FlaasError as error:
+                error.details["member"] = node_id
+                raise
+
+        return check
+
+    async def _ask(self, node_id: str, message: Message, limit: float) -> Message:
+        return await self._mesh.call(node_id, message, timeout=limit, limit=LARGE)
+
+    def _peer_lost(self, node_id: str) -> None:
+        for aggregator in self._aggregators.values():
+            aggregator.lost(node_id)
+        for run_id, (aggregator_id, _, task) in list(self._joining.items()):
+            if aggregator_id == node_id and task.done():
+                del self._joining[run_id]
+                self._look_again.set()
+
+    def _assignment(self, run_id: str) -> str:
+        return f"/v1/runs/{run_id}/assignments/{self.identity.node_id}"
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a task of the node failed", exc_info=task.exception())
+
+
+@contextlib.contextmanager
+def _sole_process(home: Path) -> Any:
+    """Let one node process at a time use `home`: two with one key would take each other's messages."""
+    with _locked(home / "node.lock") as file:
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Any:
+    file: IO[str]
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            raise Conflict(
+                f"Another node process (pid {file.read() or 'unknown'}) runs with {path.parent}.",
+                code="node-running",
+                hint="Stop it first, or give this node a FLAAS_HOME of its own.",
+            ) from error
+        yield file
+
+
+def _warm_up() -> None:
+    """Import Keras, and have it make a first computation."""
+    import keras
+
+    keras.ops.convert_to_numpy(keras.ops.ones(1) + 1)
+    log.info("Keras %s on %s", keras.__version__, keras.backend.backend())

@@ -1,0 +1,305 @@
+"""The node owner's policy: what may be done here, and with which data, whoever asks.
+
+It is a file for people, ``node.toml`` in `FLAAS_HOME`, and it is asked twice: when a run invites this node and again
+when the plan arrives. A fresh policy allows nothing to anybody; ``flaas node join`` adds the project that it joins.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import re
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import InvalidInput, NotAllowed
+from ..home import write_private
+
+_DEFAULT = """\
+# What this node may be used for. Its owner decides; nobody else can change it.
+# The node reads this file when it starts.
+
+[policy]
+# Projects whose runs may use this node. `flaas node join` adds a project here.
+projects = []
+
+# What may be done with the data.
+operations = ["train"]
+
+# A data set with fewer rows than this takes no part: an update from few people tells much about each.
+minimum_rows = 20
+
+# Limits of one run.
+maximum_rounds = 1000
+maximum_local_epochs = 1000
+maximum_parameters = 100_000_000
+
+# "required": updates leave this node masked only, so that nobody sees it alone. "optional": the run decides.
+secure_aggregation = "{secure_aggregation}"
+
+# Custom Keras layers that may run here, as "package>Layer", or "module:package>Layer" where importing the module
+# registers it. They run with this node's rights: list only code that you have read and installed yourself.
+allow_layers = []
+
+# Whom a developer should ask who is refused; shown to them.
+contact = ""
+
+# Other rules for one data set, by its name; what is not given here is as above:
+# [policy.datasets.loans]
+# projects = ["credit"]
+# minimum_rows = 500
+"""
+
+_WORDS = {
+    "texts": "a list of texts",
+    "count": "an integer from 1 on",
+    "mode": '"required" or "optional"',
+    "text": "a text",
+}
+_KINDS = {
+    "projects": "texts",
+    "operations": "texts",
+    "minimum_rows": "count",
+    "maximum_rounds": "count",
+    "maximum_local_epochs": "count",
+    "maximum_parameters": "count",
+    "secure_aggregation": "mode",
+    "allow_layers": "texts",
+    "contact": "text",
+}
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What the owner of a node allows.
+
+    Parameters
+    ----------
+    projects : tuple of str
+        Projects whose runs may use this node.
+    operations : tuple of str
+        What may be done with data; ``"train"``.
+    minimum_rows : int
+        Smallest data set that takes part.
+    maximum_rounds, maximum_local_epochs, maximum_parameters : int
+        Limits of one run.
+    secure_aggregation : str
+        ``"required"`` or ``"optional"``.
+    allow_layers : tuple of str
+        Registered custom layers that may run here; see `TrainingPlan.build`.
+    contact : str
+        Whom a refused developer should ask.
+    datasets : dict
+        Data set name to the settings that differ for it.
+    """
+
+    projects: tuple[str, ...] = ()
+    operations: tuple[str, ...] = ("train",)
+    minimum_rows: int = 20
+    maximum_rounds: int = 1000
+    maximum_local_epochs: int = 1000
+    maximum_parameters: int = 100_000_000
+    secure_aggregation: str = "optional"
+    allow_layers: tuple[str, ...] = ()
+    contact: str = ""
+    datasets: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @staticmethod
+    def default_toml(secure_aggregation: str = "optional") -> str:
+        """Return the commented policy file of a new node."""
+        return _DEFAULT.format(secure_aggregation=secure_aggregation)
+
+    @classmethod
+    def load(cls, path: Path) -> Policy:
+        """Read the ``[policy]`` of a ``node.toml``.
+
+        Raises
+        ------
+        InvalidInput
+            Code ``bad-policy``: the file cannot be read, or holds an unknown key or a value of the wrong kind; the
+            message names the line or the key.
+        """
+        text = _read(path)
+        document = _parse(text, path)
+        unknown = [key for key in document if key != "policy"]
+        if unknown:
+            raise _unknown_key(path, text, unknown[0], ["policy"])
+        table = document.get("policy", {})
+        if not isinstance(table, dict):
+            raise _bad(path, "[policy] must be a table")
+        overrides = table.pop("datasets", {})
+        if not isinstance(overrides, dict) or not all(isinstance(entry, dict) for entry in overrides.values()):
+            raise _bad(path, "the data sets must be tables [policy.datasets.NAME]")
+        datasets = {}
+        for name, entry in overrides.items():
+            if "allow_layers" in entry:
+                # Code runs with the node's rights, whatever it is given to read.
+                raise _bad(path, f"allow_layers stands under [policy], not under [policy.datasets.{name}]")
+            datasets[name] = _settings(entry, f"[policy.datasets.{name}]", path, text)
+        return cls(**_settings(table, "[policy]", path, text), datasets=datasets)
+
+    def for_dataset(self, name: str) -> Policy:
+        """Return the policy as it is for one data set."""
+        return dataclasses.replace(self, **self.datasets.get(name, {}), datasets={})
+
+    def check(self, run: dict[str, Any], description: dict[str, Any]) -> None:
+        """Refuse a run that the owner does not allow on a data set.
+
+        Parameters
+        ----------
+        run : dict
+            As the coordination API describes it (docs/rest.md).
+        description : dict
+            The data set's.
+
+        Raises
+        ------
+        NotAllowed
+            ``policy-projects``, ``policy-operation``, ``policy-minimum-rows``, ``policy-maximum-rounds``,
+            ``policy-maximum-local-epochs``, ``policy-maximum-parameters`` or ``policy-secure-aggregation``. The message
+            has what was asked and what is allowed, the hint whom to ask.
+        """
+        dataset = str(description["name"])
+        policy = self.for_dataset(dataset)
+        project, operation = str(run["project"]), str(run.get("operation", "train"))
+        if project not in policy.projects:
+            raise policy._refusal("projects", f"Project {project!r} may not use data set {dataset!r} of this node.")
+        if project not in description["projects"]:
+            raise NotAllowed(
+                f"Data set {dataset!r} of this node is not offered to project {project!r}.",
+                code="policy-projects",
+                hint=f"Ask {policy._whom}; the data set is registered for other projects.",
+            )
+        if operation not in policy.operations:
+            allowed = ", ".join(policy.operations) or "nothing"
+            raise policy._refusal(
+                "operation", f"The run is to {operation} with data set {dataset!r}; allowed is: {allowed}."
+            )
+        if int(description["rows"]) < policy.minimum_rows:
+            # The number of rows is public (it is in the description); which rows they are is not.
+            raise policy._refusal(
+                "minimum_rows",
+                f"Data set {dataset!r} has {description['rows']} rows here; this node takes part with "
+                f"{policy.minimum_rows} or more.",
+            )
+        for setting, asked in (
+            ("maximum_rounds", run["rounds"]),
+            ("maximum_local_epochs", run["local_epochs"]),
+            ("maximum_parameters", run["parameters"]),
+        ):
+            limit = getattr(policy, setting)
+            if int(asked) > limit:
+                what = setting.removeprefix("maximum_").replace("_", " ")
+                raise policy._refusal(setting, f"The run asks for {asked} {what}; this node allows up to {limit}.")
+        if policy.secure_aggregation == "required" and not run["secure_aggregation"]:
+            raise policy._refusal(
+                "secure_aggregation",
+                "The run is without secure aggregation; updates leave this node masked only.",
+                hint="Build the model with FederatedModel(..., secure_aggregation=True), or ask ",
+            )
+
+    @property
+    def _whom(self) -> str:
+        return self.contact or "the owner of this node"
+
+    def _refusal(self, setting: str, message: str, hint: str = "Ask ") -> NotAllowed:
+        key = "operations" if setting == "operation" else setting
+        return NotAllowed(
+            message,
+            code=f"policy-{setting.replace('_', '-')}",
+            hint=f"{hint}{self._whom} to change {key} in its node.toml.",
+        )
+
+
+def allow_project(path: Path, project: str) -> None:
+    """Add `project` to the projects of a policy file; comments and everything else stay.
+
+    Raises
+    ------
+    InvalidInput
+        Code ``bad-policy``: the file is not a policy, or its list of projects is written in a way that cannot be
+        edited safely; the message says what to write by hand.
+    """
+    policy = Policy.load(path)
+    if project in policy.projects:
+        return
+    text = _read(path)
+    entries = json.dumps([*policy.projects, project], ensure_ascii=False)
+    section = re.search(r"^\s*\[policy\][^\n]*\n(?P<body>.*?)(?=^\s*\[|\Z)", text, re.M | re.S)
+    edited = None
+    if section is not None:
+        start, body = section.start("body"), section["body"]
+        listed = re.search(r"^projects\s*=\s*\[[^\]#]*\]", body, re.M)
+        first, last = (listed.start(), listed.end()) if listed else (0, 0)
+        line = f"projects = {entries}" + ("" if listed else "\n")
+        edited = text[: start + first] + line + text[start + last :]
+    by_hand = _bad(path, f"its list of projects cannot be edited; write projects = {entries} under [policy]")
+    if edited is None:
+        raise by_hand
+    try:
+        changed = tomllib.loads(edited)["policy"]["projects"]
+    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        raise by_hand from error
+    if changed != [*policy.projects, project]:
+        raise by_hand
+    write_private(path, edited.encode())
+
+
+def _settings(table: dict[str, Any], where: str, path: Path, text: str) -> dict[str, Any]:
+    """Check one table's keys and values; lists become tuples."""
+    settings: dict[str, Any] = {}
+    for key, value in table.items():
+        if key not in _KINDS:
+            raise _unknown_key(path, text, key, list(_KINDS))
+        kind = _KINDS[key]
+        right = {
+            "texts": isinstance(value, list) and all(isinstance(entry, str) and entry for entry in value),
+            "count": type(value) is int and value >= 1,
+            "mode": value in ("required", "optional"),
+            "text": isinstance(value, str),
+        }[kind]
+        if not right:
+            raise _bad(path, f"{key} in {where} must be {_WORDS[kind]}, not {value!r}{_line_of(text, key)}")
+        settings[key] = tuple(value) if kind == "texts" else value
+    return settings
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise InvalidInput(
+            f"There is no policy at {path}.", code="bad-policy", hint="`flaas node init --name NAME` writes one."
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise _bad(path, f"it cannot be read ({error})") from error
+
+
+def _parse(text: str, path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _bad(path, f"it is not TOML: {error}") from error
+
+
+def _unknown_key(path: Path, text: str, key: str, known: list[str]) -> InvalidInput:
+    near = difflib.get_close_matches(key, known, n=1)
+    meant = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
+    return _bad(path, f"it has an unknown key {key!r}{_line_of(text, key)}{meant}")
+
+
+def _line_of(text: str, key: str) -> str:
+    pattern = re.compile(rf"^\s*(\[?[\w.]*\b)?{re.escape(key)}\b")
+    numbers = [number for number, line in enumerate(text.splitlines(), start=1) if pattern.match(line)]
+    return f" (line {numbers[0]})" if numbers else ""
+
+
+def _bad(path: Path, what: str) -> InvalidInput:
+    return InvalidInput(
+        f"The policy {path} is not acceptable: {what}.",
+        code="bad-policy",
+        hint="Correct the file and start the node again.",
+    )

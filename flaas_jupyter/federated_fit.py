@@ -1,0 +1,178 @@
+"""``model.fit(federation, …)``: rounds of a federation as epochs of Keras.
+
+Callbacks run in the notebook, once per round, on the newest global weights: `EarlyStopping`, `ModelCheckpoint`,
+`CSVLogger`, `TensorBoard` and learning-rate schedules do what they do in any Keras program. What they decide (stop,
+another learning rate) goes back to the federation as the verdict on the round.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from .errors import InvalidInput
+from .federation import Federation, RoundResult, RunOptions, Training, report_frame
+from .plan import TrainingPlan
+
+if TYPE_CHECKING:
+    from .federatedmodel import FederatedModel
+
+
+class RoundPrinter(keras.callbacks.Callback):  # type: ignore[misc]
+    """One line a round on standard output."""
+
+    def __init__(self, rounds: int) -> None:
+        super().__init__()
+        self._rounds = rounds
+        self.report: dict[str, Any] = {}
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Print the round's metrics, participants and time."""
+        metrics = "  ".join(f"{name} {value:.4f}" for name, value in (logs or {}).items())
+        clients = len(self.report.get("clients", []))
+        dropped = len(self.report.get("dropped", []))
+        seconds = self.report.get("seconds", {}).get("total", 0.0)
+        nodes = f"{clients} nodes" + (f" ({dropped} dropped)" if dropped else "")
+        width = len(str(self._rounds))
+        print(f"Round {epoch + 1:>{width}}/{self._rounds}  {metrics}  {nodes}  {seconds:.2f} s")
+        sys.stdout.flush()
+
+
+def federated_fit(
+    model: FederatedModel,
+    federation: Federation,
+    *,
+    rounds: int,
+    local_epochs: int,
+    batch_size: int,
+    clients_per_round: int | None,
+    minimum_nodes: int | None,
+    validation_data: Any,
+    callbacks: Sequence[keras.callbacks.Callback],
+    seed: int | None,
+    verbose: int,
+    resume: str | None,
+    run_name: str | None = None,
+) -> keras.callbacks.History:
+    """Fit `model` on `federation`; see `FederatedModel.fit`."""
+    plan = TrainingPlan.from_model(model, local_epochs=local_epochs, batch_size=batch_size, seed=seed)
+    secure = model.secure_aggregation
+    options = RunOptions(
+        rounds=rounds,
+        aggregation=model.aggregation_name,
+        secure_aggregation=secure is not None,
+        **({"clip": secure.clip} if secure is not None else {}),
+        clients_per_round=clients_per_round,
+        minimum_nodes=minimum_nodes,
+        seed=seed,
+        name=run_name or model.name,
+    )
+    start = plan.vector_of(model)
+    training = federation.resume(resume, plan, start) if resume else federation.train(plan, start, options)
+    printer = RoundPrinter(rounds)
+    history = keras.callbacks.CallbackList(
+        [*callbacks, *([printer] if verbose else [])],
+        add_history=True,
+        add_progbar=False,
+        model=model,
+        epochs=rounds,
+        steps=1,
+        verbose=verbose,
+    )
+    try:
+        _rounds(model, plan, training, history, printer, validation_data, batch_size, federation)
+    except KeyboardInterrupt:
+        training.cancel()
+        raise
+    result: keras.callbacks.History = model.history
+    return result
+
+
+def _rounds(
+    model: FederatedModel,
+    plan: TrainingPlan,
+    training: Training,
+    callbacks: Any,
+    printer: RoundPrinter,
+    validation_data: Any,
+    batch_size: int,
+    federation: Federation,
+) -> None:
+    reports: list[dict[str, Any]] = []
+    logs: dict[str, float] = {}
+    model.stop_training = False
+    learning_rate = _learning_rate(model)
+    callbacks.on_train_begin()
+    number = 0
+    try:
+        while True:
+            callbacks.on_epoch_begin(number)
+            changed = _learning_rate(model)
+            told = changed if changed != learning_rate else None
+            learning_rate = changed
+            result = training.next(stop=model.stop_training, learning_rate=told)
+            if result is None:
+                break
+            number = result.number
+            plan.assign(model, result.weights)
+            reports.append(result.report)
+            _warn_of_clipping(result)
+            logs = {**result.metrics, **_validate(model, validation_data, batch_size)}
+            printer.report = result.report
+            callbacks.on_epoch_end(number - 1, logs)
+    finally:
+        names = dict(zip(federation.clients["id"], federation.clients["name"], strict=True))
+        model.federated_report = report_frame(reports, names)
+        callbacks.on_train_end(logs)
+
+
+def _learning_rate(model: FederatedModel) -> float | None:
+    """The optimizer's present rate; None where a schedule in the optimizer decides it."""
+    optimizer = model.optimizer
+    if isinstance(
+        getattr(optimizer, "_learning_rate", None), keras.optimizers.schedules.LearningRateSchedule
+    ):
+        return None
+    return float(np.asarray(keras.ops.convert_to_numpy(optimizer.learning_rate)))
+
+
+def _validate(model: FederatedModel, validation_data: Any, batch_size: int) -> dict[str, float]:
+    if validation_data is None:
+        return {}
+    if not isinstance(validation_data, tuple) or len(validation_data) not in (2, 3):
+        # A tf.data.Dataset, PyDataset or torch loader brings its own batches.
+        found = model.evaluate(validation_data, verbose=0, return_dict=True)
+    else:
+        x, y, *weights = validation_data
+        found = model.evaluate(
+            x,
+            y,
+            sample_weight=weights[0] if weights else None,
+            batch_size=batch_size,
+            verbose=0,
+            return_dict=True,
+        )
+    return {f"val_{name}": float(value) for name, value in found.items()}
+
+
+def _warn_of_clipping(result: RoundResult) -> None:
+    clipped = int(result.report.get("clipped", 0))
+    if clipped:
+        warnings.warn(
+            f"Round {result.number}: {clipped} coordinates of updates were beyond the range of secure aggregation and "
+            "were clipped; the next round allows a wider one. Scale the inputs, or pass "
+            "secure_aggregation=flaas.SecureAggregation(clip=...) with a larger clip.",
+            stacklevel=4,
+        )
+
+
+def require_rounds(rounds: Any) -> int:
+    """Return `rounds` if it is a positive integer."""
+    if isinstance(rounds, bool) or not isinstance(rounds, int | np.integer) or rounds < 1:
+        raise InvalidInput(f"rounds must be a positive integer, not {rounds!r}.", code="bad-rounds")
+    return int(rounds)

@@ -1,0 +1,390 @@
+"""`FederatedModel`: a Keras functional model that also fits on a federation.
+
+It is a `keras.Model` and stays one: ``summary``, ``evaluate``, ``predict``, ``save``, callbacks and everything built on
+them work unchanged, and ``fit`` with arrays is Keras's. Given a federation, ``fit`` trains on it; a round is an epoch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from . import activations
+from .errors import InvalidInput
+from .protocols.aggregation import Needs, Rule, aggregation
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_OPTIONS = ("secure_aggregation", "aggregation", "privacy")
+_FEDERATED_ONLY = ("rounds", "local_epochs", "clients_per_round", "minimum_nodes", "seed", "resume", "run_name")
+
+
+@dataclass(frozen=True)
+class SecureAggregation:
+    """Options of secure aggregation.
+
+    Parameters
+    ----------
+    clip : float
+        Every coordinate of a client's update (new minus old weights) is clipped to ``[-clip, clip]``. The smaller it
+        is, the finer the fixed-point steps in which updates are added; a round that had to clip says so.
+
+    Raises
+    ------
+    InvalidInput
+        Code ``bad-clip``: not a finite number above 0.
+    """
+
+    clip: float = 8.0
+
+    def __post_init__(self) -> None:
+        if (
+            isinstance(self.clip, bool)
+            or not isinstance(self.clip, int | float)
+            or not math.isfinite(self.clip)
+            or self.clip <= 0
+        ):
+            raise InvalidInput(f"clip must be a finite number above 0, not {self.clip!r}.", code="bad-clip")
+        object.__setattr__(self, "clip", float(self.clip))
+
+
+@keras.saving.register_keras_serializable(package="flaas_jupyter")
+class FederatedModel(keras.Model):  # type: ignore[misc]
+    """A Keras functional model that fits on arrays, as ever, or on a federation.
+
+    Parameters
+    ----------
+    inputs : KerasTensor, or list or dict of KerasTensor
+        As for `keras.Model`.
+    outputs : KerasTensor, or list or dict of KerasTensor
+        As for `keras.Model`.
+    secure_aggregation : bool or SecureAggregation
+        Whether updates travel masked, so that nobody learns more than their sum.
+    aggregation : str or Rule
+        How updates become the new model: a registered name (``flaas.aggregation.names()``) or a rule.
+    privacy : None
+        Differential privacy; not available yet.
+    name : str, optional
+        Also the name that runs are shown under.
+
+    Attributes
+    ----------
+    federated_report : DataFrame or None
+        One row per round of the last ``fit`` on a federation; None before.
+
+    Raises
+    ------
+    InvalidInput
+        ``unknown-aggregation``: the message lists the names; ``aggregation-needs-updates``: the rule cannot work on
+        masked updates; ``bad-secure-aggregation``; ``privacy-not-available``; ``foreign-activation``: a layer has an
+        activation that nodes cannot rebuild.
+
+    Examples
+    --------
+    >>> from keras import layers
+    >>> from flaas_jupyter import federatedmodel
+    >>> inputs = layers.Input((23,))
+    >>> net = layers.Dense(12, activation="relu")(inputs)
+    >>> net = layers.Dense(1, activation="sigmoid")(net)
+    >>> model = federatedmodel.FederatedModel(inputs, net, secure_aggregation=True)
+    >>> model.secure_aggregation
+    SecureAggregation(clip=8.0)
+    """
+
+    def __init__(
+        self,
+        inputs: Any,
+        outputs: Any,
+        secure_aggregation: bool | SecureAggregation = False,
+        aggregation: str | Rule = "fedavg",
+        privacy: None = None,
+        name: str | None = None,
+    ) -> None:
+        secure = _secure_aggregation(secure_aggregation)
+        _check_aggregation(aggregation, secure)
+        if privacy is not None:
+            raise InvalidInput(
+                f"privacy={privacy!r}: differential privacy is not available yet.",
+                code="privacy-not-available",
+                hint="Leave it out (privacy=None).",
+            )
+        super().__init__(inputs=inputs, outputs=outputs, name=name)
+        activations.adopt(self)
+        self.secure_aggregation = secure
+        """Options of secure aggregation, or None when it is off."""
+        self.aggregation = aggregation
+        self.privacy = privacy
+        self.federated_report: pd.DataFrame | None = None
+
+    @property
+    def aggregation_name(self) -> str:
+        """The registered name of the aggregation rule.
+
+        Raises
+        ------
+        InvalidInput
+            Code ``aggregation-object``: the rule was given as an object, which has no name to send or save.
+        """
+        if isinstance(self.aggregation, str):
+            return self.aggregation
+        raise InvalidInput(
+            f"The aggregation rule {type(self.aggregation).__name__} was given as an object; only a rule's registered "
+            "name can be sent to nodes or saved.",
+            code="aggregation-object",
+            hint='Name it: flaas_jupyter.protocols.aggregation.register("my_rule", make); aggregation="my_rule".',
+        )
+
+    # ---- saving -----------------------------------------------------------------------------------------------------
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the graph as Keras writes it, and the federated options."""
+        graph: dict[str, Any] = keras.Model(self.input, self.output, name=self.name).get_config()
+        secure = self.secure_aggregation
+        return {
+            **graph,
+            "trainable": self.trainable,
+            "secure_aggregation": dataclasses.asdict(secure) if secure is not None else False,
+            "aggregation": self.aggregation_name,
+            "privacy": self.privacy,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> FederatedModel:
+        """Rebuild a model from `get_config`."""
+        graph = {key: value for key, value in config.items() if key not in _OPTIONS}
+        options = {key: config[key] for key in _OPTIONS if key in config}
+        if isinstance(options.get("secure_aggregation"), dict):
+            options["secure_aggregation"] = SecureAggregation(**options["secure_aggregation"])
+        trainable = graph.get("trainable", True)
+        functional = keras.Model.from_config(graph, custom_objects=custom_objects)
+        model = cls(inputs=functional.input, outputs=functional.output, name=functional.name, **options)
+        if not trainable:
+            model.trainable = False
+        return model
+
+    # ---- training ---------------------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int | None = None,
+        verbose: int | str = "auto",
+        callbacks: Sequence[keras.callbacks.Callback] | None = None,
+        *args: Any,
+        validation_data: Any = None,
+        rounds: int | None = None,
+        local_epochs: int | None = None,
+        clients_per_round: int | None = None,
+        minimum_nodes: int | None = None,
+        seed: int | None = None,
+        resume: str | None = None,
+        run_name: str | None = None,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
+        """Train on a federation, or on arrays exactly as `keras.Model.fit` does.
+
+        Parameters
+        ----------
+        x : Federation, or whatever `keras.Model.fit` takes
+            Who to train with. With arrays or a data set, everything below but the Keras arguments must be left out,
+            and ``y``, ``epochs`` and the rest mean what they mean in Keras.
+        y : array_like, optional
+            Arrays only; a federation's targets stay at its nodes.
+        batch_size : int, optional
+            Rows per local training step and per validation step; 32 by default.
+        epochs : int, optional
+            Arrays only. A federation has ``rounds`` and ``local_epochs``.
+        verbose : "auto", 0, 1 or 2
+            0 prints nothing; a federation prints one line a round otherwise.
+        callbacks : sequence of keras.callbacks.Callback, optional
+            Called in this process once a round, as for an epoch, with the new global weights in place. Stopping and
+            learning-rate callbacks steer the nodes.
+        *args, **kwargs
+            Further arguments of `keras.Model.fit`, with arrays only.
+        validation_data : tuple of arrays or data set, optional
+            Evaluated in this process after each round.
+        rounds : int
+            Rounds of local training and aggregation. May be left out with `resume`.
+        local_epochs : int, optional
+            Passes over its rows that every client makes in a round; 1 by default.
+        clients_per_round : int, optional
+            Size of the sample of clients that train in a round; all by default.
+        minimum_nodes : int, optional
+            A round with fewer clients does not begin; 3 by default with secure aggregation, else 1.
+        seed : int, optional
+            Seed of sampling, shuffling and drop-out, from 0 on.
+        resume : str, optional
+            Id of a run to follow that was started before. Model and settings must be those it was started with.
+        run_name : str, optional
+            Shown in lists of runs; the model's name by default.
+
+        Returns
+        -------
+        keras.callbacks.History
+            One entry per round (or epoch): ``loss`` and the metrics, averaged over the clients by their rows, and
+            ``val_…`` with `validation_data`. `federated_report` holds the rest.
+
+        Raises
+        ------
+        InvalidInput
+            ``rounds-with-arrays``, ``keras-arguments-with-federation``, ``epochs-with-federation``,
+            ``not-a-federation``, ``missing-y``, ``bad-rounds``, ``bad-setting``, ``not-compiled``, and those of
+            `TrainingPlan.from_model`.
+        FlaasError
+            The run failed or was cancelled; the error says why.
+
+        Examples
+        --------
+        >>> history = model.fit(federation, rounds=10, local_epochs=2, batch_size=16, seed=7)  # doctest: +SKIP
+        """
+        federated = {
+            "rounds": rounds,
+            "local_epochs": local_epochs,
+            "clients_per_round": clients_per_round,
+            "minimum_nodes": minimum_nodes,
+            "seed": seed,
+            "resume": resume,
+            "run_name": run_name,
+        }
+        if not _is_federation(x):
+            _refuse_federated_arguments(x, federated)
+            _require_targets(x, y)
+            if epochs is not None:
+                kwargs["epochs"] = epochs
+            if validation_data is not None:
+                kwargs["validation_data"] = validation_data
+            if args:
+                return super().fit(x, y, batch_size, kwargs.pop("epochs", 1), verbose, callbacks, *args, **kwargs)
+            return super().fit(x, y, batch_size=batch_size, verbose=verbose, callbacks=callbacks, **kwargs)
+        _refuse_keras_arguments(y, epochs, args, kwargs)
+        self._require_compiled()
+        from .federated_fit import federated_fit
+
+        return federated_fit(
+            self,
+            x,
+            # A run that is resumed has its own number of rounds; this one only shapes what is printed.
+            rounds=_count("rounds", rounds, "bad-rounds") if rounds is not None or resume is None else 1,
+            local_epochs=_count("local_epochs", 1 if local_epochs is None else local_epochs),
+            batch_size=_count("batch_size", 32 if batch_size is None else batch_size),
+            clients_per_round=None if clients_per_round is None else _count("clients_per_round", clients_per_round),
+            minimum_nodes=None if minimum_nodes is None else _count("minimum_nodes", minimum_nodes),
+            validation_data=validation_data,
+            callbacks=list(callbacks or []),
+            seed=_seed(seed),
+            verbose=1 if verbose == "auto" else int(verbose),
+            resume=resume,
+            run_name=run_name,
+        )
+
+    def _require_compiled(self) -> None:
+        if not self.compiled or self.optimizer is None:
+            raise InvalidInput(
+                f"Model {self.name!r} has no optimizer and loss yet.",
+                code="not-compiled",
+                hint='Call model.compile(optimizer="adam", loss=..., metrics=["accuracy"]) first.',
+            )
+
+
+def _secure_aggregation(value: Any) -> SecureAggregation | None:
+    if isinstance(value, SecureAggregation):
+        return value
+    if isinstance(value, bool):
+        return SecureAggregation() if value else None
+    raise InvalidInput(
+        f"secure_aggregation must be True, False or SecureAggregation(clip=...), not {value!r}.",
+        code="bad-secure-aggregation",
+    )
+
+
+def _check_aggregation(rule: Any, secure: SecureAggregation | None) -> None:
+    if not isinstance(rule, str | Rule):
+        raise InvalidInput(
+            f"aggregation must be one of {', '.join(aggregation.names())}, or a Rule, not {rule!r}.",
+            code="unknown-aggregation",
+            allowed=aggregation.names(),
+        )
+    made = aggregation(rule) if isinstance(rule, str) else rule
+    if secure is not None and made.needs is not Needs.SUM:
+        raise InvalidInput(
+            f"The aggregation rule {type(made).__name__} needs more than the sum of the updates, and secure "
+            "aggregation shows nothing else.",
+            code="aggregation-needs-updates",
+            hint='Use aggregation="fedavg", or secure_aggregation=False.',
+        )
+
+
+def _is_federation(x: Any) -> bool:
+    # Asked of the type: a DataFrame may have a column "train", and properties of a federation go over the network.
+    return callable(getattr(type(x), "train", None))
+
+
+def _refuse_federated_arguments(x: Any, federated: dict[str, Any]) -> None:
+    given = [name for name in _FEDERATED_ONLY if federated[name] is not None]
+    if hasattr(type(x), "federation"):
+        raise InvalidInput(
+            f"A {type(x).__name__} is not a federation yet.",
+            code="not-a-federation",
+            hint='Name the data set: model.fit(project.federation(dataset="..."), rounds=10).',
+        )
+    if given:
+        raise InvalidInput(
+            f"{', '.join(given)} only has a meaning with a federation; x is {_kind(x)}.",
+            code="rounds-with-arrays",
+            hint="Pass a federation as x, or for local training epochs=... in place of rounds.",
+        )
+
+
+def _require_targets(x: Any, y: Any) -> None:
+    if y is None and isinstance(x, np.ndarray | list):
+        raise InvalidInput(
+            f"x is {_kind(x)} and y is missing.",
+            code="missing-y",
+            hint="model.fit(x, y, epochs=...) trains on arrays, model.fit(federation, rounds=...) on a federation.",
+        )
+
+
+def _refuse_keras_arguments(y: Any, epochs: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    if epochs is not None:
+        raise InvalidInput(
+            f"epochs={epochs!r} is ambiguous with a federation.",
+            code="epochs-with-federation",
+            hint="rounds=... is how often the clients' models are combined, local_epochs=... how many passes each "
+            "client makes before that.",
+        )
+    given = [*(["y"] if y is not None else []), *(["validation_split"] if args else []), *kwargs]
+    if given:
+        raise InvalidInput(
+            f"{', '.join(given)} has no meaning with a federation, whose rows stay at its nodes.",
+            code="keras-arguments-with-federation",
+            hint="With a federation fit takes batch_size, verbose, callbacks, validation_data, "
+            f"{', '.join(_FEDERATED_ONLY)}.",
+        )
+
+
+def _count(name: str, value: Any, code: str = "bad-setting") -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise InvalidInput(f"{name} must be a positive integer, not {value!r}.", code=code)
+    return int(value)
+
+
+def _seed(value: Any) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
+        raise InvalidInput(f"seed must be an integer from 0 on, or None, not {value!r}.", code="bad-setting")
+    return int(value)
+
+
+def _kind(x: Any) -> str:
+    shape = getattr(x, "shape", None)
+    return "None" if x is None else f"of type {type(x).__name__}" + (f" and shape {tuple(shape)}" if shape else "")

@@ -1,0 +1,158 @@
+"""What a model is fitted on: the one interface of a connected and of a simulated federation.
+
+A federation says who takes part (`clients`) and on what (`schema`), and trains a plan round by round. `Training.next`
+hands back one round; calling it again is the verdict on the last: go on, stop, with another learning rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .plan import TrainingPlan
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a plan is trained on a federation.
+
+    Parameters
+    ----------
+    rounds : int
+        Rounds of training and aggregation.
+    aggregation : str
+        Registered name of the aggregation rule.
+    secure_aggregation : bool
+        Whether updates travel masked, so that the aggregator learns their sum only.
+    clip : float
+        Range ``[-clip, clip]`` of one coordinate of an update under secure aggregation.
+    clients_per_round : int, optional
+        Sample of participants per round; all by default.
+    minimum_nodes : int, optional
+        Participants without which a round does not begin; by default 3 with secure aggregation, else 1.
+    seed : int, optional
+        Seed of sampling, shuffling and drop-out.
+    name : str, optional
+        Shown in lists of runs.
+    """
+
+    rounds: int
+    aggregation: str = "fedavg"
+    secure_aggregation: bool = False
+    clip: float = 8.0
+    clients_per_round: int | None = None
+    minimum_nodes: int | None = None
+    seed: int | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class RoundResult:
+    """One round's outcome.
+
+    Parameters
+    ----------
+    number : int
+        From 1.
+    weights : ndarray of shape (p,)
+        The global weights after the round.
+    report : dict
+        ``metrics``, ``clients``, ``dropped``, ``seconds``, ``bytes``, ``clipped``.
+    """
+
+    number: int
+    weights: NDArray[Any]
+    report: dict[str, Any] = field(repr=False)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Training metrics, averaged over the participants by their examples."""
+        return dict(self.report.get("metrics", {}))
+
+
+@runtime_checkable
+class Training(Protocol):
+    """A run under way."""
+
+    @property
+    def id(self) -> str:
+        """Names the run, also after the notebook has gone."""
+
+    def next(self, *, stop: bool = False, learning_rate: float | None = None) -> RoundResult | None:
+        """Return the next round's result, or None when the run has completed.
+
+        Raises
+        ------
+        FlaasError
+            The run failed or was cancelled; the error says why.
+        """
+
+    def cancel(self) -> None:
+        """End the run now."""
+
+
+@runtime_checkable
+class Federation(Protocol):
+    """Who trains together."""
+
+    @property
+    def clients(self) -> pd.DataFrame:
+        """One row per participant: name, organisation, rows, whether it is online."""
+
+    @property
+    def schema(self) -> pd.DataFrame:
+        """One row per column of the data: name, dtype, shape, role."""
+
+    def train(self, plan: TrainingPlan, weights: NDArray[Any], options: RunOptions) -> Training:
+        """Start training `plan` from `weights` of shape (p,)."""
+
+    def resume(self, run: str, plan: TrainingPlan, weights: NDArray[Any]) -> Training:
+        """Follow a run that was started before, from its beginning or wherever it is."""
+
+
+def report_frame(reports: Sequence[dict[str, Any]], names: dict[str, str]) -> pd.DataFrame:
+    """Lay round reports out as a table, one row per round.
+
+    Parameters
+    ----------
+    reports : sequence of dict
+        As in `RoundResult.report`.
+    names : dict of str to str
+        Participant id to the name to show.
+
+    Returns
+    -------
+    FederatedReport
+        Columns ``clients`` and ``dropped`` (counts), ``weights`` and ``left_out`` (by name), ``clipped`` and
+        ``error_bound`` (of the fixed point of secure aggregation, per coordinate of the mean), ``bytes_up``, ``bytes_down``, ``seconds_<phase>`` and one per metric; ``.plot()`` draws the metrics.
+    """
+    from .report import FederatedReport
+
+    rows = []
+    for report in reports:
+        clients, dropped = report.get("clients", []), report.get("dropped", [])
+        rows.append(
+            {
+                "round": report["number"],
+                **report.get("metrics", {}),
+                "clients": len(clients),
+                "dropped": len(dropped),
+                "weights": {names.get(c["node"], c["node"]): c["weight"] for c in clients},
+                "left_out": {names.get(d["node"], d["node"]): d["phase"] for d in dropped},
+                "clipped": report.get("clipped", 0),
+                "error_bound": report.get("error_bound") or 0.0,
+                "bytes_up": report.get("bytes", {}).get("up", 0),
+                "bytes_down": report.get("bytes", {}).get("down", 0),
+                **{f"seconds_{phase}": value for phase, value in report.get("seconds", {}).items()},
+            }
+        )
+    metrics = list(dict.fromkeys(name for report in reports for name in report.get("metrics", {})))
+    frame = FederatedReport(rows)
+    frame.attrs["metrics"] = metrics
+    return frame.set_index("round") if rows else frame

@@ -1,0 +1,83 @@
+"""``%load_ext flaas_jupyter`` and ``%flaas``: look after runs without leaving the notebook.
+
+``%flaas status``            who I am, which API, which projects
+``%flaas runs [PROJECT]``    runs, newest first
+``%flaas stop RUN``          cancel a run
+``%flaas traceback``         the whole traceback of the last error, of which the short message was shown
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.magic import Magics, line_magic, magics_class
+
+from ..connected import Session, connect
+from ..errors import InvalidInput
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from IPython.core.interactiveshell import InteractiveShell
+
+
+@magics_class
+class FlaasMagics(Magics):  # type: ignore[misc]
+    """``%flaas`` with its sub-commands."""
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        super().__init__(shell)
+        self._session: Session | None = None
+
+    @line_magic  # type: ignore[untyped-decorator]
+    def flaas(self, line: str) -> Any:
+        """Run ``%flaas status | runs [PROJECT] | stop RUN | traceback``."""
+        command, *arguments = line.split() or ["status"]
+        commands: dict[str, Callable[..., Any]] = {
+            "status": self._status,
+            "runs": self._runs,
+            "stop": self._stop,
+            "traceback": self._traceback,
+        }
+        if command not in commands:
+            raise InvalidInput(
+                f"%flaas has no command {command!r}; it has {', '.join(commands)}.", code="bad-command"
+            )
+        return commands[command](*arguments[:1])
+
+    def _connected(self) -> Session:
+        if self._session is None:
+            self._session = connect()
+        return self._session
+
+    def _status(self) -> pd.DataFrame:
+        session = self._connected()
+        me = session.me
+        print(f"{session.url}: {me['subject']} of {me['organisation']}, {me['role']}")
+        return session.projects
+
+    def _runs(self, project: str | None = None) -> pd.DataFrame:
+        import pandas as pd
+
+        session = self._connected()
+        projects = [project] if project else list(session.projects["id"])
+        tables = [session.project(name).runs.assign(project=name) for name in projects]
+        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+    def _stop(self, run: str | None = None) -> None:
+        if run is None:
+            raise InvalidInput(
+                "Which run?", code="bad-command", hint="%flaas runs lists them; then %flaas stop RUN."
+            )
+        print(f"Run {run} is {self._connected().stop(run)['state']}.")
+
+    def _traceback(self) -> None:
+        error = getattr(sys, "last_value", None)
+        print("".join(traceback.format_exception(error)) if error is not None else "There was no error.")
+
+
+def load_ipython_extension(shell: InteractiveShell) -> None:
+    """Register ``%flaas`` (called by ``%load_ext flaas_jupyter``)."""
+    shell.register_magics(FlaasMagics)
