@@ -53,8 +53,7 @@ def table(rows: list[dict[str, Any]], columns: list[str]) -> str:
     cells = [columns, *[[_cell(row.get(column)) for column in columns] for row in rows]]
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
     return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in cells
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells
     )
 
 
@@ -119,9 +118,7 @@ def login(url: str | None, token: str | None, json_output: bool) -> None:
     credentials = Credentials(home.credentials(url).url, token)
     me = _call(credentials, "get", "/v1/me")
     home.save_credentials(credentials)
-    show(
-        _without_links(me), json_output, f"Signed in at {credentials.url} as {me['subject']} ({me['role']})."
-    )
+    show(_without_links(me), json_output, f"Signed in at {credentials.url} as {me['subject']} ({me['role']}).")
 
 
 @main.command()
@@ -145,9 +142,7 @@ def whoami(json_output: bool) -> None:
     show(me, json_output, "\n".join(f"{key:14}{value}" for key, value in me.items()))
 
 
-def _call(
-    credentials: Credentials, method: str, path: str, body: dict[str, Any] | None = None
-) -> dict[str, Any]:
+def _call(credentials: Credentials, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     from .communications.coordinator import Bearer, Coordinator
     from .errors import NotAuthenticated
 
@@ -293,12 +288,8 @@ def node_join(url: str | None, token: str | None, project: str, domain_key: str,
     show_default=True,
     help="UDP address of the mesh, e.g. 0.0.0.0:41641; may be given for IPv4 and IPv6.",
 )
-@click.option(
-    "--peer-timeout", default=10.0, show_default=True, help="Seconds of silence after which a peer is lost."
-)
-@click.option(
-    "--patience", default=60.0, show_default=True, help="Seconds a run waits for missing participants."
-)
+@click.option("--peer-timeout", default=10.0, show_default=True, help="Seconds of silence after which a peer is lost.")
+@click.option("--patience", default=60.0, show_default=True, help="Seconds a run waits for missing participants.")
 @click.option("--verbose", "-v", is_flag=True)
 @told
 def node_run(listen: tuple[str, ...], peer_timeout: float, patience: float, verbose: bool) -> None:
@@ -314,9 +305,7 @@ def node_run(listen: tuple[str, ...], peer_timeout: float, patience: float, verb
     for chatty in ("httpx", "httpcore", "tensorflow", "h5py", "asyncio"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     timing = Timing(peer=peer_timeout, patience=patience)
-    daemon = Node(
-        Home.default(), timing=timing, carrier=lambda identity: IrohCarrier.bind(identity, listen=listen)
-    )
+    daemon = Node(Home.default(), timing=timing, carrier=lambda identity: IrohCarrier.bind(identity, listen=listen))
     asyncio.run(_until_signalled(daemon.run(ready=lambda: click.echo("ready"))))
 
 
@@ -404,9 +393,7 @@ def dataset_remove(name: str) -> None:
 
 @main.command()
 @click.option("--rounds", default=None, type=click.IntRange(min=1), help="Default: the demo's own.")
-@click.option(
-    "--report", type=click.Path(path_type=Path), envvar="REPORT", help="Write the figures there as JSON."
-)
+@click.option("--report", type=click.Path(path_type=Path), envvar="REPORT", help="Write the figures there as JSON.")
 @told
 def demo(rounds: int | None, report: Path | None) -> None:
     """Train on real data across three nodes on this machine, and compare."""
@@ -437,8 +424,7 @@ def doctor(json_output: bool) -> None:
     findings = examine()
     marks = {"ok": "ok     ", "warning": "warning", "problem": "PROBLEM"}
     lines = [
-        f"{marks[f.state]}  {f.what}: {f.found}" + (f"\n         {f.advice}" if f.advice else "")
-        for f in findings
+        f"{marks[f.state]}  {f.what}: {f.found}" + (f"\n         {f.advice}" if f.advice else "") for f in findings
     ]
     show([vars(f) for f in findings], json_output, "\n".join(lines))
     if any(f.state == "problem" for f in findings):

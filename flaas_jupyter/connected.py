@@ -214,9 +214,7 @@ class Project:
     def runs(self) -> pd.DataFrame:
         """One row per run, newest first."""
         rows = self.session.list(f"/v1/projects/{self.id}/runs", "runs")
-        return _frame(
-            rows, ["id", "name", "state", "round", "rounds", "dataset", "created", "ended", "created_by"]
-        )
+        return _frame(rows, ["id", "name", "state", "round", "rounds", "dataset", "created", "ended", "created_by"])
 
     def federation(self, dataset: str) -> ConnectedFederation:
         """Return the nodes that hold `dataset`, to fit a model on.
@@ -253,9 +251,7 @@ class ConnectedFederation:
     @property
     def clients(self) -> pd.DataFrame:
         """One row per node that holds the data set: ``name``, ``organisation``, ``rows``, ``online``, ``id``."""
-        nodes = [
-            {"id": node["node"], "name": node["node_name"], **node} for node in self._description["nodes"]
-        ]
+        nodes = [{"id": node["node"], "name": node["node_name"], **node} for node in self._description["nodes"]]
         return _frame(nodes, ["name", "organisation", "rows", "online", "id"])
 
     @property
@@ -300,13 +296,9 @@ class ConnectedFederation:
     def resume(self, run: str, plan: TrainingPlan, weights: NDArray[Any]) -> ConnectedTraining:
         """Follow run `run` of this project, from its first round on."""
         found = self.project.session.run(run)
-        if found["project"] != self.project.id or found["model_digest"] != plan.digest:
-            raise Conflict(
-                f"Run {run} does not train this model in project {self.project.id!r}.",
-                code="other-model",
-                hint="Define and compile the model as it was when the run was started.",
-            )
-        return ConnectedTraining(self.project, found, plan, weights)
+        if found["project"] != self.project.id or found["parameters"] != plan.parameters:
+            raise _other_model(run, self.project.id)
+        return ConnectedTraining(self.project, found, plan, weights, resumed=True)
 
 
 class ConnectedTraining:
@@ -317,9 +309,16 @@ class ConnectedTraining:
     """
 
     def __init__(
-        self, project: Project, run: dict[str, Any], plan: TrainingPlan, weights: NDArray[Any]
+        self,
+        project: Project,
+        run: dict[str, Any],
+        plan: TrainingPlan,
+        weights: NDArray[Any],
+        *,
+        resumed: bool = False,
     ) -> None:
         self.id: str = run["id"]
+        self._resumed = resumed
         self._project, self._plan = project, plan
         self._session = project.session
         self._weights = weights
@@ -345,6 +344,7 @@ class ConnectedTraining:
             "after": len(self._reports),
             "stop": stop,
             "learning_rate": learning_rate,
+            "plan": self._resumed,
         }
         while True:
             if self._aggregator is None:
@@ -367,14 +367,24 @@ class ConnectedTraining:
             return
 
     def _take(self, reply: Message) -> None:
+        if self._resumed:
+            self._adopt(reply.body["plan"])
         reports = reply.body["reports"]
         if reports:
             self._weights = reply.tensors["weights"]
             self._reports += reports
-            # Rounds that were missed while nobody followed come as one step: their weights are not kept.
-            self._pending = [RoundResult(int(reports[-1]["number"]), self._weights, reports[-1])]
+            # Of rounds that were missed while nobody followed, the reports are kept but not the weights.
+            self._pending = [RoundResult(int(report["number"]), self._weights, report) for report in reports]
         elif reply.body["ended"] and reply.body["state"] != "completed":
             raise _ended_badly(self.id, reply.body["state"], reply.body["reason"])
+
+    def _adopt(self, plan: dict[str, Any]) -> None:
+        """Go on with the plan of the run that is resumed; its names may differ, its weights must not."""
+        theirs = type(self._plan).from_dict(plan)
+        ours = [(spec.shape, spec.dtype) for spec in self._plan.weights]
+        if ours != [(spec.shape, spec.dtype) for spec in theirs.weights]:
+            raise _other_model(self.id, self._project.id)
+        self._plan, self._resumed = theirs, False
 
     async def _submit(self, mesh: Mesh) -> None:
         assert self._aggregator is not None
@@ -399,6 +409,14 @@ class ConnectedTraining:
                     told = waiting
                     print(f"Run {self.id} waits for {waiting}", flush=True)
         raise Unreachable("The event stream of the run ended.")
+
+
+def _other_model(run: str, project: str) -> Conflict:
+    return Conflict(
+        f"Run {run} does not train this model in project {project!r}.",
+        code="other-model",
+        hint="Define the model as it was when the run was started.",
+    )
 
 
 def _settled(run: dict[str, Any]) -> bool:

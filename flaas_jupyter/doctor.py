@@ -107,18 +107,12 @@ def _lab_halves() -> Iterable[Finding]:
         built = json.loads(manifest.read_text())["version"]
         state: Literal["ok", "problem"] = "ok" if built == __version__ else "problem"
         advice = (
-            ""
-            if state == "ok"
-            else "Reinstall flaas_jupyter, or in a checkout: make bundle; then reload the page."
+            "" if state == "ok" else "Reinstall flaas_jupyter, or in a checkout: make bundle; then reload the page."
         )
         yield Finding("JupyterLab panel", state, f"version {built}", advice)
-    jupyter = shutil.which(
-        "jupyter", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    )
+    jupyter = shutil.which("jupyter", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
     if jupyter is None or importlib.util.find_spec("flaas_server") is None:
-        yield Finding(
-            "server extension", "problem", "flaas_server is not installed", "pip install flaas_jupyter[lab]"
-        )
+        yield Finding("server extension", "problem", "flaas_server is not installed", "pip install flaas_jupyter[lab]")
         return
     command = [jupyter, "server", "extension", "list"]
     listed = subprocess.run(command, capture_output=True, text=True, timeout=60)  # noqa: S603 - found above
@@ -146,9 +140,7 @@ def _api() -> Iterable[Finding]:
 
     credentials = Home.default().credentials()
     if credentials.token is None:
-        yield Finding(
-            "coordination API", "warning", f"no token for {credentials.url}", "`flaas login --url URL`"
-        )
+        yield Finding("coordination API", "warning", f"no token for {credentials.url}", "`flaas login --url URL`")
         return
 
     async def ask(token: str) -> tuple[str, str]:

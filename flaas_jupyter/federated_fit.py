@@ -134,9 +134,7 @@ def _rounds(
 def _learning_rate(model: FederatedModel) -> float | None:
     """The optimizer's present rate; None where a schedule in the optimizer decides it."""
     optimizer = model.optimizer
-    if isinstance(
-        getattr(optimizer, "_learning_rate", None), keras.optimizers.schedules.LearningRateSchedule
-    ):
+    if isinstance(getattr(optimizer, "_learning_rate", None), keras.optimizers.schedules.LearningRateSchedule):
         return None
     return float(np.asarray(keras.ops.convert_to_numpy(optimizer.learning_rate)))
 

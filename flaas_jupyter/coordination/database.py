@@ -8,11 +8,14 @@ visible, so that a reader that has seen event n has seen all before it.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import functools
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
@@ -21,9 +24,13 @@ from sqlalchemy.orm import Session
 
 from ..errors import Conflict, InvalidInput, Unreachable
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 _WRITERS_LOCK = 0x666C616173  # "flaas"
 _MIGRATIONS_LOCK = _WRITERS_LOCK + 1
 _BUSY_SECONDS = 20
+_THREADS = 16
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -45,6 +52,7 @@ class Database:
         self._url = _parse(url)
         self.kind = self._url.get_backend_name()
         self._turn = threading.Lock()
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="database")
         self._listeners: list[Callable[[], None]] = []
         self._engine = self._connect()
 
@@ -71,6 +79,11 @@ class Database:
         with self._one_at_a_time(), Session(self._writers, expire_on_commit=False) as session:
             yield session
             session.commit()
+
+    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do `work`, which uses the data base, in a thread; `close` waits for it even if the caller does not."""
+        call = functools.partial(work, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     def on_events(self, listener: Callable[[], None]) -> None:
         """Call `listener`, from whichever thread, after each commit that has appended events."""
@@ -112,7 +125,8 @@ class Database:
             ) from error
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, once what goes on in threads is done."""
+        self._threads.shutdown(wait=True)
         self._engine.dispose()
 
     def __repr__(self) -> str:

@@ -45,7 +45,7 @@ class Hosted:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Bring the schema up to date, then look after events, presence and deadlines."""
-        await asyncio.to_thread(self.database.migrate)
+        await self.database.run(self.database.migrate)
         tasks = [
             asyncio.create_task(self.log.run()),
             asyncio.create_task(self.presence.beat()),
@@ -58,7 +58,7 @@ class Hosted:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self.database.close()
+            await asyncio.to_thread(self.database.close)
 
     def _find(self, whom: Callable[[Session], Caller]) -> Caller:
         with self.database.reading() as session:

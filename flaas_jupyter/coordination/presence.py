@@ -78,7 +78,7 @@ class Presence:
             The stream's name, for `release`, and the number of the newest event.
         """
         stream = secrets.token_hex(8)
-        newest = await asyncio.to_thread(self._connected, node_id, stream)
+        newest = await self._database.run(self._connected, node_id, stream)
         older = [name for name, (holder, _) in self._held.items() if holder == node_id]
         self._held[stream] = (node_id, subscription)
         for name in older:
@@ -92,7 +92,7 @@ class Presence:
     async def release(self, stream: str) -> None:
         """Take note that the node has let go of the stream: it is offline, unless it holds a newer one."""
         self.forget(stream)
-        await asyncio.to_thread(self._disconnected, stream)
+        await self._database.run(self._disconnected, stream)
 
     async def beat(self) -> None:
         """Note for ever that the nodes are still there; streams that count no more are closed."""
@@ -102,7 +102,7 @@ class Presence:
             if not held:
                 continue
             try:
-                alive = await asyncio.to_thread(self._seen, held)
+                alive = await self._database.run(self._seen, held)
             except Exception:
                 logger.exception("the heartbeat of %d streams could not be noted", len(held))
                 continue

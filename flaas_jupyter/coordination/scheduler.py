@@ -50,7 +50,7 @@ class Scheduler:
         """Look at deadlines for ever."""
         while True:
             try:
-                await asyncio.to_thread(self.tick, presence)
+                await self._database.run(self.tick, presence)
             except Exception:
                 logger.exception("deadlines could not be looked at")
             await asyncio.sleep(self._settings.tick)
@@ -132,19 +132,17 @@ class Scheduler:
             states.fail(session, run, _nobody_leads(run, self._settings.patience))
 
     def _keep_led(self, session: Session, run: Run, now: datetime) -> None:
-        """Replace an aggregator that is out of the run, or has been offline for too long."""
+        """Replace an aggregator that has been offline for too long.
+
+        One whose own data or model failed goes on leading: that takes none, and it knows why others failed.
+        """
         leader = next(participant for participant in run.participants if participant.node == run.aggregator)
         gone_for = self._absence(leader.member, now)
-        if leader.state == states.ACCEPTED and gone_for <= timedelta(seconds=self._settings.aggregator_timeout):
+        if gone_for <= timedelta(seconds=self._settings.aggregator_timeout):
             return
         others = [participant for participant in _accepted(run) if participant.node != run.aggregator]
         if self._elect(session, run, others, now):
             return
-        if leader.state != states.ACCEPTED:
-            if not others:
-                states.fail(session, run, _nobody_leads(run, 0))
-                return
-            gone_for = min(self._absence(participant.member, now) for participant in others)
         if gone_for > self._patience:
             states.fail(session, run, _nobody_leads(run, self._settings.patience))
 

@@ -5,10 +5,12 @@ Nothing that is not named here is let in: no field, no binary value, no list of 
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
+_DEEPEST = 20
 _NO_CONTROLS = r"^[^\x00-\x1f\x7f]+$"
 
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
@@ -23,6 +25,25 @@ Positive = Annotated[int, Field(ge=1, lt=1 << 53)]
 RoundNumber = Annotated[int, Field(ge=1, le=1_000_000)]
 Term = Annotated[int, Field(ge=1, lt=1 << 31)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+def _require_plain(value: Any, depth: int = 0) -> Any:
+    """Check that every reader and both data bases can hold a JSON value: no half characters, zero bytes, abysses."""
+    if depth > _DEEPEST:
+        raise ValueError(f"nested deeper than {_DEEPEST}")
+    if isinstance(value, str):
+        value.encode()  # half a surrogate pair raises, as a ValueError
+        if "\x00" in value:
+            raise ValueError("a text with a zero byte")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a number that is not finite")
+    elif isinstance(value, dict | list):
+        for item in [*value, *value.values()] if isinstance(value, dict) else value:
+            _require_plain(item, depth + 1)
+    return value
+
+
+PlainObject = Annotated[dict[str, Any], AfterValidator(_require_plain)]
 
 
 class _In(BaseModel):
@@ -79,7 +100,7 @@ class ProjectPatch(_In):
 class SignedDocument(_In):
     """A signed document of the directory; its body is checked where it is verified."""
 
-    body: dict[str, Any]
+    body: PlainObject
     signature: Signature
 
 
@@ -146,7 +167,7 @@ class Error(_In):
     code: Name
     message: Reason
     hint: Reason = ""
-    details: dict[str, Any] = {}
+    details: PlainObject = {}
 
 
 class AnswerIn(_In):

@@ -91,7 +91,7 @@ class EventLog:
         while True:
             self._woken.clear()
             try:
-                position, found = await asyncio.to_thread(self._read, position)
+                position, found = await self._database.run(self._read, position)
             except Exception:
                 logger.exception("events could not be read")
                 found = []
@@ -142,7 +142,7 @@ class EventLog:
                 return events.read(session, after, scope, _PAGE)
 
         while True:
-            found = await asyncio.to_thread(page)
+            found = await self._database.run(page)
             for event in found:
                 if event in scope:
                     yield event
@@ -192,8 +192,8 @@ class EventStream(Response):
         sending = asyncio.create_task(self._send_all(send))
         try:
             await asyncio.wait({gone, sending}, return_when=asyncio.FIRST_COMPLETED)
-            broken = sending.done() and isinstance(sending.exception(), OSError)
-            has_left = gone.done() or broken
+            # After the last chunk the server reports a disconnection too; that one was this side's doing.
+            has_left = not sending.done() or isinstance(sending.exception(), OSError)
         finally:
             gone.cancel()
             sending.cancel()

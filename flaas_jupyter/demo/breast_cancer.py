@@ -75,9 +75,7 @@ def arrays(table: pd.DataFrame) -> tuple[NDArray[Any], NDArray[Any]]:
 
 def _published_ranges(description: str, features: list[str]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Read each feature's minimum and maximum from the table in the description, "radius (mean): 6.981 28.11"."""
-    found = re.findall(
-        r"^\s*([a-z ]+) \((mean|standard error|worst)\):\s+([\d.]+)\s+([\d.]+)\s*$", description, re.M
-    )
+    found = re.findall(r"^\s*([a-z ]+) \((mean|standard error|worst)\):\s+([\d.]+)\s+([\d.]+)\s*$", description, re.M)
     names = {"mean": "mean {}", "standard error": "{} error", "worst": "worst {}"}
     ranges = {names[kind].format(name): (float(low), float(high)) for name, kind, low, high in found}
     low, high = np.array([ranges[feature] for feature in features]).T

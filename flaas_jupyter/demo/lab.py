@@ -47,9 +47,7 @@ def run_lab(home: Path, *, port: int, browser: bool, say: Callable[[str], None] 
     try:
         say("Starting the coordination API and three nodes …")
         start_demo_federation(federation, home)
-        say(
-            f"Coordination API at {federation.url}; nodes: {', '.join(federation.nodes)}. Ctrl-C stops everything."
-        )
+        say(f"Coordination API at {federation.url}; nodes: {', '.join(federation.nodes)}. Ctrl-C stops everything.")
         command = [
             sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={work}", f"--port={port}",
             f"--LabApp.default_url=/lab/tree/{notebook.name}", "--LabApp.news_url=None",
@@ -77,9 +75,7 @@ def demo_federation(home: Path) -> LocalFederation:
 def start_demo_federation(federation: LocalFederation, home: Path) -> None:
     """Start it on the demo's data and wait until its nodes are online."""
     files = breast_cancer.load().write(home / "data")
-    federation.start(
-        {name: {breast_cancer.DATASET: path} for name, path in files.items()}, breast_cancer.TARGET
-    )
+    federation.start({name: {breast_cancer.DATASET: path} for name, path in files.items()}, breast_cancer.TARGET)
     federation.wait_online()
 
 

@@ -117,9 +117,7 @@ class LocalFederation:
         port = port or (int(known.rsplit(":", 1)[1]) if known else 0)
         command = ["api", "serve", "--database", self._database, "--port", str(port)]
         self._api = self._spawn(command, self.folder / "api", self.folder / "api.log", self.api_options)
-        self.url = (
-            _first_line(self._api, self.folder / "api.log").removeprefix("Serving at ").strip().rstrip("/")
-        )
+        self.url = _first_line(self._api, self.folder / "api.log").removeprefix("Serving at ").strip().rstrip("/")
         write_private(address_file, self.url.encode())
 
     def _set_up_project(self, datasets: Mapping[str, object]) -> None:
@@ -258,12 +256,8 @@ class LocalFederation:
         """The API's own counters (Prometheus names, with labels)."""
         import httpx
 
-        answer = httpx.get(
-            f"{self.url}/metrics", headers={"Authorization": f"Bearer {self._tokens['admin']}"}
-        )
-        lines = [
-            line.rsplit(" ", 1) for line in answer.text.splitlines() if line and not line.startswith("#")
-        ]
+        answer = httpx.get(f"{self.url}/metrics", headers={"Authorization": f"Bearer {self._tokens['admin']}"})
+        lines = [line.rsplit(" ", 1) for line in answer.text.splitlines() if line and not line.startswith("#")]
         return {name: float(value) for name, value in lines}
 
     def _as_admin(self, method: str, path: str, *args: Any) -> dict[str, Any]:
@@ -282,9 +276,7 @@ class LocalFederation:
     def _admin_home(self) -> Home:
         return Home(self.folder / "administrator")
 
-    def _spawn(
-        self, command: Sequence[str], home: Path, log: Path, extra: Mapping[str, str]
-    ) -> subprocess.Popen[str]:
+    def _spawn(self, command: Sequence[str], home: Path, log: Path, extra: Mapping[str, str]) -> subprocess.Popen[str]:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         kept = {key: value for key, value in os.environ.items() if not key.startswith("FLAAS_")}
         environment = {
@@ -331,9 +323,7 @@ def _first_line(process: subprocess.Popen[str], log: Path, limit: float = START_
     if lines and lines[0]:
         threading.Thread(target=stream.read, daemon=True).start()  # keeps the pipe from filling up
         return lines[0].strip()
-    state = (
-        f"ended with code {process.poll()}" if process.poll() is not None else f"not up after {limit:.0f} s"
-    )
+    state = f"ended with code {process.poll()}" if process.poll() is not None else f"not up after {limit:.0f} s"
     tail = "\n".join(log.read_text().splitlines()[-15:])
     raise Unreachable(f"A process did not start ({state}). Its log, {log}, ends:\n{tail}", code="not-started")
 

@@ -81,9 +81,7 @@ def run_demo(
         files = split.write(Path(folder) / "data")
         say("Three hospitals with unequal, differently distributed patients:")
         for name, table in split.hospitals.items():
-            say(
-                f"  {name:<10} {len(table):>4} biopsies, {table[breast_cancer.TARGET].mean():>4.0%} malignant"
-            )
+            say(f"  {name:<10} {len(table):>4} biopsies, {table[breast_cancer.TARGET].mean():>4.0%} malignant")
         federation = LocalFederation(Path(folder) / "federation")
         try:
             datasets = {name: {breast_cancer.DATASET: path} for name, path in files.items()}
@@ -95,20 +93,12 @@ def run_demo(
             say("Training across the nodes with secure aggregation:")
             with federation.connect() as session:
                 connected = session.project(federation.project).federation(dataset=breast_cancer.DATASET)
-                network.fit(
-                    connected, rounds=rounds, local_epochs=LOCAL_EPOCHS, batch_size=BATCH_SIZE, seed=SEED
-                )
+                network.fit(connected, rounds=rounds, local_epochs=LOCAL_EPOCHS, batch_size=BATCH_SIZE, seed=SEED)
                 figures = network.federated_report
                 assert figures is not None  # fit has returned
-                moved = {
-                    "mesh": int(figures.bytes_up.sum() + figures.bytes_down.sum()) + session.traffic["mesh"]
-                }
+                moved = {"mesh": int(figures.bytes_up.sum() + figures.bytes_down.sum()) + session.traffic["mesh"]}
             moved["api"] = int(
-                sum(
-                    value
-                    for name, value in federation.metrics().items()
-                    if name.startswith("flaas_http_body_bytes")
-                )
+                sum(value for name, value in federation.metrics().items() if name.startswith("flaas_http_body_bytes"))
             )
             phase("federated")
         finally:

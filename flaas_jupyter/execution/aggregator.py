@@ -213,6 +213,8 @@ class Aggregator:
             "reason": self.reason.to_dict() if self.reason else None,
             "ended": self._finished.is_set(),
         }
+        if message.body.get("plan") and self._plan is not None:
+            body["plan"] = self._plan.to_dict()
         weights = {"weights": self._weights} if self._weights is not None else {}
         return Message("ok", body, weights)
 
@@ -300,9 +302,7 @@ class Aggregator:
             self._attempt = 0
             await self._await_verdict()
 
-    async def _one_round(
-        self, number: int, cohort: list[str], figures: _RoundLog, before: tuple[int, int]
-    ) -> None:
+    async def _one_round(self, number: int, cohort: list[str], figures: _RoundLog, before: tuple[int, int]) -> None:
         assert self._weights is not None
         secure = bool(self.run["secure_aggregation"])
         step = self._secure_round if secure else self._plain_round
@@ -412,9 +412,7 @@ class Aggregator:
         }
         since = figures.phase("unmask", since)
         vector = await asyncio.to_thread(total.open, reveals)
-        result = decode_sum(
-            vector, len(survivors), names, settings, self._weights.shape[0], self._maximum_examples()
-        )
+        result = decode_sum(vector, len(survivors), names, settings, self._weights.shape[0], self._maximum_examples())
         figures.clipped, figures.error_bound = result.clipped, result.error_bound
         figures.phase("aggregate", since)
         examples = {node: self._seats[node].rows for node in survivors}
@@ -488,9 +486,7 @@ class Aggregator:
             await self._report_state("gathering")
             left = deadline - time.monotonic()
             if left <= 0:
-                away = [
-                    self._entry(n)["name"] for n, s in self._seats.items() if not s.joined and s.error is None
-                ]
+                away = [self._entry(n)["name"] for n, s in self._seats.items() if not s.joined and s.error is None]
                 raise Aborted(
                     f"The run needs {self._needed()} participants and waited {self._timing.patience:g} s; "
                     f"{len(ready)} are there, away: {', '.join(sorted(away)) or 'none'}.",
@@ -506,9 +502,7 @@ class Aggregator:
         assert self._plan is not None
         newcomers = [node for node in self._present() if not self._seats[node].prepared]
         body = {"run": self.run["id"], "term": self.run["term"], "plan": self._plan.to_dict()}
-        prepared, _ = await self._ask_all(
-            newcomers, lambda _: Message("run/prepare", body), self._timing.patience
-        )
+        prepared, _ = await self._ask_all(newcomers, lambda _: Message("run/prepare", body), self._timing.patience)
         for node in prepared:
             self._seats[node].prepared = True
 
@@ -697,9 +691,7 @@ class Aggregator:
         return True
 
 
-def _weighted_metrics(
-    metrics: Mapping[str, Mapping[str, float]], examples: Mapping[str, int]
-) -> dict[str, float]:
+def _weighted_metrics(metrics: Mapping[str, Mapping[str, float]], examples: Mapping[str, int]) -> dict[str, float]:
     total = sum(examples.values())
     names = sorted({name for each in metrics.values() for name in each})
     return {name: sum(metrics[n][name] * examples[n] for n in examples) / total for name in names}
@@ -708,7 +700,5 @@ def _weighted_metrics(
 def _agreed_metric_names(replies: Iterable[Message]) -> list[str]:
     names = {tuple(reply.body["metric_names"]) for reply in replies}
     if len(names) > 1:
-        raise InvalidInput(
-            f"Participants report different metrics: {sorted(names)}.", code="different-metrics"
-        )
+        raise InvalidInput(f"Participants report different metrics: {sorted(names)}.", code="different-metrics")
     return list(next(iter(names), ()))

@@ -62,9 +62,7 @@ class Domains:
             with contextlib.suppress(NotAllowed):
                 return directory.require(node_id, role, now)
         self.peer(node_id, now)
-        raise NotAllowed(
-            f"{node_id} has not the role {role!r} in any of this node's projects.", code="role-missing"
-        )
+        raise NotAllowed(f"{node_id} has not the role {role!r} in any of this node's projects.", code="role-missing")
 
     @property
     def domain(self) -> str:

@@ -210,14 +210,22 @@ class Node:
 
     async def _describe_datasets(self) -> None:
         """Tell the API what this node has: names, columns, counts. A file that cannot be read is left out, loudly."""
-        node = f"/v1/nodes/{self.identity.node_id}/datasets"
+        node = f"/v1/nodes/{self.identity.node_id}"
+        withdrawn = set((await self._coordinator.get(node))["datasets"])
         for entry in self.datasets.list():
             try:
                 description = await asyncio.to_thread(self.datasets.get(entry.name).description)
                 description["projects"] = description["projects"] or sorted(self.enrolment.projects)
-                await self._coordinator.put(f"{node}/{entry.name}", description, retry_for=60)
+                description.pop("targets", None)  # the API knows the first of several; `prepare` matches them all
+                await self._coordinator.put(f"{node}/datasets/{entry.name}", description, retry_for=60)
+                withdrawn.discard(entry.name)
             except FlaasError as error:
                 log.error("data set %s is not offered: %s", entry.name, error)
+        for name in withdrawn:
+            try:
+                await self._coordinator.delete(f"{node}/datasets/{name}", retry_for=60)
+            except FlaasError as error:
+                log.error("data set %s could not be withdrawn: %s", name, error)
 
     # ---- what the API asks ------------------------------------------------------------------------------------
 
@@ -347,14 +355,13 @@ class Node:
         participant.cancel_round()
         if run_id in self._joining:
             self._joining.pop(run_id)[2].cancel()
-        if run_id in self._leading and not self._leading[run_id].done():
+        leading = self._leading.get(run_id)
+        if leading is not None and not leading.done():
             run = await self._coordinator.get(f"/v1/runs/{run_id}")
-            if (
-                run["state"] in ("completed", "failed", "cancelled")
-                or run["aggregator"] != self.identity.node_id
-            ):
-                reason = FlaasError.from_dict(run["reason"]) if run["reason"] else None
-                self._stop_leading(run_id, run["state"], reason)
+            ended = run["state"] in ("completed", "failed", "cancelled")
+            if not ended and run["aggregator"] == self.identity.node_id:
+                return  # this node's own part is over, for instance because its data were unfit; it goes on leading
+            self._stop_leading(run_id, run["state"], FlaasError.from_dict(run["reason"]) if run["reason"] else None)
         self._leading.pop(run_id, None)
         for old in list(self._aggregators)[:-KEPT_ENDED_RUNS]:
             if old not in self._leading:
@@ -377,12 +384,10 @@ class Node:
         from_notebook = {"run/submit": (self._on_submit, LARGE), "run/follow": (self._on_follow, SMALL)}
         from_nodes = {"run/join": (self._on_join, SMALL), "run/end": (self._on_end, SMALL)}
         as_participant = {
-            kind: (self._on_participant, LARGE if kind == "round/begin" else SMALL)
-            for kind in Participant.messages
+            kind: (self._on_participant, LARGE if kind == "round/begin" else SMALL) for kind in Participant.messages
         }
         routes = {
-            kind: Route(handler, role="developer", limit=limit)
-            for kind, (handler, limit) in from_notebook.items()
+            kind: Route(handler, role="developer", limit=limit) for kind, (handler, limit) in from_notebook.items()
         }
         return routes | {
             kind: Route(handler, role="node", limit=limit)
@@ -399,9 +404,7 @@ class Node:
         if participant is None:
             raise NotFound(f"This node takes no part in run {run_id!r}.", code="no-such-run")
         if participant.run["aggregator"] != peer.node_id:
-            raise NotAllowed(
-                f"{peer.node_id[:12]} is not the aggregator of run {run_id}.", code="not-the-aggregator"
-            )
+            raise NotAllowed(f"{peer.node_id[:12]} is not the aggregator of run {run_id}.", code="not-the-aggregator")
         self._domains[participant.run["project"]].require(peer.node_id, "node")
         try:
             return await participant.answer(message)

@@ -163,9 +163,7 @@ class Participant:
                 code="bad-round",
             )
         self.cancel_round()
-        current = _Round(
-            number, int(body["attempt"]), weights, digest(weights), int(body["maximum_examples"])
-        )
+        current = _Round(number, int(body["attempt"]), weights, digest(weights), int(body["maximum_examples"]))
         answer: dict[str, Any] = {}
         if self.run["secure_aggregation"]:
             answer["advertisement"] = self._advertise(current, body)
@@ -181,9 +179,7 @@ class Participant:
         current.secure = Member(current.settings, self._identity.node_id, self._identity.sign, self._verify)
         return current.secure.advertise().to_dict()
 
-    def _train(
-        self, trainer: Trainer, current: _Round, learning_rate: float | None
-    ) -> asyncio.Future[LocalResult]:
+    def _train(self, trainer: Trainer, current: _Round, learning_rate: float | None) -> asyncio.Future[LocalResult]:
         # A round that is tried again from the same weights gives the same update: no need to train twice.
         if self._trained is not None and self._trained[:2] == (current.number, current.start_digest):
             done: asyncio.Future[LocalResult] = asyncio.get_running_loop().create_future()
@@ -209,8 +205,7 @@ class Participant:
         """Check everybody's keys and answer with this node's secrets, shared and sealed per recipient."""
         secure = self._secure(message)
         advertisements = {
-            str(member): Advertisement.from_dict(entry)
-            for member, entry in message.body["advertisements"].items()
+            str(member): Advertisement.from_dict(entry) for member, entry in message.body["advertisements"].items()
         }
         return Message("ok", {"shares": secure.share(advertisements)})
 
@@ -281,9 +276,7 @@ class Participant:
         asked = (message.body.get("round"), message.body.get("attempt"))
         if current is None or asked != (current.number, current.attempt):
             known = None if current is None else (current.number, current.attempt)
-            raise Aborted(
-                f"Round and attempt {asked} are not under way here, but {known}.", code="round-over"
-            )
+            raise Aborted(f"Round and attempt {asked} are not under way here, but {known}.", code="round-over")
         return current
 
     def _secure(self, message: Message) -> Member:

@@ -72,6 +72,4 @@ class Reporter:
         if report.method == "put":
             await self._coordinator.put(report.path, report.body, retry_for=math.inf)
         else:
-            await self._coordinator.post(
-                report.path, report.body, idempotency_key=report.key, retry_for=math.inf
-            )
+            await self._coordinator.post(report.path, report.body, idempotency_key=report.key, retry_for=math.inf)

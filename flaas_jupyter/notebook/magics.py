@@ -42,9 +42,7 @@ class FlaasMagics(Magics):  # type: ignore[misc]
             "traceback": self._traceback,
         }
         if command not in commands:
-            raise InvalidInput(
-                f"%flaas has no command {command!r}; it has {', '.join(commands)}.", code="bad-command"
-            )
+            raise InvalidInput(f"%flaas has no command {command!r}; it has {', '.join(commands)}.", code="bad-command")
         return commands[command](*arguments[:1])
 
     def _connected(self) -> Session:
@@ -68,9 +66,7 @@ class FlaasMagics(Magics):  # type: ignore[misc]
 
     def _stop(self, run: str | None = None) -> None:
         if run is None:
-            raise InvalidInput(
-                "Which run?", code="bad-command", hint="%flaas runs lists them; then %flaas stop RUN."
-            )
+            raise InvalidInput("Which run?", code="bad-command", hint="%flaas runs lists them; then %flaas stop RUN.")
         print(f"Run {run} is {self._connected().stop(run)['state']}.")
 
     def _traceback(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -43,14 +42,14 @@ async def answer_events(
         Which page; a stream takes ``Last-Event-ID``, else `after`, else begins now.
     """
     if not wants_stream(call):
-        return await asyncio.to_thread(_page, call, scope_of, limit, cursor, after)
+        return await call.hosted.database.run(_page, call, scope_of, limit, cursor, after)
     given = resume_after(call, after)
 
     def prepare() -> tuple[events.Scope, int]:
         with call.reading() as session:
             return scope_of(session), events.newest(session)
 
-    scope, newest = await asyncio.to_thread(prepare)
+    scope, newest = await call.hosted.database.run(prepare)
     log = call.hosted.log
     subscription = log.subscribe(scope)
     # A number from beyond the end (another data base's) would make the stream silent for long.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter
@@ -93,7 +92,7 @@ async def follow_node(node_id: str, call: Annotated[Call, requires("node:act")],
         with call.reading() as session:
             return require_self(session, call.view, node_id).id
 
-    scope = events.Scope(node=await asyncio.to_thread(itself))
+    scope = events.Scope(node=await hosted.database.run(itself))
     subscription = hosted.log.subscribe(scope)
     try:
         stream, newest = await hosted.presence.hold(node_id, subscription)

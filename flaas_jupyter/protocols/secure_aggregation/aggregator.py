@@ -45,9 +45,7 @@ class SecureSum:
         Number of values in a vector; otherwise the first vector decides.
     """
 
-    def __init__(
-        self, settings: RoundSettings, *, verify: Verify | None = None, length: int | None = None
-    ) -> None:
+    def __init__(self, settings: RoundSettings, *, verify: Verify | None = None, length: int | None = None) -> None:
         self._settings, self._verify, self._length = settings, verify, length
         self._advertisements: dict[str, Advertisement] = {}
         self._sharers: frozenset[str] = frozenset()
@@ -101,9 +99,7 @@ class SecureSum:
             if sealed.keys() != recipients:
                 raise malformed(f"Node {sender[:12]} did not share with every member.", member=sender)
             for recipient, blob in sealed.items():
-                require_bytes(
-                    blob, keys.SEALED_BYTES, f"the share of node {sender[:12]} for {recipient[:12]}"
-                )
+                require_bytes(blob, keys.SEALED_BYTES, f"the share of node {sender[:12]} for {recipient[:12]}")
         require_threshold(self._settings, shares, "shared their keys")
         self._sharers = frozenset(shares)
         return {
@@ -230,9 +226,7 @@ class SecureSum:
         kind, advertisement = revealed[0].kind, self._advertisements[member]
         with contextlib.suppress(ValueError):
             secret = shamir.combine(factors, [shamir.from_bytes(reveal.share) for reveal in revealed])
-            if kind == "seed" and advertisement.commitment == keys.seed_commitment(
-                self._settings, secret, member
-            ):
+            if kind == "seed" and advertisement.commitment == keys.seed_commitment(self._settings, secret, member):
                 return secret
             if kind == "key" and advertisement.mask_key == keys.public_of(secret):
                 return secret

@@ -66,9 +66,7 @@ def seal(settings: RoundSettings, agreed: bytes, sender: str, recipient: str, ke
     return cipher.encrypt(nonce, shamir.to_bytes(key) + shamir.to_bytes(seed), bound)
 
 
-def unseal(
-    settings: RoundSettings, agreed: bytes, sender: str, recipient: str, sealed: bytes
-) -> tuple[int, int]:
+def unseal(settings: RoundSettings, agreed: bytes, sender: str, recipient: str, sealed: bytes) -> tuple[int, int]:
     """Return the shares (mask key, seed) that `sender` sealed for `recipient`.
 
     Raises
@@ -89,9 +87,7 @@ def unseal(
         ) from error
 
 
-def _channel(
-    settings: RoundSettings, agreed: bytes, sender: str, recipient: str
-) -> tuple[AESGCM, bytes, bytes]:
+def _channel(settings: RoundSettings, agreed: bytes, sender: str, recipient: str) -> tuple[AESGCM, bytes, bytes]:
     key = _derive(agreed, settings, "share", sender, recipient)
     places = (settings.places[sender], settings.places[recipient])
     nonce = bytes(4) + b"".join(place.to_bytes(4, "big") for place in places)

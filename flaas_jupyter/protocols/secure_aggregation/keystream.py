@@ -31,12 +31,8 @@ def apply_masks(vector: Vector, *, add: Iterable[bytes] = (), subtract: Iterable
     add, subtract : iterable of bytes
         AES-256 keys.
     """
-    streams = [(_encryptor(key), np.add) for key in add] + [
-        (_encryptor(key), np.subtract) for key in subtract
-    ]
-    buffer = bytearray(
-        BLOCK_BYTES + _CIPHER_BLOCK
-    )  # update_into wants a cipher block of room beyond its output
+    streams = [(_encryptor(key), np.add) for key in add] + [(_encryptor(key), np.subtract) for key in subtract]
+    buffer = bytearray(BLOCK_BYTES + _CIPHER_BLOCK)  # update_into wants a cipher block of room beyond its output
     piece = np.frombuffer(buffer, dtype="<u4")
     for start in range(0, vector.size, BLOCK_BYTES // 4):
         block = vector[start : start + BLOCK_BYTES // 4]

@@ -145,8 +145,7 @@ class Member:
         del self._secrets
         self._phase = _Phase.SHARED
         return {
-            member: keys.seal(settings, channel, me, member, *shares[member])
-            for member, channel in channels.items()
+            member: keys.seal(settings, channel, me, member, *shares[member]) for member, channel in channels.items()
         }
 
     def mask(self, encoded: NDArray[np.uint32], inbox: Mapping[str, bytes]) -> NDArray[np.uint32]:

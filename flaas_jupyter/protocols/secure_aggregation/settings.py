@@ -73,9 +73,7 @@ class RoundSettings:
         if not all(isinstance(text, str) for text in (self.domain, self.run, self.model_digest)):
             raise _bad_settings("Domain, run and model digest must be text.")
         if not all(isinstance(n, int) and 0 <= n < 1 << 63 for n in (self.round, self.attempt)):
-            raise _bad_settings(
-                f"Round {self.round!r} and attempt {self.attempt!r} must be integers from 0 on."
-            )
+            raise _bad_settings(f"Round {self.round!r} and attempt {self.attempt!r} must be integers from 0 on.")
         if not isinstance(self.terms, bytes):
             raise _bad_settings(f"Terms must be bytes, not {type(self.terms).__name__}.")
         if not isinstance(self.clip, int | float) or not math.isfinite(self.clip) or self.clip <= 0:

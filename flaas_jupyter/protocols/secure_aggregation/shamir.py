@@ -19,9 +19,7 @@ SECRET_BYTES = 32
 def split(secret: bytes, holders: int, threshold: int) -> list[int]:
     """Return the shares of `secret` (32 bytes) for the abscissas 1 … `holders`."""
     if len(secret) != SECRET_BYTES or not 1 <= threshold <= holders:
-        raise ValueError(
-            f"{len(secret)} bytes, {holders} holders and threshold {threshold} do not go together"
-        )
+        raise ValueError(f"{len(secret)} bytes, {holders} holders and threshold {threshold} do not go together")
     polynomial = [int.from_bytes(secret, "big"), *(secrets.randbelow(PRIME) for _ in range(threshold - 1))]
     return [_evaluate(polynomial, x) for x in range(1, holders + 1)]
 

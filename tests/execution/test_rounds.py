@@ -1,0 +1,483 @@
+"""Aggregator and participants together, without network, API or Keras: the logic of rounds, step by step."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from flaas_jupyter.communications.identity import Identity, verify
+from flaas_jupyter.communications.wire import Message
+from flaas_jupyter.errors import Aborted, Conflict, FlaasError, InvalidInput, NotAllowed, Unreachable
+from flaas_jupyter.execution.aggregator import Aggregator
+from flaas_jupyter.execution.checkpoint import CheckpointStore
+from flaas_jupyter.execution.participant import Participant
+from flaas_jupyter.execution.timing import Timing
+
+PARAMETERS = 11
+NOTEBOOK = "ff" * 32
+
+
+@dataclass(frozen=True)
+class FakePlan:
+    """Stands for a training plan: the logic of rounds needs only this much of it."""
+
+    digest = "d1"
+    parameters = PARAMETERS
+    dtype = np.dtype("float32")
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"fake": True}
+
+    @classmethod
+    def from_dict(cls, data: Any) -> FakePlan:
+        return cls()
+
+
+class FakeTrainer:
+    """Moves the weights by a step of its own, so that every sum is known exactly."""
+
+    def __init__(self, rows: int, step: float) -> None:
+        self.examples, self.step, self.trained = rows, step, 0
+        self.error: Exception | None = None
+
+    def train(self, weights, *, round_number, learning_rate=None, should_stop):
+        self.trained += 1
+        if self.error is not None:
+            raise self.error
+        moved = weights + np.float32(self.step) * np.arange(1, PARAMETERS + 1, dtype="float32")
+        metrics = {"loss": self.step, "rate": float(learning_rate or 0.0)}
+        return SimpleNamespace(weights=moved, examples=self.examples, metrics=metrics, seconds=0.01)
+
+
+class FakeReporter:
+    """Keeps what the API would be told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, dict[str, Any]]] = []
+
+    def put(self, path: str, body: dict[str, Any]) -> None:
+        self.told.append((path, body))
+
+    post = put
+
+    async def flush(self, limit: float) -> None:
+        return
+
+    @property
+    def states(self) -> list[str]:
+        return [body["to"] for path, body in self.told if path.endswith("/transitions")]
+
+
+class Table:
+    """A run's participants around one aggregator; `ask` is the network, and can be cut."""
+
+    def __init__(self, tmp_path, rows: list[int], *, secure: bool, rounds: int = 3, **run: Any) -> None:
+        self.identities = sorted((Identity.generate() for _ in rows), key=lambda identity: identity.node_id)
+        self.ids = [identity.node_id for identity in self.identities]
+        self.run = {
+            "id": "run-1", "rounds": rounds, "model_digest": "d1", "secure_aggregation": secure, "term": 1,
+            "aggregation": "fedavg", "minimum_nodes": None, "clients_per_round": None, "seed": 0,
+            "submitter": NOTEBOOK, "reason": None, "clip": None,
+            "participants": [
+                {"node": node, "name": f"n{i}", "rows": count, "state": "accepted", "online": True, "reason": None}
+                for i, (node, count) in enumerate(zip(self.ids, rows, strict=True))
+            ],
+        } | run  # fmt: skip
+        self.trainers = {n: FakeTrainer(c, 0.01 * (i + 1)) for i, (n, c) in enumerate(zip(self.ids, rows, strict=True))}
+        self.participants = {identity.node_id: self._participant(identity) for identity in self.identities}
+        self.cut: set[str] = set()
+        self.cut_at: dict[str, str] = {}
+        self.asked: list[tuple[str, str]] = []
+        self.reporter = FakeReporter()
+        self.store = CheckpointStore(tmp_path / "runs")
+        self.timing = Timing(assembly=2.0, patience=1.0, peer=1.0)
+        self.aggregator = self.new_aggregator()
+        self.start = np.linspace(-1, 1, PARAMETERS, dtype="float32")
+
+    def new_aggregator(self) -> Aggregator:
+        return Aggregator(
+            self.run, domain="demo", my_id=self.ids[0], verify=self.verify, ask=self.ask, traffic=lambda: (0, 0),
+            reporter=self.reporter, checkpoints=self.store, timing=self.timing,
+        )  # fmt: skip
+
+    def verify(self, node_id: str, context: str, payload: bytes, signature: bytes) -> None:
+        if node_id not in self.ids:
+            raise NotAllowed("not a member", code="unknown-peer")
+        verify(node_id, context, payload, signature)
+
+    def _participant(self, identity: Identity) -> Participant:
+        participant = Participant(
+            self.run, domain="demo", identity=identity, verify=self.verify, dataset=None, policy=None,
+            executor=ThreadPoolExecutor(1),
+        )  # fmt: skip
+        participant.plan, participant.trainer = FakePlan(), self.trainers[identity.node_id]
+        return participant
+
+    async def ask(self, node: str, message: Message, limit: float) -> Message:
+        self.asked.append((node, message.type))
+        if self.cut_at.get(node) == message.type:
+            self.cut.add(node)
+        if node in self.cut:
+            raise Unreachable("gone", code="peer-lost")
+        if message.type == "run/prepare":
+            return Message("ok", {"examples": self.trainers[node].examples})
+        if message.type == "run/end":
+            return Message("ok")
+        return await self.participants[node].answer(message)
+
+    async def seat(self, *nodes: str) -> None:
+        for node in nodes or self.ids:
+            await self.aggregator.join(node, Message("run/join", {}))
+
+    async def submit(self, reports: list[dict[str, Any]] = ()) -> None:
+        body = {"plan": {}, "reports": list(reports)}
+        await self.aggregator.submit(NOTEBOOK, Message("run/submit", body, {"weights": self.start}))
+
+    async def follow(self, after: int, **verdict: Any) -> Message:
+        return await self.aggregator.follow(NOTEBOOK, Message("run/follow", {"after": after, **verdict}))
+
+    def mean_step(self, nodes: list[str]) -> np.ndarray:
+        total = sum(self.trainers[n].examples for n in nodes)
+        step = sum(self.trainers[n].step * self.trainers[n].examples for n in nodes) / total
+        return step * np.arange(1, PARAMETERS + 1)
+
+
+@pytest.fixture(autouse=True)
+def _no_keras(monkeypatch):
+    for module in ("aggregator", "participant"):
+        monkeypatch.setattr(f"flaas_jupyter.execution.{module}.TrainingPlan", FakePlan)
+
+
+def together(work):
+    async def limited():
+        async with asyncio.timeout(20):
+            return await work
+
+    return asyncio.run(limited())
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "secure"])
+def test_rounds_are_the_weighted_mean_and_are_followed_one_by_one(tmp_path, secure):
+    async def scenario():
+        table = Table(tmp_path, [10, 20, 70], secure=secure)
+        lead = asyncio.create_task(table.aggregator.lead())
+        await table.seat()
+        await table.submit()
+        for number in (1, 2, 3):
+            reply = await table.follow(number - 1)
+            assert reply.body["round"] == number
+            wanted = table.start + number * table.mean_step(table.ids)
+            np.testing.assert_allclose(reply.tensors["weights"], wanted, atol=1e-6)
+            report = reply.body["reports"][0]
+            assert [c["weight"] for c in report["clients"]] == [0.1, 0.2, 0.7]
+            assert report["metrics"]["loss"] == pytest.approx(0.1 * 0.01 + 0.2 * 0.02 + 0.7 * 0.03)
+        last = await table.follow(3)
+        assert last.body["ended"]
+        assert last.body["state"] == "completed"
+        await lead
+        assert table.reporter.states == ["running", "finishing", "completed"]
+        assert table.store.load("run-1").round == 3
+
+    together(scenario())
+
+
+def test_the_aggregator_sees_only_masked_vectors(tmp_path):
+    async def scenario():
+        table = Table(tmp_path, [10, 20, 70], secure=True, rounds=1)
+        seen: list[Message] = []
+        ask = table.ask
+
+        async def watch(node, message, limit):
+            reply = await ask(node, message, limit)
+            seen.append(reply)
+            return reply
+
+        table.aggregator._ask_one = watch
+        lead = asyncio.create_task(table.aggregator.lead())
+        await table.seat()
+        await table.submit()
+        await table.follow(0)
+        await table.follow(1)
+        await lead
+        vectors = [t for reply in seen for t in reply.tensors.values()]
+        assert len(vectors) == 3
+        assert all(vector.dtype == np.uint32 for vector in vectors)
+        assert not any("metrics" in reply.body or "examples" in reply.body for reply in seen if reply.tensors)
+
+    together(scenario())
+
+
+@pytest.mark.parametrize("phase", ["round/begin", "round/share", "round/update"])
+def test_a_member_lost_in_a_phase_is_not_in_the_sum(tmp_path, phase):
+    async def scenario():
+        table = Table(tmp_path, [10, 20, 30, 40, 50], secure=True, rounds=1)
+        gone = table.ids[3]
+        table.cut_at[gone] = phase
+        lead = asyncio.create_task(table.aggregator.lead())
+        await table.seat()
+        await table.submit()
+        reply = await table.follow(0)
+        left = [node for node in table.ids if node != gone]
+        np.testing.assert_allclose(reply.tensors["weights"], table.start + table.mean_step(left), atol=1e-6)
+        assert [d["node"] for d in reply.body["reports"][0]["dropped"]] == [gone]
+        await table.follow(1)
+        await lead
+
+    together(scenario())
+
+
+@pytest.mark.parametrize("phase", ["round/survivors", "round/unmask"])
+def test_a_member_lost_after_its_vector_arrived_is_in_the_sum(tmp_path, phase):
+    async def scenario():
+        table = Table(tmp_path, [10, 20, 30, 40, 50], secure=True, rounds=1)
+        table.cut_at[table.ids[3]] = phase
+        lead = asyncio.create_task(table.aggregator.lead())
+        await table.seat()
+        await table.submit()
+        reply = await table.follow(0)
+        np.testing.assert_allclose(reply.tensors["weights"], table.start + table.mean_step(table.ids), atol=1e-6)
+        await table.follow(1)
+        await lead
+
+    together(scenario())
+
+
+def test_below_the_threshold_nobody_is_asked_to_unmask_and_the_run_fails_when_patience_ends(tmp_path):
+    async def scenario():
+        table = Table(tmp_path, [10, 20, 70], secure=True)
+        table.cut_at[table.ids[2]] = "round/update"
+        lead = asyncio.create_task(table.aggregator.lead())
+        await table.seat()
+        await table.submit()
+        reply = await table.follow(0)
+        assert reply.body["ended"]
+        assert reply.body["state"] == "failed"
+        error = FlaasError.from_dict(reply.body["reason"])
+        assert isinstance(error, Aborted)
+        assert error.code == "too-few-nodes"
+        assert "n2" in error.message
+        assert not [kind for _, kind in table.asked if kind in ("round/survivors", "round/unmask")]
+        assert table.reporter.states == ["running", "gathering", "failed"]
+        await lead
+
+    together(scenario())
+
+
+def test_a_member_that_returns_takes_part_again(tmp_path):
+    async def scenario():
+        table = Table(tmp_path, [10, 20, 70], secure=True, rounds=1)
+        gone = table.ids[2]
+        table.cut_at[gone] = "round/update"
+        lead = asyncio.create_task(table.aggregator.lead())
+        await table.seat()
+        await table.submit()
+        following = asyncio.create_task(table.follow(0))
+        while "gathering" not in table.reporter.states:
+            await asyncio.sleep(0)
+        table.cut_at.clear()
+        table.cut.clear()
+        await table.seat(gone)
+        reply = await following
+        np.testing.assert_allclose(reply.tensors["weights"], table.start + table.mean_step(table.ids), atol=1e-6)
+        assert [trainer.trained for trainer in table.trainers.values()] == [1, 1, 1], (
+            "nobody trains twice for one round"
+        )
+        await table.follow(1)
+        await lead
+
+    together(scenario())
+
+
+def test_opening_a_sum_again_for_other_members_is_refused(tmp_path):
+    async def scenario():
+        table = Table(tmp_path, [10, 20, 30, 40, 50], secure=True, rounds=1)
+        lead = asyncio.create_task(table.aggregator.lead())
+        await table.seat()
+        await table.submit()
+        await table.follow(0)
+        # A second aggregator asks the same participants for the same round, without one of them.
+        table.run = table.run | {"term": 2}
+        table.store = CheckpointStore(tmp_path / "other")
+        second = table.aggregator = table.new_aggregator()
+        table.cut.add(table.ids[4])
+        again = asyncio.create_task(second.lead())
+        await table.seat(*table.ids[:4])
+        await table.submit()
+        reply = await table.follow(0)
+        assert reply.body["state"] == "failed"
+        lead.cancel()
+        await again
+
+    together(scenario())
+
+
+def test_one_participant_with_broken_data_is_left_out_and_the_rest_go_on(tmp_path):
+    async def scenario():
+        table = Table(tmp_path, [10, 20, 70], secure=False, rounds=2)
+        bad = table.ids[1]
+        table.trainers[bad].error = InvalidInput("NaN in the loss", code="non-finite-update")
+        lead = asyncio.create_task(table.aggregator.lead())
+        await table.seat()
+        await table.submit()
+        first = await table.follow(0)
+        assert [d["node"] for d in first.body["reports"][0]["dropped"]] == [bad]
+        second = await table.follow(1)
+        assert second.body["reports"][0]["dropped"] == []
+        await table.follow(2)
+        await lead
+
+    together(scenario())
+
+
+def test_if_nobody_can_train_the_run_fails_at_once_with_their_reason(tmp_path):
+    async def scenario():
+        table = Table(tmp_path, [10, 20, 70], secure=True)
+        for trainer in table.trainers.values():
+            trainer.error = InvalidInput("NaN in the loss", code="non-finite-update", hint="Lower the rate.")
+        lead = asyncio.create_task(table.aggregator.lead())
+        await table.seat()
+        await table.submit()
+        reply = await table.follow(0)
+        assert reply.body["state"] == "failed"
+        assert reply.body["reason"]["code"] == "non-finite-update"
+        assert "n0" in reply.body["reason"]["message"]
+        await lead
+
+    together(scenario())
+
+
+def test_the_notebook_steers_stop_and_learning_rate(tmp_path):
+    async def scenario():
+        table = Table(tmp_path, [10, 20, 70], secure=False, rounds=50)
+        lead = asyncio.create_task(table.aggregator.lead())
+        await table.seat()
+        await table.submit()
+        first = await table.follow(0)
+        assert first.body["reports"][0]["metrics"]["rate"] == 0.0
+        second = await table.follow(1, learning_rate=0.25)
+        assert second.body["reports"][0]["metrics"]["rate"] == 0.25
+        end = await table.follow(2, stop=True)
+        assert end.body["ended"]
+        assert end.body["state"] == "completed"
+        assert end.body["round"] == 2
+        await lead
+
+    together(scenario())
+
+
+def test_a_notebook_that_has_gone_is_not_waited_for(tmp_path):
+    async def scenario():
+        table = Table(tmp_path, [10, 20, 70], secure=True, rounds=4)
+        lead = asyncio.create_task(table.aggregator.lead())
+        await table.seat()
+        await table.submit()
+        await table.follow(0)
+        table.aggregator.lost(NOTEBOOK)
+        await lead
+        assert table.reporter.states[-1] == "completed"
+        found = await table.follow(0)
+        assert found.body["round"] == 4
+        np.testing.assert_allclose(found.tensors["weights"], table.start + 4 * table.mean_step(table.ids), atol=1e-5)
+
+    together(scenario())
+
+
+def test_strangers_neither_submit_nor_follow_nor_join(tmp_path):
+    async def scenario():
+        table = Table(tmp_path, [10, 20, 70], secure=True)
+        with pytest.raises(NotAllowed):
+            await table.aggregator.submit("aa" * 32, Message("run/submit", {"plan": {}}, {"weights": table.start}))
+        with pytest.raises(NotAllowed):
+            await table.aggregator.follow("aa" * 32, Message("run/follow", {"after": 0}))
+        with pytest.raises(NotAllowed):
+            await table.aggregator.join("aa" * 32, Message("run/join", {}))
+
+    together(scenario())
+
+
+@pytest.mark.parametrize("bad", [np.full(PARAMETERS, np.nan, "float32"), np.zeros(3, "float32")], ids=["nan", "shape"])
+def test_initial_weights_must_fit_and_be_finite(tmp_path, bad):
+    async def scenario():
+        table = Table(tmp_path, [10, 20, 70], secure=True)
+        with pytest.raises(InvalidInput):
+            await table.aggregator.submit(NOTEBOOK, Message("run/submit", {"plan": {}}, {"weights": bad}))
+
+    together(scenario())
+
+
+def test_without_a_plan_a_run_fails_when_patience_ends(tmp_path):
+    async def scenario():
+        table = Table(tmp_path, [10, 20, 70], secure=True)
+        await table.aggregator.lead()
+        assert table.aggregator.reason.code == "no-plan"
+        with pytest.raises(NotAllowed):
+            await table.aggregator.follow("aa" * 32, Message("run/follow", {"after": 0}))
+
+    together(scenario())
+
+
+def test_a_restarted_aggregator_goes_on_from_its_checkpoint(tmp_path):
+    async def scenario():
+        table = Table(tmp_path, [10, 20, 70], secure=True, rounds=4)
+        lead = asyncio.create_task(table.aggregator.lead())
+        await table.seat()
+        await table.submit()
+        await table.follow(0)
+        await table.follow(1)
+        while (saved := table.store.load("run-1")) is None or saved.round < 2:
+            await asyncio.sleep(0.01)
+        lead.cancel()
+        table.aggregator = table.new_aggregator()
+        again = asyncio.create_task(table.aggregator.lead())
+        await table.seat()
+        await table.submit()  # as a notebook does that is told "no plan"; the checkpoint is newer
+        reply = await table.follow(2)
+        np.testing.assert_allclose(reply.tensors["weights"], table.start + 3 * table.mean_step(table.ids), atol=1e-6)
+        await table.follow(3)
+        await table.follow(4)
+        await again
+
+    together(scenario())
+
+
+def test_a_new_aggregator_takes_the_newest_weights_of_the_participants(tmp_path):
+    async def scenario():
+        table = Table(tmp_path, [10, 20, 30, 40], secure=True, rounds=3)
+        lead = asyncio.create_task(table.aggregator.lead())
+        await table.seat()
+        await table.submit()
+        await table.follow(0)
+        await table.follow(1)
+        lead.cancel()
+        table.run = table.run | {"term": 2}
+        table.store = CheckpointStore(tmp_path / "elsewhere")
+        table.cut.add(table.ids[0])
+        table.aggregator = table.new_aggregator()
+        table.aggregator._my_id = table.ids[1]
+        again = asyncio.create_task(table.aggregator.lead())
+        await table.seat(*table.ids[1:])
+        while table.aggregator._weights is None:
+            await asyncio.sleep(0.01)
+        assert len(table.aggregator._reports) >= 1
+        again.cancel()
+
+    together(scenario())
+
+
+def test_a_round_of_before_is_not_answered(tmp_path):
+    async def scenario():
+        table = Table(tmp_path, [10, 20, 70], secure=True)
+        participant = table.participants[table.ids[0]]
+        with pytest.raises(Aborted):
+            await participant.answer(Message("round/update", {"run": "run-1", "round": 1, "attempt": 1, "inbox": {}}))
+        participant.trainer = None
+        with pytest.raises(Conflict, match="plan"):
+            await participant.answer(Message("round/begin", {}, {"weights": table.start}))
+
+    together(scenario())
