@@ -318,6 +318,7 @@ class ConnectedTraining:
         resumed: bool = False,
     ) -> None:
         self.id: str = run["id"]
+        self.rounds: int = run["rounds"]
         self._resumed = resumed
         self._project, self._plan = project, plan
         self._session = project.session

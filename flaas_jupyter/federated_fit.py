@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from .errors import InvalidInput
 from .federation import Federation, RoundResult, RunOptions, Training, report_frame
 from .plan import TrainingPlan
 
@@ -74,6 +73,7 @@ def federated_fit(
     )
     start = plan.vector_of(model)
     training = federation.resume(resume, plan, start) if resume else federation.train(plan, start, options)
+    rounds = training.rounds
     printer = RoundPrinter(rounds)
     history = keras.callbacks.CallbackList(
         [*callbacks, *([printer] if verbose else [])],
@@ -167,10 +167,3 @@ def _warn_of_clipping(result: RoundResult) -> None:
             "secure_aggregation=flaas.SecureAggregation(clip=...) with a larger clip.",
             stacklevel=4,
         )
-
-
-def require_rounds(rounds: Any) -> int:
-    """Return `rounds` if it is a positive integer."""
-    if isinstance(rounds, bool) or not isinstance(rounds, int | np.integer) or rounds < 1:
-        raise InvalidInput(f"rounds must be a positive integer, not {rounds!r}.", code="bad-rounds")
-    return int(rounds)

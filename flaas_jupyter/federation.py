@@ -84,6 +84,10 @@ class Training(Protocol):
     def id(self) -> str:
         """Names the run, also after the notebook has gone."""
 
+    @property
+    def rounds(self) -> int:
+        """Rounds that were asked for."""
+
     def next(self, *, stop: bool = False, learning_rate: float | None = None) -> RoundResult | None:
         """Return the next round's result, or None when the run has completed.
 
@@ -130,7 +134,8 @@ def report_frame(reports: Sequence[dict[str, Any]], names: dict[str, str]) -> pd
     -------
     FederatedReport
         Columns ``clients`` and ``dropped`` (counts), ``weights`` and ``left_out`` (by name), ``clipped`` and
-        ``error_bound`` (of the fixed point of secure aggregation, per coordinate of the mean), ``bytes_up``, ``bytes_down``, ``seconds_<phase>`` and one per metric; ``.plot()`` draws the metrics.
+        ``error_bound`` (of the fixed point of secure aggregation, per coordinate of the mean), ``bytes_up``,
+        ``bytes_down``, ``seconds_<phase>`` and one per metric; ``.plot()`` draws the metrics.
     """
     from .report import FederatedReport
 

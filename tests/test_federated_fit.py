@@ -21,7 +21,7 @@ class ScriptedTraining:
 
     def __init__(self, losses, fails_after=None):
         self.losses, self.fails_after, self.number = losses, fails_after, 0
-        self.verdicts, self.cancelled = [], False
+        self.verdicts, self.cancelled, self.rounds = [], False, len(losses)
 
     def next(self, *, stop=False, learning_rate=None):
         self.verdicts.append((stop, learning_rate))

@@ -184,7 +184,7 @@ def waiting_for(run: Run, session: Session, now: datetime, settings: Settings) -
             told + (f" ({', '.join(online)})" if online else "") + (f", offline: {', '.join(away)}." if away else ".")
         )
     if run.state == State.GATHERING and run.term == 0:
-        silent = [p.member.name for p in run.participants if p.state == states.INVITED]
+        silent = sorted(p.member.name for p in run.participants if p.state == states.INVITED)
         return f"the answers of {', '.join(silent)}." if silent else "an accepted node to come online."
     if run.state in states.OPEN:
         leader = next(p.member for p in run.participants if p.node == run.aggregator)
@@ -206,7 +206,8 @@ def _lot(run_id: str, node_id: str) -> str:
 
 def _too_few(run: Run, accepted: int) -> Aborted:
     told = []
-    for participant in run.participants:
+    participants = sorted(run.participants, key=lambda participant: participant.member.name)
+    for participant in participants:
         name = participant.member.name
         if participant.state == states.INVITED:
             told.append(f"{name} did not answer")
@@ -221,7 +222,7 @@ def _too_few(run: Run, accepted: int) -> Aborted:
         accepted=accepted,
         refusals=[
             {"node": participant.node, "name": participant.member.name, "reason": participant.reason}
-            for participant in run.participants
+            for participant in participants
             if participant.state != states.ACCEPTED
         ],
     )

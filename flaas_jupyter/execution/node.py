@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 RECORD_LIFETIME = 900
 RECORD_RENEWAL = 300.0
 AUTHENTICATION_PAUSE = 5.0
+PREDECESSOR_GONE = 20.0
+"""Seconds after which the API has noticed that a killed process of this node is gone."""
 SMALL, LARGE = 8 << 20, 4 << 30
 """Limits of a message's tensors in bytes: those that carry no weights, and those that do."""
 KEPT_ENDED_RUNS = 8
@@ -137,7 +139,7 @@ class Node:
         delay = 0.5
         while True:
             try:
-                await self._coordinator.get(f"/v1/nodes/{self.identity.node_id}")
+                await self._be_the_only_one()
                 await self._domains.refresh()
                 return
             except NotFound as error:
@@ -150,6 +152,18 @@ class Node:
                 log.error("%s", error)
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 15.0)
+
+    async def _be_the_only_one(self) -> None:
+        """Refuse to start while another process, perhaps on another machine with a copy of the key, is this node."""
+        deadline = time.monotonic() + PREDECESSOR_GONE
+        while (await self._coordinator.get(f"/v1/nodes/{self.identity.node_id}"))["state"] == "online":
+            if time.monotonic() > deadline:
+                raise Conflict(
+                    f"A node with the key {self.identity.node_id[:12]}… is online already.",
+                    code="node-online",
+                    hint="Stop it, or make this one a node of its own: a key belongs to one machine.",
+                )
+            await asyncio.sleep(0.5)
 
     async def _listen(self, ready: Callable[[], None] | None) -> None:
         """Hold the event stream open; each event, and each reconnection, is a reason to look again."""

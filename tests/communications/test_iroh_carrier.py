@@ -117,7 +117,7 @@ async def test_only_udp_sockets_on_loopback_are_open() -> None:
     search = {"udp 00000000"}
     assert opened() - search == LOOPBACK_SOCKETS
     async with asyncio.timeout(30):
-        while opened() & search:  # noqa: ASYNC110 - the kernel tells no event
+        while opened() & search:
             await asyncio.sleep(0.1)
     assert opened() == LOOPBACK_SOCKETS
     await carrier.close()

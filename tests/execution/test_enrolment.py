@@ -42,5 +42,5 @@ def test_a_missing_or_damaged_file_says_what_to_do(tmp_path):
     with pytest.raises(InvalidInput, match="flaas node init"):
         Enrolment.load(tmp_path / "node.json")
     (tmp_path / "node.json").write_text("{")
-    with pytest.raises(InvalidInput, match="node.json"):
+    with pytest.raises(InvalidInput, match=r"node\.json"):
         Enrolment.load(tmp_path / "node.json")

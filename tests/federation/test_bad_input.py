@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -190,6 +191,20 @@ def test_a_second_process_of_the_same_node_is_refused(federation):
     assert second.returncode == 1
     assert str(node.process.pid) in second.stderr
     assert "node-running" in second.stderr
+
+
+def test_a_copy_of_a_node_is_refused_while_the_node_is_online(federation, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(federation.nodes["south"].home.path, copy)
+    second = subprocess.run(
+        [sys.executable, "-m", "flaas_jupyter.cli", "node", "run"],
+        env={**os.environ, "FLAAS_HOME": str(copy)},
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    assert second.returncode == 1
+    assert "node-online" in second.stderr
 
 
 def test_a_fit_that_makes_no_sense_is_refused_before_anything_is_sent(federation):

@@ -17,7 +17,7 @@ from flaas_jupyter.coordination.server import bootstrap
 from flaas_jupyter.coordination.settings import Settings
 from flaas_jupyter.demo.local import LocalFederation
 
-from .conftest import Tables
+from .conftest import Fit, Tables, linear_model
 
 HIDDEN = 4000  # 32,001 parameters: 128 kB that could not be overlooked
 
@@ -92,8 +92,11 @@ def recorded(tmp_path_factory) -> Iterator[tuple[RecordedFederation, Tables]]:
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "secure"])
-def test_no_request_of_a_run_carries_weights_gradients_or_data(run):
-    _federation, model, requests, data = run
+def test_no_request_of_a_run_carries_weights_gradients_or_data(recorded, secure):
+    federation, data = recorded
+    before = len(federation.recorder.requests)
+    model = Fit(federation, linear_model(secure, hidden=HIDDEN), rounds=3, batch_size=1000).done()
+    requests = federation.recorder.requests[before:]
     assert any("/rounds/3" in path for _, path, _, _ in requests), "the recorder saw the run"
     weights = np.concatenate([array.ravel() for array in model.get_weights()])
     for method, path, headers, body in requests:

@@ -23,9 +23,7 @@ def test_fedavg_of_the_definition():
 
 
 @given(
-    updates=hnp.arrays(
-        np.float64, hnp.array_shapes(min_dims=2, max_dims=2, max_side=6), elements=st.floats(-1e6, 1e6)
-    ),
+    updates=hnp.arrays(np.float64, hnp.array_shapes(min_dims=2, max_dims=2, max_side=6), elements=st.floats(-1e6, 1e6)),
     data=st.data(),
 )
 def test_fedavg_equals_the_weighted_mean_term_by_term(updates, data):

@@ -137,17 +137,13 @@ def test_rounding_is_right_on_average(settings_for):
     opened = decode_sum(
         plain_sum([encode_update(delta, 1, 1, {}, here, rng) for _ in range(3)]), 3, [], here, delta.size, 1
     )
-    assert abs(opened.mean.mean() - value) < 0.01 * step(
-        8.0, 3
-    )  # plain rounding would be off by 0.2 to 0.5 steps
+    assert abs(opened.mean.mean() - value) < 0.01 * step(8.0, 3)  # plain rounding would be off by 0.2 to 0.5 steps
 
 
 def test_float32_updates_are_encoded_as_the_same_float64_ones(settings_for):
     here = settings_for(4, clip=0.1)
     delta = np.random.default_rng(7).normal(0, 0.1, 100_000).astype(np.float32)
-    one, other = (
-        encode_update(d, 3, 4, {}, here, np.random.default_rng(8)) for d in (delta, delta.astype(np.float64))
-    )
+    one, other = (encode_update(d, 3, 4, {}, here, np.random.default_rng(8)) for d in (delta, delta.astype(np.float64)))
     np.testing.assert_array_equal(one, other)
 
 

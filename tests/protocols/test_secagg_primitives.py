@@ -39,9 +39,7 @@ class TestShamir:
     @given(secret=st.binary(min_size=32, max_size=32), holders=st.integers(1, 12), data=st.data())
     def test_any_threshold_of_shares_joins(self, secret, holders, data):
         threshold = data.draw(st.integers(1, holders))
-        chosen = data.draw(st.permutations(range(1, holders + 1)))[
-            : data.draw(st.integers(threshold, holders))
-        ]
+        chosen = data.draw(st.permutations(range(1, holders + 1)))[: data.draw(st.integers(threshold, holders))]
         shares = shamir.split(secret, holders, threshold)
         assert shamir.join({x: shares[x - 1] for x in chosen}) == secret
 
@@ -101,9 +99,7 @@ class TestKeystream:
     def test_published_vectors(self, key, stream):
         assert mask_bytes(bytes.fromhex(key), len(stream) // 2).hex() == stream
 
-    @pytest.mark.parametrize(
-        "size", [0, 1, 5, BLOCK_BYTES // 4 - 1, BLOCK_BYTES // 4, 3 * BLOCK_BYTES // 4 + 3]
-    )
+    @pytest.mark.parametrize("size", [0, 1, 5, BLOCK_BYTES // 4 - 1, BLOCK_BYTES // 4, 3 * BLOCK_BYTES // 4 + 3])
     def test_a_prefix_of_a_longer_mask(self, size):
         key, longest = bytes(range(32)), 4 * BLOCK_BYTES
         assert mask_bytes(key, 4 * size) == mask_bytes(key, longest)[: 4 * size]

@@ -69,12 +69,8 @@ class TestSum:
 
     def test_the_largest_round(self, begin, vectors_for):
         vectors = vectors_for(64, 10)
-        done = (
-            begin(64).advertise({1}).share(range(2, 6)).mask(vectors, range(50, 64)).confirm().unmask({0, 6})
-        )
-        expected = np.sum(
-            [v for i, v in enumerate(vectors) if i == 0 or 6 <= i < 50], axis=0, dtype=np.uint32
-        )
+        done = begin(64).advertise({1}).share(range(2, 6)).mask(vectors, range(50, 64)).confirm().unmask({0, 6})
+        expected = np.sum([v for i, v in enumerate(vectors) if i == 0 or 6 <= i < 50], axis=0, dtype=np.uint32)
         np.testing.assert_array_equal(done.open(), expected)
 
     def test_updates_come_out_as_their_weighted_mean(self, begin):
@@ -165,9 +161,7 @@ class TestBelowThreshold:
     def test_too_few_shares(self, begin, vectors_for):
         here = begin(5).advertise()
         name = here.settings.members[0]
-        sealed = {
-            other: here.members[other].share(here.advertisements) for other in here.settings.members[:3]
-        }
+        sealed = {other: here.members[other].share(here.advertisements) for other in here.settings.members[:3]}
         with raises("secagg-below-threshold", Aborted):
             here.sum.shared(sealed)
         inbox = {other: blobs[name] for other, blobs in sealed.items() if other != name}
@@ -296,9 +290,7 @@ class TestSignatures:
         with raises("bad-signature", NotAuthenticated):
             SecureSum(here.settings, verify=verify).advertised(swapped)
 
-    @pytest.mark.parametrize(
-        "change", [{"round": 6}, {"attempt": 0}, {"run": "run-0"}, {"domain": "insurance"}]
-    )
+    @pytest.mark.parametrize("change", [{"round": 6}, {"attempt": 0}, {"run": "run-0"}, {"domain": "insurance"}])
     def test_replayed_keys_are_refused(self, begin, change):
         here, earlier = begin(3), begin(3, **change).advertise()
         advertisements = {name: member.advertise() for name, member in here.members.items()}
@@ -439,9 +431,7 @@ class TestKeysAndShares:
         me = here.settings.members[0]
         for name in (here.settings.members[3], me, "ab" * 32):
             with raises("secagg-unknown-member"):
-                here.members[me].mask(
-                    vectors_for(1, 5)[0], here.inboxes[me] | {name: bytes(keys.SEALED_BYTES)}
-                )
+                here.members[me].mask(vectors_for(1, 5)[0], here.inboxes[me] | {name: bytes(keys.SEALED_BYTES)})
 
     def test_shares_for_the_wrong_recipients_are_refused(self, begin):
         here = begin(4).advertise()
@@ -645,9 +635,7 @@ class TestSettings:
         with raises("secagg-too-many-nodes", InvalidInput):
             settings_for(65)
 
-    @pytest.mark.parametrize(
-        ("members", "threshold"), [(3, 3), (4, 3), (5, 4), (6, 5), (10, 7), (50, 34), (64, 43)]
-    )
+    @pytest.mark.parametrize(("members", "threshold"), [(3, 3), (4, 3), (5, 4), (6, 5), (10, 7), (50, 34), (64, 43)])
     def test_threshold_is_above_two_thirds(self, settings_for, members, threshold):
         assert settings_for(members).threshold == threshold
 

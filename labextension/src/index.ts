@@ -1,0 +1,219 @@
+/**
+ * The plugins and their commands.
+ */
+
+import {
+  ILabShell,
+  ILayoutRestorer,
+  type JupyterFrontEnd,
+  type JupyterFrontEndPlugin
+} from '@jupyterlab/application';
+import { ICommandPalette, IThemeManager, MainAreaWidget, WidgetTracker } from '@jupyterlab/apputils';
+import { ILauncher } from '@jupyterlab/launcher';
+import { ISettingRegistry } from '@jupyterlab/settingregistry';
+import { IStateDB } from '@jupyterlab/statedb';
+import { IStatusBar } from '@jupyterlab/statusbar';
+import { ITranslator, nullTranslator } from '@jupyterlab/translation';
+
+import { federationIcon } from './icons';
+import { FederationModel, type IMemory } from './model';
+import { ServerApi } from './request';
+import { IFederation } from './tokens';
+import { version } from './version';
+import { FederationPanel, RunView, StatusItem } from './view';
+import { DOMAIN } from './view/hooks';
+
+/** Identifiers of the commands. */
+export const CommandIDs = {
+  /** Show the panel. */
+  showPanel: 'flaas:show-panel',
+  /** Open the view of the run `id`; without one, of the newest run. */
+  openRun: 'flaas:open-run',
+  /** Look at everything anew. */
+  refresh: 'flaas:refresh',
+  /** Forget the token. */
+  signOut: 'flaas:sign-out'
+} as const;
+
+const federation: JupyterFrontEndPlugin<IFederation> = {
+  id: '@flaas/labextension:plugin',
+  description: 'Provides the federation that the user is signed in to.',
+  autoStart: true,
+  optional: [ISettingRegistry, IStateDB],
+  provides: IFederation,
+  activate: async (
+    app: JupyterFrontEnd,
+    settingRegistry: ISettingRegistry | null,
+    state: IStateDB | null
+  ): Promise<FederationModel> => {
+    const api = new ServerApi(app.serviceManager.serverSettings);
+    const model = new FederationModel({ api, version, memory: state ? memoryIn(state) : undefined });
+    if (settingRegistry) {
+      try {
+        const settings = await settingRegistry.load(federation.id);
+        const apply = (): void => {
+          model.pollInterval = settings.composite.pollInterval as number;
+          model.defaultProject = settings.composite.defaultProject as string;
+        };
+        settings.changed.connect(apply);
+        apply();
+      } catch {
+        // Without its schema the extension works on the settings' defaults.
+      }
+    }
+    // Browsers open few connections to one host: pages that nobody sees leave theirs to the others.
+    document.addEventListener('visibilitychange', () => model.streams.setStandby(document.hidden));
+    void app.restored.then(() => model.start());
+    return model;
+  }
+};
+
+const panel: JupyterFrontEndPlugin<void> = {
+  id: '@flaas/labextension:panel',
+  description: 'Adds the panel with nodes, data sets and runs.',
+  autoStart: true,
+  requires: [IFederation],
+  optional: [ITranslator, ILayoutRestorer, ICommandPalette, ILauncher],
+  activate: (
+    app: JupyterFrontEnd,
+    model: FederationModel,
+    translator: ITranslator | null,
+    restorer: ILayoutRestorer | null,
+    palette: ICommandPalette | null,
+    launcher: ILauncher | null
+  ): void => {
+    const translation = translator ?? nullTranslator;
+    const trans = translation.load(DOMAIN);
+    const openRun = (run: { id: string }): void =>
+      void app.commands.execute(CommandIDs.openRun, { id: run.id });
+    const widget = new FederationPanel({ federation: model, openRun }, translation);
+    app.shell.add(widget, 'left', { rank: 600 });
+    restorer?.add(widget, widget.id);
+
+    const describedBy = { args: { type: 'object', properties: {} } };
+    app.commands.addCommand(CommandIDs.showPanel, {
+      label: args => (args.launcher ? trans.__('Federated Learning') : trans.__('Show Federated Learning')),
+      caption: trans.__('Show nodes, data sets and runs of the federation'),
+      icon: federationIcon,
+      describedBy,
+      execute: () => app.shell.activateById(widget.id)
+    });
+    app.commands.addCommand(CommandIDs.refresh, {
+      label: trans.__('Refresh the Federation'),
+      describedBy,
+      execute: () => model.refresh()
+    });
+    app.commands.addCommand(CommandIDs.signOut, {
+      label: trans.__('Sign out of the Federation'),
+      describedBy,
+      isEnabled: () => model.connection === 'signed-in',
+      execute: () => model.signOut()
+    });
+    model.changed.connect(() => app.commands.notifyCommandChanged(CommandIDs.signOut));
+
+    const category = trans.__('Federated Learning');
+    for (const command of [
+      CommandIDs.showPanel,
+      CommandIDs.openRun,
+      CommandIDs.refresh,
+      CommandIDs.signOut
+    ]) {
+      palette?.addItem({ command, category });
+    }
+    launcher?.add({ command: CommandIDs.showPanel, category: trans.__('Other'), args: { launcher: true } });
+  }
+};
+
+const runs: JupyterFrontEndPlugin<void> = {
+  id: '@flaas/labextension:runs',
+  description: 'Adds the view of a run, with its live chart.',
+  autoStart: true,
+  requires: [IFederation],
+  optional: [ITranslator, ILayoutRestorer, ILabShell, IThemeManager],
+  activate: (
+    app: JupyterFrontEnd,
+    model: FederationModel,
+    translator: ITranslator | null,
+    restorer: ILayoutRestorer | null,
+    labShell: ILabShell | null,
+    themes: IThemeManager | null
+  ): void => {
+    const translation = translator ?? nullTranslator;
+    const trans = translation.load(DOMAIN);
+    const tracker = new WidgetTracker<MainAreaWidget<RunView>>({ namespace: 'flaas-runs' });
+
+    app.commands.addCommand(CommandIDs.openRun, {
+      label: trans.__('Open the Newest Run'),
+      caption: trans.__('Show state, metrics and rounds of a run'),
+      icon: federationIcon,
+      describedBy: {
+        args: {
+          type: 'object',
+          properties: { id: { type: 'string', description: trans.__('The run; default: the newest') } }
+        }
+      },
+      isEnabled: args => Boolean(args.id) || (model.project?.runs.length ?? 0) > 0,
+      execute: args => {
+        const id = (args.id as string | undefined) ?? model.project?.runs[0]?.id;
+        if (!id) {
+          return;
+        }
+        let widget = tracker.find(candidate => candidate.content.model.id === id);
+        if (!widget) {
+          const content = new RunView(model.openRun(id), themes?.themeChanged ?? null, translation);
+          widget = new MainAreaWidget({ content });
+          widget.id = `flaas-run-${id}`;
+          void tracker.add(widget);
+          // The main area of Notebook 7 holds the notebook alone.
+          app.shell.add(widget, labShell ? 'main' : 'right');
+        }
+        app.shell.activateById(widget.id);
+      }
+    });
+    model.changed.connect(() => app.commands.notifyCommandChanged(CommandIDs.openRun));
+
+    if (restorer) {
+      void restorer.restore(tracker, {
+        command: CommandIDs.openRun,
+        args: widget => ({ id: widget.content.model.id }),
+        name: widget => widget.content.model.id
+      });
+    }
+  }
+};
+
+const status: JupyterFrontEndPlugin<void> = {
+  id: '@flaas/labextension:status',
+  description: 'Shows in the status bar whether the federation is there, and how many runs are active.',
+  autoStart: true,
+  requires: [IFederation],
+  optional: [IStatusBar, ITranslator],
+  activate: (
+    app: JupyterFrontEnd,
+    model: IFederation,
+    statusBar: IStatusBar | null,
+    translator: ITranslator | null
+  ): void => {
+    const open = (): void => void app.commands.execute(CommandIDs.showPanel);
+    statusBar?.registerStatusItem('@flaas/labextension:status', {
+      item: new StatusItem(model, open, translator ?? nullTranslator),
+      align: 'left',
+      rank: 30
+    });
+  }
+};
+
+/** The choice of a project, in the user's workspace state. */
+function memoryIn(state: IStateDB): IMemory {
+  const key = '@flaas/labextension:project';
+  return {
+    recall: async () => ((await state.fetch(key)) as string | undefined) ?? null,
+    remember: project => void state.save(key, project)
+  };
+}
+
+export { IFederation } from './tokens';
+
+const plugins: JupyterFrontEndPlugin<unknown>[] = [federation, panel, runs, status];
+
+export default plugins;

@@ -1,0 +1,3 @@
+export { FederationPanel } from './panel';
+export { RunView } from './runview';
+export { StatusItem } from './statusbar';

@@ -1,0 +1,292 @@
+/**
+ * The left panel: who is signed in, and the nodes, data sets and runs of one project.
+ */
+
+import { ReactWidget, refreshIcon } from '@jupyterlab/ui-components';
+import type { ITranslator } from '@jupyterlab/translation';
+import { Button, HTMLSelect } from '@jupyterlab/ui-components';
+import * as React from 'react';
+
+import { clock } from '../format';
+import { federationIcon } from '../icons';
+import { type FederationModel, type ProjectModel, stopRun } from '../model';
+import type { IRun } from '../tokens';
+import { Datasets } from './datasets';
+import { DOMAIN, TranslationContext, useModel, useTrans } from './hooks';
+import { Nodes } from './nodes';
+import { Notice } from './notice';
+import { Runs } from './runs';
+import { SignIn } from './signin';
+
+export interface IPanelProps {
+  federation: FederationModel;
+  /** Opens the view of a run. */
+  openRun: (run: IRun) => void;
+}
+
+/**
+ * The panel as a widget.
+ */
+export class FederationPanel extends ReactWidget {
+  constructor(props: IPanelProps, translator: ITranslator) {
+    super();
+    this._props = props;
+    this._trans = translator.load(DOMAIN);
+    this.id = 'flaas-panel';
+    this.title.icon = federationIcon;
+    this.title.caption = this._trans.__('Federated learning');
+    this.addClass('flaas-Panel');
+    this.node.tabIndex = -1;
+    this.node.setAttribute('role', 'region');
+    this.node.setAttribute('aria-label', this._trans.__('Federated learning'));
+  }
+
+  /** Put the keyboard where there is something to do. */
+  protected override onActivateRequest(): void {
+    void (this.renderPromise ?? Promise.resolve()).then(() => {
+      const first = this.node.querySelector<HTMLElement>(
+        '.flaas-Panel-body :is(input, select, summary, button)'
+      );
+      (first ?? this.node).focus();
+    });
+  }
+
+  protected override render(): JSX.Element {
+    return (
+      <TranslationContext.Provider value={this._trans}>
+        <Panel {...this._props} />
+      </TranslationContext.Provider>
+    );
+  }
+
+  private _props: IPanelProps;
+  private _trans: ReturnType<ITranslator['load']>;
+}
+
+/** The panel's content. */
+export function Panel({ federation, openRun }: IPanelProps): JSX.Element {
+  const trans = useTrans();
+  useModel(federation);
+  const retry = { label: trans.__('Retry'), run: () => void federation.refresh() };
+  return (
+    <>
+      <header className="flaas-Panel-header">
+        <h2>{trans.__('Federated learning')}</h2>
+        <Button
+          minimal
+          small
+          className="flaas-Button"
+          aria-label={trans.__('Refresh')}
+          title={trans.__('Refresh')}
+          onClick={retry.run}
+        >
+          <refreshIcon.react tag="span" aria-hidden="true" elementSize="small" />
+        </Button>
+      </header>
+      <div className="flaas-Panel-body">
+        <Obstacle federation={federation} retry={retry} />
+        <Content federation={federation} openRun={openRun} />
+      </div>
+    </>
+  );
+}
+
+/** What stands between the user and the federation, in plain words, with a way out. */
+function Obstacle({
+  federation,
+  retry
+}: {
+  federation: FederationModel;
+  retry: { label: string; run: () => void };
+}): JSX.Element | null {
+  const trans = useTrans();
+  const { connection, problem, status } = federation;
+  switch (connection) {
+    case 'starting':
+      return <Notice title={trans.__('Looking for the federation …')} />;
+    case 'server-missing':
+      return (
+        <Notice
+          problem
+          title={trans.__('The server half of the extension is missing')}
+          detail={trans.__(
+            'Jupyter Server does not know the extension flaas_server. Install it where Jupyter Server runs, and restart Jupyter Server.'
+          )}
+          command="pip install flaas_jupyter"
+          action={retry}
+        />
+      );
+    case 'version-mismatch':
+      return (
+        <Notice
+          problem
+          title={trans.__('The two halves of the extension differ')}
+          detail={trans.__(
+            'This page has version %1, Jupyter Server has %2. Restart Jupyter Server and reload the page; if that does not help, install one version for both.',
+            federation.session.version,
+            status?.version ?? '?'
+          )}
+          command="pip install -U flaas_jupyter"
+          action={{ label: trans.__('Reload the page'), run: () => window.location.reload() }}
+        />
+      );
+    case 'server-failing':
+      return (
+        <Notice
+          problem
+          title={trans.__('Jupyter Server cannot be asked')}
+          detail={problem?.detail}
+          hint={trans.__('Check that it still runs, then try again.')}
+          action={retry}
+        />
+      );
+    case 'api-unreachable':
+      return (
+        <>
+          <Notice
+            problem
+            title={problem?.title ?? trans.__('The coordination API cannot be reached')}
+            detail={problem?.detail}
+            hint={problem?.hint}
+            action={retry}
+          />
+          {federation.project === null && (
+            <details className="flaas-Section">
+              <summary>
+                <h3>{trans.__('Sign in elsewhere')}</h3>
+              </summary>
+              <SignIn federation={federation} />
+            </details>
+          )}
+        </>
+      );
+    case 'signed-out':
+      return <SignIn key={status?.api.url} federation={federation} />;
+    case 'signed-in':
+      return problem ? (
+        <Notice problem title={problem.title} detail={problem.detail} hint={problem.hint} action={retry} />
+      ) : null;
+  }
+}
+
+function Content({ federation, openRun }: IPanelProps): JSX.Element | null {
+  const trans = useTrans();
+  const { connection, project, projects, status } = federation;
+  if (connection === 'signed-out' || connection === 'server-missing' || connection === 'version-mismatch') {
+    return null;
+  }
+  const { subject, organisation } = status?.session ?? {};
+  return (
+    <>
+      {connection === 'signed-in' && (
+        <div className="flaas-Identity">
+          <span title={status?.api.url}>{trans.__('%1, %2', subject ?? '', organisation ?? '')}</span>
+          <Button minimal small className="flaas-Button" onClick={() => void federation.signOut()}>
+            {trans.__('Sign out')}
+          </Button>
+        </div>
+      )}
+      {projects.length > 0 && (
+        <label className="flaas-Picker">
+          <span>{trans.__('Project')}</span>
+          <HTMLSelect
+            value={project?.project.id ?? ''}
+            onChange={event => federation.select(event.target.value)}
+            options={projects.map(({ id, name }) => ({ label: name, value: id }))}
+          />
+        </label>
+      )}
+      {connection === 'signed-in' && project === null && federation.problem === null && (
+        <p className="flaas-Empty">{trans.__('Your organisation takes part in no project yet.')}</p>
+      )}
+      {project && (
+        <Project
+          key={project.project.id}
+          project={project}
+          own={status?.session.node ?? null}
+          openRun={openRun}
+          stop={run => stopRun(federation.api, run)}
+        />
+      )}
+    </>
+  );
+}
+
+interface IProjectProps {
+  project: ProjectModel;
+  own: string | null;
+  openRun: (run: IRun) => void;
+  stop: (run: IRun) => Promise<void>;
+}
+
+function Project({ project, own, openRun, stop }: IProjectProps): JSX.Element {
+  const trans = useTrans();
+  useModel(project);
+  if (!project.loaded) {
+    return project.problem ? (
+      <Notice
+        problem
+        title={project.problem.title}
+        detail={project.problem.detail}
+        hint={project.problem.hint}
+        action={{ label: trans.__('Retry'), run: () => void project.refresh() }}
+      />
+    ) : (
+      <p className="flaas-Empty">{trans.__('Loading …')}</p>
+    );
+  }
+  const online = project.nodes.filter(node => node.state === 'online').length;
+  return (
+    <>
+      <Freshness project={project} />
+      <Section title={trans.__('Nodes')} figure={trans.__('%1 of %2 online', online, project.nodes.length)}>
+        <Nodes nodes={project.nodes} own={own} />
+      </Section>
+      <Section title={trans.__('Data sets')} figure={String(project.datasets.length)}>
+        <Datasets datasets={project.datasets} />
+      </Section>
+      <Section title={trans.__('Runs')} figure={trans.__('%1 active', project.activeRuns)}>
+        <Runs runs={project.runs} open={openRun} stop={stop} />
+      </Section>
+    </>
+  );
+}
+
+/** Says when what is shown may be old. */
+function Freshness({ project }: { project: ProjectModel }): JSX.Element {
+  const trans = useTrans();
+  const updated = project.updated ? clock(project.updated) : '?';
+  let words = '';
+  if (project.liveness === 'lost') {
+    words = trans.__('Connection lost; last updated %1', updated);
+  } else if (project.problem) {
+    words = trans.__('Not up to date; last updated %1', updated);
+  } else if (project.liveness === 'polling') {
+    words = trans.__('Live updates do not come through; last looked at %1', updated);
+  }
+  return (
+    <p className="flaas-Freshness" role="status">
+      {words}
+    </p>
+  );
+}
+
+function Section({
+  title,
+  figure,
+  children
+}: {
+  title: string;
+  figure: string;
+  children: React.ReactNode;
+}): JSX.Element {
+  return (
+    <details className="flaas-Section" open>
+      <summary>
+        <h3>{title}</h3>
+        <span className="flaas-Section-figure">{figure}</span>
+      </summary>
+      {children}
+    </details>
+  );
+}

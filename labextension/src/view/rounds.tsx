@@ -1,0 +1,77 @@
+/** Rounds: what each took, and who was in it. */
+
+import * as React from 'react';
+
+import { bytes, seconds } from '../format';
+import type { IRound } from '../tokens';
+import { useTrans } from './hooks';
+
+export interface IRoundsProps {
+  rounds: readonly IRound[];
+  nameOf: (node: string) => string;
+}
+
+export function Rounds({ rounds, nameOf }: IRoundsProps): JSX.Element {
+  const trans = useTrans();
+  if (rounds.length === 0) {
+    return <p className="flaas-Empty">{trans.__('No round is done yet.')}</p>;
+  }
+  return (
+    <div className="flaas-Scroll">
+      <table className="flaas-Table" aria-label={trans.__('Rounds')}>
+        <thead>
+          <tr>
+            {[
+              trans.__('Round'),
+              trans.__('Time'),
+              trans.__('Nodes'),
+              trans.__('Dropped'),
+              trans.__('Sent'),
+              trans.__('Received')
+            ].map(title => (
+              <th key={title} scope="col" className="flaas-mod-number">
+                {title}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {[...rounds].reverse().map(round => (
+            <tr key={round.number}>
+              <th scope="row" className="flaas-mod-number">
+                {round.number}
+              </th>
+              <td className="flaas-mod-number" title={phases(round)}>
+                {seconds(total(round))}
+              </td>
+              <td
+                className="flaas-mod-number"
+                title={round.clients.map(client => nameOf(client.node)).join(', ')}
+              >
+                {round.clients.length}
+              </td>
+              <td className="flaas-mod-number flaas-mod-names">
+                {round.dropped.length === 0
+                  ? '0'
+                  : round.dropped.map(drop => `${nameOf(drop.node)} (${drop.phase})`).join(', ')}
+              </td>
+              <td className="flaas-mod-number">{bytes(round.bytes.up)}</td>
+              <td className="flaas-mod-number">{bytes(round.bytes.down)}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+/** Seconds of the whole round: as reported, else the sum of its phases. */
+function total(round: IRound): number {
+  return round.seconds.total ?? Object.values(round.seconds).reduce((sum, value) => sum + value, 0);
+}
+
+function phases(round: IRound): string {
+  return Object.entries(round.seconds)
+    .map(([phase, value]) => `${phase} ${seconds(value)}`)
+    .join(', ');
+}

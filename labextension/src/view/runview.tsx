@@ -1,0 +1,219 @@
+/**
+ * A run in the main area: its state, its chart, its rounds, its participants, and a way to stop it.
+ */
+
+import { ReactWidget } from '@jupyterlab/ui-components';
+import type { ITranslator, TranslationBundle } from '@jupyterlab/translation';
+import type { ISignal } from '@lumino/signaling';
+import * as React from 'react';
+
+import { clock, count, dateTime, runName } from '../format';
+import { federationIcon } from '../icons';
+import { isActive, type RunModel } from '../model';
+import type { IParticipant, IRun } from '../tokens';
+import { MetricsChart } from './chart';
+import { DOMAIN, TranslationContext, useModel, useTrans } from './hooks';
+import { EventLog } from './log';
+import { Notice } from './notice';
+import { Rounds } from './rounds';
+import { RunProgress, StateLabel } from './state';
+import { StopButton } from './stop';
+
+export type ThemeSignal = ISignal<unknown, unknown> | null;
+
+/**
+ * The view as a widget; it owns its model.
+ */
+export class RunView extends ReactWidget {
+  constructor(model: RunModel, themeChanged: ThemeSignal, translator: ITranslator) {
+    super();
+    this.model = model;
+    this._themeChanged = themeChanged;
+    this._trans = translator.load(DOMAIN);
+    this.addClass('flaas-RunView');
+    this.title.icon = federationIcon;
+    this.title.label = this._trans.__('Run');
+    this.title.closable = true;
+    model.changed.connect(this._onChanged, this);
+    void model.refresh();
+  }
+
+  readonly model: RunModel;
+
+  override dispose(): void {
+    if (!this.isDisposed) {
+      this.model.dispose();
+      super.dispose();
+    }
+  }
+
+  protected override render(): JSX.Element {
+    return (
+      <TranslationContext.Provider value={this._trans}>
+        <Run model={this.model} themeChanged={this._themeChanged} />
+      </TranslationContext.Provider>
+    );
+  }
+
+  private _onChanged(): void {
+    if (this.model.run) {
+      this.title.label = this._trans.__('Run: %1', runName(this.model.run));
+    }
+  }
+
+  private _themeChanged: ThemeSignal;
+  private _trans: TranslationBundle;
+}
+
+/** The view's content. */
+export function Run({ model, themeChanged }: { model: RunModel; themeChanged: ThemeSignal }): JSX.Element {
+  const trans = useTrans();
+  useModel(model);
+  const { run, problem, liveness, updated } = model;
+  const retry = { label: trans.__('Retry'), run: () => model.retry() };
+  if (!run) {
+    return problem ? (
+      <Notice problem title={problem.title} detail={problem.detail} hint={problem.hint} action={retry} />
+    ) : (
+      <p className="flaas-Empty">{trans.__('Loading …')}</p>
+    );
+  }
+  const rounds = model.rounds;
+  const stale = liveness === 'lost' || problem !== null;
+  return (
+    <>
+      <header className="flaas-RunView-header">
+        <div>
+          <h2>{runName(run)}</h2>
+          <div className="flaas-RunView-state" role="status">
+            <StateLabel state={run.state} />
+            {run.created_by && (
+              <span>
+                {trans.__('by %1, %2', run.created_by, run.organisation)},{' '}
+                {dateTime(run.started ?? run.created)}
+              </span>
+            )}
+          </div>
+        </div>
+        <StopButton run={run} stop={() => model.stop()} />
+      </header>
+      {stale && (
+        <Notice
+          problem
+          title={trans.__('Connection lost; last updated %1', updated ? clock(updated) : '?')}
+          detail={problem?.detail}
+          hint={isActive(run) ? trans.__('The run itself goes on without this page.') : ''}
+          action={retry}
+        />
+      )}
+      {run.waiting_for && <Notice title={trans.__('Waits for %1', run.waiting_for)} />}
+      {run.reason && (
+        <Notice
+          problem
+          title={trans.__('Why it ended: %1', run.reason.code)}
+          detail={run.reason.message}
+          hint={run.reason.hint}
+        />
+      )}
+      <RunProgress run={run} label={trans.__('Progress')} />
+      <MetricsChart rounds={rounds} total={run.rounds} themeChanged={themeChanged} />
+      <div className="flaas-RunView-columns">
+        <section aria-label={trans.__('Rounds')}>
+          <h3>{trans.__('Rounds')}</h3>
+          <Rounds rounds={rounds} nameOf={node => model.nameOf(node)} />
+        </section>
+        <section aria-label={trans.__('Participants')}>
+          <h3>{trans.__('Participants')}</h3>
+          <Participants run={run} />
+        </section>
+        <section aria-label={trans.__('Settings')}>
+          <h3>{trans.__('Settings')}</h3>
+          <Settings run={run} />
+        </section>
+        <section aria-label={trans.__('Events')}>
+          <h3>{trans.__('Events')}</h3>
+          <EventLog model={model} />
+        </section>
+      </div>
+    </>
+  );
+}
+
+function Participants({ run }: { run: IRun }): JSX.Element {
+  const trans = useTrans();
+  if (run.participants.length === 0) {
+    return <p className="flaas-Empty">{trans.__('No node is invited yet.')}</p>;
+  }
+  return (
+    <div className="flaas-Scroll">
+      <table className="flaas-Table" aria-label={trans.__('Participants')}>
+        <thead>
+          <tr>
+            <th scope="col">{trans.__('Node')}</th>
+            <th scope="col">{trans.__('State')}</th>
+            <th scope="col" className="flaas-mod-number">
+              {trans.__('Rows')}
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {run.participants.map(participant => (
+            <tr key={participant.node}>
+              <th scope="row" title={participant.node}>
+                {participant.name}
+                <span className="flaas-Secondary">
+                  {participant.organisation}
+                  {participant.node === run.aggregator && `, ${trans.__('aggregates')}`}
+                </span>
+              </th>
+              <td>
+                <ParticipantState participant={participant} />
+              </td>
+              <td className="flaas-mod-number">
+                {participant.rows === null ? '–' : count(participant.rows)}
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+function ParticipantState({ participant }: { participant: IParticipant }): JSX.Element {
+  const trans = useTrans();
+  return (
+    <>
+      <StateLabel state={participant.state} />
+      <span className="flaas-Secondary">
+        {participant.reason?.message ?? (participant.online ? trans.__('online') : trans.__('offline'))}
+      </span>
+    </>
+  );
+}
+
+function Settings({ run }: { run: IRun }): JSX.Element {
+  const trans = useTrans();
+  const settings: [string, string | number][] = [
+    [trans.__('Data set'), run.dataset],
+    [trans.__('Aggregation'), run.aggregation],
+    [trans.__('Secure aggregation'), run.secure_aggregation ? trans.__('yes') : trans.__('no')],
+    [trans.__('Rounds'), run.rounds],
+    [trans.__('Local epochs'), run.local_epochs],
+    [trans.__('Batch size'), run.batch_size],
+    [trans.__('Nodes per round'), run.clients_per_round ?? trans.__('all')],
+    [trans.__('Nodes at least'), run.minimum_nodes ?? trans.__('default')],
+    [trans.__('Parameters'), count(run.parameters)],
+    [trans.__('Seed'), run.seed ?? trans.__('none')]
+  ];
+  return (
+    <dl className="flaas-Settings">
+      {settings.map(([name, value]) => (
+        <React.Fragment key={name}>
+          <dt>{name}</dt>
+          <dd>{value}</dd>
+        </React.Fragment>
+      ))}
+    </dl>
+  );
+}

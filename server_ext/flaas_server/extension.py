@@ -1,0 +1,69 @@
+"""The Jupyter Server extension: configuration, collaborators and routes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from jupyter_server.extension.application import ExtensionApp
+from traitlets import Bool, Float, Unicode, default
+
+from .coordination_api import CoordinationApi
+from .handlers import ApiHandler, SessionHandler, StatusHandler
+from .session import Session
+
+
+class FlaasServer(ExtensionApp):
+    """Federated learning in JupyterLab: the server half."""
+
+    name = "flaas_server"
+
+    home = Unicode(
+        help="Folder with credentials.json, shared with notebooks and the `flaas` command. "
+        "Default: FLAAS_HOME, else ~/.flaas."
+    ).tag(config=True)
+    url = Unicode(
+        "http://127.0.0.1:8470",
+        help="Coordination API to offer while neither FLAAS_URL nor credentials.json names one.",
+    ).tag(config=True)
+    timeout = Float(
+        10.0,
+        help="Seconds that the coordination API may take to connect or be silent in an ordinary request.",
+    ).tag(config=True)
+    stream_timeout = Float(
+        60.0,
+        help="Seconds that an event stream may be silent before it is given up and resumed by the browser.",
+    ).tag(config=True)
+    allow_plain_http = Bool(
+        False,
+        help="Whether the panel may sign in at an http:// address of another machine, where a token travels "
+        "unencrypted. For a network that is encrypted by other means, such as that of containers on one host.",
+    ).tag(config=True)
+
+    @default("home")
+    def _default_home(self) -> str:
+        return os.environ.get("FLAAS_HOME") or str(Path.home() / ".flaas")
+
+    def initialize_settings(self) -> None:
+        """Make the session, from the environment and the file, and the way to the API."""
+        session = Session(Path(self.home), self.url, self.log)
+        session.take_environment(os.environ)
+        self.settings.update(
+            flaas_session=session,
+            flaas_api=CoordinationApi(self.timeout, self.stream_timeout),
+            flaas_allow_plain_http=self.allow_plain_http,
+        )
+
+    def initialize_handlers(self) -> None:
+        """Route ``{base_url}flaas/``."""
+        routes: list[tuple[str, type[Any]]] = [
+            (r"/flaas/status", StatusHandler),
+            (r"/flaas/session", SessionHandler),
+            (r"/flaas/api(/.*)", ApiHandler),
+        ]
+        self.handlers.extend(routes)
+
+    async def stop_extension(self) -> None:
+        """Close the connections to the API when the server stops."""
+        await self.settings["flaas_api"].close()

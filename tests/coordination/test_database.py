@@ -1,0 +1,161 @@
+"""The data base and its schema, settings, and the first administrator."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import func, select, text
+
+from flaas_jupyter.coordination.database import Database
+from flaas_jupyter.coordination.server import bootstrap
+from flaas_jupyter.coordination.settings import Settings
+from flaas_jupyter.coordination.tables import Base, Organisation
+from flaas_jupyter.errors import Conflict, InvalidInput, Unreachable
+from flaas_jupyter.governance.tokens import verify
+
+
+@pytest.fixture
+def database(fresh_url):
+    opened = Database(fresh_url)
+    yield opened
+    opened.close()
+
+
+def test_migrations_make_exactly_the_tables_of_the_code(database):
+    database.migrate()
+    database.migrate()
+    with database.reading() as session:
+        context = MigrationContext.configure(session.connection(), opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_processes_that_start_together_migrate_once(fresh_url):
+    opened = [Database(fresh_url) for _ in range(4)]
+    failures = []
+
+    def migrate(database):
+        try:
+            database.migrate()
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=migrate, args=(database,)) for database in opened]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for database in opened:
+        database.close()
+    assert failures == []
+
+
+def test_a_data_base_of_a_newer_version_is_left_alone(database):
+    database.migrate()
+    with database.writing() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(Conflict, match="newer") as caught:
+        database.migrate()
+    assert caught.value.code == "database-newer"
+
+
+def test_writers_take_turns(database):
+    database.migrate()
+    at_work, most, lock = 0, 0, threading.Lock()
+
+    def write(number: int) -> None:
+        nonlocal at_work, most
+        for step in range(10):
+            with database.writing() as session:
+                with lock:
+                    at_work += 1
+                    most = max(most, at_work)
+                count = session.scalar(select(func.count()).select_from(Organisation))
+                name = f"{number}-{step}"
+                session.add(Organisation(id=name, name=str(count), created=datetime.now(UTC)))
+                session.flush()
+                with lock:
+                    at_work -= 1
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1
+    with database.reading() as session:
+        counts = sorted(int(name) for name in session.scalars(select(Organisation.name)))
+        assert counts == list(range(40)), "each has seen what all before it have done"
+
+
+def test_reading_sees_one_snapshot_and_changes_nothing(database):
+    database.migrate()
+    with database.reading() as session:
+        assert session.scalar(select(func.count()).select_from(Organisation)) == 0
+        with database.writing() as other:
+            other.add(Organisation(id="new", name="New", created=datetime.now(UTC)))
+        assert session.scalar(select(func.count()).select_from(Organisation)) == 0
+
+
+def test_times_are_kept_in_utc(database):
+    database.migrate()
+    noon = datetime(2026, 1, 1, 12, tzinfo=timezone(timedelta(hours=5)))
+    with database.writing() as session:
+        session.add(Organisation(id="x", name="X", created=noon))
+    with database.reading() as session:
+        read = session.scalars(select(Organisation.created)).one()
+    assert (read, read.utcoffset()) == (noon, timedelta(0))
+
+
+def test_the_first_start_makes_one_administrator(fresh_url):
+    token = bootstrap(fresh_url)
+    assert bootstrap(fresh_url) is None
+    database = Database(fresh_url)
+    with database.reading() as session:
+        row = verify(session, token)
+        assert (row.role, row.organisation) == ("admin", "platform")
+    with database.writing() as session:  # an administrator whose token has expired is none
+        verify(session, token).expires = datetime.now(UTC) + timedelta(milliseconds=1)
+    database.close()
+    again = None
+    while again is None:
+        again = bootstrap(fresh_url)
+    assert again != token
+
+
+@pytest.mark.parametrize(
+    "url", ["", "nonsense", "mysql://x/y", "sqlite://", "sqlite:///:memory:", "oracle://secret:password@x"]
+)
+def test_a_url_that_cannot_be_used_is_refused_without_telling_it(url):
+    with pytest.raises(InvalidInput) as caught:
+        Database(url)
+    assert caught.value.code == "bad-database-url"
+    assert "password" not in str(caught.value).replace("user:password@host", "")
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite:////nowhere/at/all.db", "postgresql://flaas:secret@127.0.0.1:9/x?connect_timeout=2"]
+)
+def test_a_data_base_that_is_not_there_is_told(url):
+    with pytest.raises(Unreachable) as caught:
+        bootstrap(url)
+    assert caught.value.code == "database-unreachable"
+    assert "secret" not in str(caught.value)
+
+
+def test_settings_come_from_the_environment(monkeypatch, tmp_path):
+    environment = {"FLAAS_AGGREGATOR_TIMEOUT": "2.5", "FLAAS_BODY_LIMIT": "1000", "FLAAS_PUBLIC_URL": "https://x"}
+    settings = Settings.from_environment("sqlite:///x.db", environment)
+    assert (settings.aggregator_timeout, settings.body_limit) == (2.5, 1000)
+    assert (settings.public_url, settings.patience) == ("https://x", 120.0)
+    monkeypatch.setenv("FLAAS_HOME", str(tmp_path))
+    monkeypatch.delenv("FLAAS_DATABASE_URL", raising=False)
+    assert Settings.from_environment().database_url == f"sqlite:///{tmp_path}/coordination.db"
+    monkeypatch.setenv("FLAAS_DATABASE_URL", "postgresql://x/y")
+    assert Settings.from_environment().database_url == "postgresql://x/y"
+    for wrong in ("soon", "-1", "nan", "inf"):
+        with pytest.raises(InvalidInput, match="FLAAS_PATIENCE"):
+            Settings.from_environment("sqlite:///x.db", {"FLAAS_PATIENCE": wrong})

@@ -1,0 +1,106 @@
+"""Where one starts: what everybody sees, and the links that show each caller what it may do."""
+
+from __future__ import annotations
+
+import httpx
+
+from flaas_jupyter.coordination.problems import MEANINGS
+
+from .hosted_api import ROUTES
+
+
+def links(caller) -> set[str]:
+    return set(caller.get("/")["_links"])
+
+
+def test_nobody_sees_the_way_in_and_nothing_else(federation):
+    body = federation.nobody.get("/")
+    assert (body["name"], body["api"]) == ("flaas coordination API", "v1")
+    assert set(body["_links"]) == {"self", "health", "openapi", "problem"}
+
+
+def test_the_entry_point_links_to_what_the_role_permits(federation):
+    viewer = links(federation.person("viewer", "north"))
+    assert viewer == {"self", "health", "openapi", "problem", "me", "organisations", "projects", "nodes"}
+    assert links(federation.person("developer", "north")) == viewer
+    assert links(federation.person("operator", "north")) == viewer | {"register_node"}
+    assert links(federation.admin) == viewer | {
+        "register_node", "create_organisation", "create_project", "tokens", "create_token", "metrics",
+    }  # fmt: skip
+
+
+def test_a_node_is_led_to_itself(federation):
+    node = federation.node("north")
+    assert node.api.get("/")["_links"]["node"] == {"href": node.path}
+
+
+def test_health_names_the_data_base(federation, database_kind):
+    assert federation.nobody.get("/v1/health")["database"] == database_kind
+
+
+def test_me_says_who_is_calling(federation):
+    body = federation.developer.get("/v1/me")
+    assert body["subject"] == "developer of laboratory"
+    assert (body["kind"], body["organisation"], body["role"]) == ("user", "laboratory", "developer")
+    node = federation.node("north")
+    body = node.api.get("/v1/me")
+    assert (body["subject"], body["kind"], body["organisation"]) == (node.id, "node", "north")
+
+
+def test_every_problem_has_a_page(federation):
+    for code, meaning in MEANINGS.items():
+        page = federation.nobody.get(f"/problems/{code}")
+        assert (page["title"], page["remedy"]) == (meaning.title, meaning.remedy)
+    assert federation.nobody.refused("GET", "/problems/none-of-them") == (404, "not-found")
+
+
+def test_unknown_addresses_and_methods_are_problems_too(federation):
+    assert federation.admin.refused("GET", "/v1/nothing") == (404, "not-found")
+    response = federation.admin.call("PUT", "/v1/me", {})
+    assert (response.status_code, response.json()["code"]) == (405, "method-not-allowed")
+    assert response.headers["Allow"] == "GET"
+
+
+def test_the_description_names_operation_roles_and_answers_of_every_route(federation):
+    described = httpx.get(federation.api.url + "/openapi.json", trust_env=False).json()
+    for route in ROUTES:
+        (method,) = route.methods
+        entry = described["paths"][route.path][method.lower()]
+        assert "application/problem+json" in entry["responses"]["default"]["content"]
+        public = route.path in ("/", "/v1/health", "/problems/{code}")
+        assert public == ("x-flaas-operation" not in entry), route.path
+    read = described["paths"]["/v1/runs/{run_id}"]["get"]
+    assert read["responses"]["200"]["content"]["application/hal+json"]["schema"]["$ref"].endswith("/Run")
+    assert read["x-flaas-roles"] == ["admin", "operator", "developer", "viewer", "node"]
+
+
+def test_metrics_count_requests_bytes_runs_and_nodes(federation):
+    federation.node("north", online=True)
+    federation.run()
+
+    def metrics() -> dict[str, float]:
+        response = federation.admin.call("GET", "/metrics")
+        assert response.headers["Content-Type"].startswith("text/plain")
+        lines = [line for line in response.text.splitlines() if not line.startswith("#")]
+        return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
+
+    first = metrics()
+    assert first["flaas_nodes_online"] == 1
+    assert first['flaas_runs{state="gathering"}'] == 1
+    assert first['flaas_runs{state="queued"}'] == 0
+    body = b'{"id":"east","name":"East"}'
+    response = httpx.post(
+        federation.api.url + "/v1/organisations",
+        content=body,
+        headers={"Authorization": f"Bearer {federation.admin_token}", "Content-Type": "application/json"},
+        trust_env=False,
+    )
+    second = metrics()
+    posted = 'flaas_http_requests_total{method="POST",status="201"}'
+    assert second[posted] == first[posted] + 1
+    assert second['flaas_http_body_bytes_total{direction="in"}'] - first[
+        'flaas_http_body_bytes_total{direction="in"}'
+    ] == len(body)
+    assert second['flaas_http_body_bytes_total{direction="out"}'] >= first[
+        'flaas_http_body_bytes_total{direction="out"}'
+    ] + len(response.content)
