@@ -18,7 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import click
 
-from . import __version__
+from ._version import __version__
 from .errors import FlaasError, InvalidInput
 from .home import Credentials, Home
 

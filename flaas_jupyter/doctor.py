@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from . import __version__
+from ._version import __version__
 from .errors import FlaasError
 from .home import Home
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from .. import __version__
+from .._version import __version__
 from ..communications.coordinator import Bearer, Coordinator, NodeKey
 from ..communications.directory import Directory
 from ..communications.identity import REGISTER, Identity, canonical

@@ -111,9 +111,11 @@ def linear_model(secure: bool, learning_rate: float = 0.1, hidden: int = 5) -> A
     return model
 
 
-def expected_weights(start: list[np.ndarray], data: Tables, rounds: list[list[str]], steps: int) -> list[np.ndarray]:
+def expected_weights(
+    start: list[np.ndarray], data: Tables, rounds: list[list[str]], steps: int, learning_rate: float = 0.1
+) -> list[np.ndarray]:
     """What federated averaging gives: per round the weighted mean of `steps` full-batch steps at each of its nodes."""
-    model = linear_model(secure=False)
+    model = linear_model(secure=False, learning_rate=learning_rate)
     weights = [array.copy() for array in start]
     for present in rounds:
         total = sum(len(data.tables[name]) for name in present)
