@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 from playwright.sync_api import Locator, Page, Response, expect
 
 BASE_URL = "/user/ana/"
@@ -57,7 +59,7 @@ class LabServer:
             **self._environment,
         }
         command = [
-            sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1",
+            sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={_free_port()}",
             f"--ServerApp.base_url={BASE_URL}", f"--ServerApp.root_dir={self.root}",
             f"--IdentityProvider.token={self.token}", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
             "--LabApp.expose_app_in_browser=True", "--KernelManager.transport=ipc",
@@ -69,6 +71,9 @@ class LabServer:
         if not self._ready.wait(60) or self._process.poll() is not None:
             self.stop()
             raise RuntimeError(f"JupyterLab did not start:\n{self.output.read_text()[-3000:]}")
+        # It says that it runs a moment before it takes connections.
+        with httpx.Client(transport=httpx.HTTPTransport(retries=8)) as client:
+            client.get(f"{self.url}api/status", params={"token": self.token}).raise_for_status()
 
     def stop(self) -> None:
         """Stop it and its kernels."""
@@ -88,11 +93,18 @@ class LabServer:
             for line in self._process.stdout:
                 log.write(line)
                 log.flush()
-                # JupyterLab takes the next free port by itself, and says which.
+                # JupyterLab takes another port if this one was taken meanwhile, and says which.
                 if not self.url and (address := re.search(rf"http://127\.0\.0\.1:\d+{BASE_URL}", line)):
                     self.url = address[0]
                     self._ready.set()
         self._ready.set()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 class Lab:
@@ -264,12 +276,14 @@ class Notebook:
         self.root = root
 
     def wait_kernel_idle(self, timeout: float = 120_000) -> None:
-        """Wait until the kernel has nothing to do."""
+        """Wait until there is a kernel and it has nothing to do; the indicator says "idle" without a kernel, too."""
+        expect(self.root.locator(".jp-Toolbar-kernelName")).not_to_have_text("No Kernel", timeout=timeout)
         self.root.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(timeout=timeout)
 
     def run_all(self) -> None:
         """Run all cells, without waiting for them."""
-        self.lab.execute("notebook:run-all-cells")
+        # The command's promise is kept when the last cell is done.
+        self.lab.page.evaluate("() => { void window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
 
     def wait_for_text(self, text: str | re.Pattern[str], timeout: float = 300_000) -> None:
         """Wait until some output says `text`."""
