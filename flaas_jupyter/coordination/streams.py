@@ -99,8 +99,10 @@ class EventLog:
                 for subscription in self._subscriptions:
                     subscription.offer(event)
             if len(found) < _PAGE:
+                # Not wait_for: before Python 3.12 it swallows a cancellation that comes with the result.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._woken.wait(), self._poll)
+                    async with asyncio.timeout(self._poll):
+                        await self._woken.wait()
 
     def wake(self) -> None:
         """Have the reader look now; from any thread."""
@@ -123,7 +125,8 @@ class EventLog:
             yield _encode(event)
         while True:
             try:
-                following = await asyncio.wait_for(subscription.next(), keepalive)
+                async with asyncio.timeout(keepalive):
+                    following = await subscription.next()
             except TimeoutError:
                 yield b": still here\n\n"
                 continue

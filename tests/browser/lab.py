@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +24,7 @@ TIMEOUT = 30_000  # ms that JupyterLab may take for one thing
 
 
 class LabServer:
-    """A JupyterLab of its own: settings, workspaces, runtime files and `FLAAS_HOME` are all under `folder`."""
+    """A JupyterLab of its own: settings, workspaces, notebooks and `FLAAS_HOME` are all under `folder`."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
         self.folder = folder
@@ -32,6 +34,8 @@ class LabServer:
         self.token = "lab-token"
         self.output = folder / "jupyter.log"
         self._environment = dict(environment or {})
+        # Kernels' sockets are in it, and a socket's path has at most 107 characters.
+        self._runtime = tempfile.mkdtemp(prefix="lab-")
         self._process: subprocess.Popen[str] | None = None
         self._ready = threading.Event()
 
@@ -52,15 +56,15 @@ class LabServer:
             **inherited,
             "FLAAS_HOME": str(self.flaas_home),
             "JUPYTER_CONFIG_DIR": str(self.folder / "config"),
-            "JUPYTER_RUNTIME_DIR": str(self.folder / "runtime"),
+            "JUPYTER_RUNTIME_DIR": self._runtime,
             "JUPYTERLAB_SETTINGS_DIR": str(self.folder / "settings"),
             "JUPYTERLAB_WORKSPACES_DIR": str(self.folder / "workspaces"),
             "PYTHONUNBUFFERED": "1",
             **self._environment,
         }
         command = [
-            sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={_free_port()}",
-            f"--ServerApp.base_url={BASE_URL}", f"--ServerApp.root_dir={self.root}",
+            sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1",
+            f"--port={_free_port()}", f"--ServerApp.base_url={BASE_URL}", f"--ServerApp.root_dir={self.root}",
             f"--IdentityProvider.token={self.token}", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
             "--LabApp.expose_app_in_browser=True", "--KernelManager.transport=ipc",
         ]  # fmt: skip
@@ -85,6 +89,7 @@ class LabServer:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+        shutil.rmtree(self._runtime, ignore_errors=True)
 
     def _read_output(self) -> None:
         assert self._process is not None
@@ -163,7 +168,7 @@ class Lab:
         self.execute("docmanager:open", {"path": path})
         widget = self.page.locator(".jp-NotebookPanel:visible")
         widget.locator(".jp-Notebook").wait_for()
-        notebook = Notebook(self, widget)
+        notebook = Notebook(self, widget, path)
         notebook.wait_kernel_idle()
         return notebook
 
@@ -271,9 +276,10 @@ class RunView:
 class Notebook:
     """An open notebook."""
 
-    def __init__(self, lab: Lab, root: Locator) -> None:
+    def __init__(self, lab: Lab, root: Locator, path: str) -> None:
         self.lab = lab
         self.root = root
+        self.path = path
 
     def wait_kernel_idle(self, timeout: float = 120_000) -> None:
         """Wait until there is a kernel and it has nothing to do; the indicator says "idle" without a kernel, too."""
@@ -291,5 +297,14 @@ class Notebook:
 
     @property
     def errors(self) -> list[str]:
-        """What cells failed with."""
-        return self.root.locator('[data-mime-type="application/vnd.jupyter.stderr"], .jp-mod-error').all_inner_texts()
+        """What cells failed with; on the page an error looks as a warning does, hence from the model."""
+        found: list[str] = self.lab.page.evaluate(
+            """path => [...window.jupyterapp.shell.widgets('main')]
+              .filter(widget => widget.context?.path === path)
+              .flatMap(widget => widget.content.model.toJSON().cells)
+              .flatMap(cell => cell.outputs ?? [])
+              .filter(output => output.output_type === 'error')
+              .map(output => `${output.ename}: ${output.evalue}`)""",
+            self.path,
+        )
+        return found

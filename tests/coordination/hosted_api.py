@@ -7,6 +7,7 @@ import json
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -176,7 +177,9 @@ class Stream:
     def next(self) -> Json:
         """Return the next event; it takes what the fields say and holds them against the data."""
         fields: dict[str, str] = {}
+        give_up = time.monotonic() + WAIT
         for line in self.lines():
+            assert time.monotonic() < give_up, f"no event for {WAIT} s"
             if line.startswith(":"):
                 continue
             if line:
