@@ -58,10 +58,8 @@ def fake_api() -> Iterator[FakeApi]:
 
 @pytest.fixture(scope="module")
 def lab_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabServer]:
-    server = LabServer(tmp_path_factory.mktemp("lab"))
-    server.start()
-    yield server
-    server.stop()
+    with LabServer(tmp_path_factory.mktemp("lab")) as server:
+        yield server
 
 
 @pytest.fixture

@@ -39,6 +39,13 @@ class LabServer:
         self._process: subprocess.Popen[str] | None = None
         self._ready = threading.Event()
 
+    def __enter__(self) -> LabServer:
+        self.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
     def start(self) -> None:
         """Start, and return when JupyterLab answers.
 

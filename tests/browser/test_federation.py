@@ -32,14 +32,12 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalFedera
 
 
 @pytest.fixture
-def lab(page: Page, federation: LocalFederation, tmp_path: Path) -> Iterator[Lab]:
+def lab(federation: LocalFederation, page: Page, tmp_path: Path) -> Iterator[Lab]:
     """JupyterLab as `flaas lab` starts it: signed in as the developer, the notebook at hand."""
     environment = {"FLAAS_HOME": str(federation.developer_home.path), "FLAAS_URL": federation.url}
-    server = LabServer(tmp_path, environment)
-    copy_notebook(server.root)
-    server.start()
-    yield Lab(page, server).open()
-    server.stop()
+    copy_notebook(tmp_path / "notebooks")
+    with LabServer(tmp_path, environment) as server:
+        yield Lab(page, server).open()
 
 
 @pytest.fixture
@@ -83,7 +81,7 @@ def test_three_nodes_the_notebook_and_the_panel(lab: Lab, long_run: list[FlaasEr
     expect(view.chart).to_be_visible()
     for theme in ("Light", "Dark"):
         lab.theme(f"JupyterLab {theme}")
-        lab.page.screenshot(path=ARTIFACTS / f"lab-{theme.lower()}.png")
+        lab.page.screenshot(path=ARTIFACTS / f"federation-{theme.lower()}.png")
 
     lab.execute("docmanager:open", {"path": NOTEBOOK})
     notebook.wait_for_text("Round 10/10", timeout=LONG)

@@ -80,11 +80,21 @@ class Api:
 
 
 class _QuickServer(_Server):
-    """Looks more often whether it should stop."""
+    """Looks more often whether it should stop, and whether it has; `test_server` has the real one."""
 
     async def main_loop(self) -> None:
         while not await self.on_tick(1):
             await asyncio.sleep(0.005)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._hosted.log.close()
+        for server in self.servers:
+            server.close()
+        while self.server_state.tasks:
+            await asyncio.sleep(0.005)
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        await self.lifespan.shutdown()
 
 
 class Caller:

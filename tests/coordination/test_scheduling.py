@@ -22,7 +22,7 @@ def elected(federation: Federation, run: str, term: int) -> str:
 
 
 def test_a_node_that_does_not_answer_in_time_is_gone_without(start_api, enter):
-    federation = enter(start_api(gather_timeout=0.3))
+    federation = enter(start_api(gather_timeout=2.0))
     nodes = federation.three()
     run = federation.run(minimum_nodes=2)["id"]
     nodes[0].answer(run)
