@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,15 +55,18 @@ def run_lab(home: Path, *, port: int, browser: bool, say: Callable[[str], None] 
             "--KernelManager.transport=ipc", *([] if browser else ["--no-browser"]),
             *(["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
         ]  # fmt: skip
-        environment = {
-            **os.environ,
-            "FLAAS_HOME": str(federation.developer_home.path),
-            "FLAAS_URL": federation.url,
-        }
-        try:
-            subprocess.run(command, env=environment, check=False)  # noqa: S603 - our own command
-        except KeyboardInterrupt:
-            say("Stopping …")
+        # Kernels are reached through sockets in the runtime folder, whose paths may have 107 characters at most.
+        with tempfile.TemporaryDirectory(prefix="flaas-") as runtime:
+            environment = {
+                **os.environ,
+                "FLAAS_HOME": str(federation.developer_home.path),
+                "FLAAS_URL": federation.url,
+                "JUPYTER_RUNTIME_DIR": runtime,
+            }
+            try:
+                subprocess.run(command, env=environment, check=False)  # noqa: S603 - our own command
+            except KeyboardInterrupt:
+                say("Stopping …")
     finally:
         federation.stop()
 

@@ -321,11 +321,18 @@ def _first_line(process: subprocess.Popen[str], log: Path, limit: float = START_
     reader.start()
     reader.join(max(0.1, limit))
     if lines and lines[0]:
-        threading.Thread(target=stream.read, daemon=True).start()  # keeps the pipe from filling up
+        threading.Thread(target=_drain, args=(stream,), daemon=True).start()
         return lines[0].strip()
     state = f"ended with code {process.poll()}" if process.poll() is not None else f"not up after {limit:.0f} s"
     tail = "\n".join(log.read_text().splitlines()[-15:])
     raise Unreachable(f"A process did not start ({state}). Its log, {log}, ends:\n{tail}", code="not-started")
+
+
+def _drain(stream: IO[str]) -> None:
+    """Keep the pipe from filling up, and close it when the process has ended."""
+    with stream:
+        for _ in stream:
+            pass
 
 
 def _die_with_parent() -> None:
