@@ -6,7 +6,6 @@ set up exactly as people would set them up on machines of their own: initialise,
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import ctypes
 import json
@@ -23,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from ..communications import blocking
 from ..communications.coordinator import Bearer, Coordinator
 from ..communications.identity import Identity
 from ..connected import Session, connect
@@ -266,7 +266,7 @@ class LocalFederation:
                 answer: dict[str, Any] = await getattr(coordinator, method)(path, *args)
                 return answer
 
-        return asyncio.run(call())
+        return blocking.run(call())
 
     @property
     def _database(self) -> str:

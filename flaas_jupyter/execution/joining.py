@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from .._version import __version__
+from ..communications import blocking
 from ..communications.coordinator import Bearer, Coordinator, NodeKey
 from ..communications.directory import Directory
 from ..communications.identity import REGISTER, Identity, canonical
@@ -31,7 +31,7 @@ def join(home: Home, credentials: Credentials, project: str, domain_key: str) ->
         raise NotAuthenticated(
             "Joining takes an operator's token.", code="no-token", hint="Pass --token or set FLAAS_TOKEN."
         )
-    return asyncio.run(_join(home, credentials.url, credentials.token, project, domain_key))
+    return blocking.run(_join(home, credentials.url, credentials.token, project, domain_key))
 
 
 async def _join(home: Home, url: str, token: str, project: str, domain_key: str) -> Enrolment:
@@ -72,7 +72,7 @@ def status(home: Home) -> dict[str, Any]:
     }
     if enrolment.url:
         try:
-            result |= asyncio.run(_known(enrolment.url, identity))
+            result |= blocking.run(_known(enrolment.url, identity))
         except FlaasError as error:
             result["state"] = f"unknown: {error}"
     return result
