@@ -62,6 +62,7 @@ test-frontend: node_modules/.installed
 	jlpm test
 
 test-python: setup bundle
+	$(BIN)/python tests/postgresql.py
 	$(BIN)/python -m pytest -m "not browser"
 
 test-browser: setup bundle
