@@ -18,6 +18,8 @@ setup: .venv/.installed
 
 # The front end is not built here: only `lab`, `test` and a wheel need it (and Node).
 .venv/.installed: pyproject.toml constraints.txt
+	@# `jupyter-builder develop` leaves a copy in the bundle, and a wheel may hold it only once.
+	@rm -f flaas_jupyter/labextension/install.json
 ifdef UV
 	test -x $(BIN)/python || uv venv --quiet --python $(PYTHON) .venv
 	SKIP_JUPYTER_BUILDER=1 uv pip install --quiet --python $(BIN)/python -c constraints.txt -e ".[test]"
@@ -74,6 +76,7 @@ bench: setup
 	$(BIN)/python -m pytest benchmarks -q --benchmark-json=.bench/benchmarks.json
 
 wheel: setup
+	@rm -f flaas_jupyter/labextension/install.json
 	$(BIN)/python -m build
 
 clean:
