@@ -196,7 +196,8 @@ class Aggregator:
         if self._weights is None and self.state == "gathering":
             raise Conflict("The aggregator has no plan of this run yet.", code="no-plan")
         self._follower_attached = True
-        self._learning_rate = message.body.get("learning_rate", self._learning_rate)
+        if message.body.get("learning_rate") is not None:  # None: as it was
+            self._learning_rate = float(message.body["learning_rate"])
         self._stop_asked = self._stop_asked or bool(message.body.get("stop"))
         self._verdict = max(self._verdict, after)
         self._notify()
@@ -226,11 +227,7 @@ class Aggregator:
 
     def restore(self, saved: Checkpoint) -> None:
         """Be the ended run that `saved` is, for a notebook that comes back for its weights."""
-        self._plan, self._weights, self._reports = (
-            TrainingPlan.from_dict(saved.plan),
-            saved.weights,
-            saved.reports,
-        )
+        self._take_newer(TrainingPlan.from_dict(saved.plan), saved.weights, saved.reports)
         reason = self.run["reason"]
         self.cancel(saved.state, FlaasError.from_dict(reason) if reason else None)
 

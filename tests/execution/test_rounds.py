@@ -362,10 +362,12 @@ def test_the_notebook_steers_stop_and_learning_rate(tmp_path):
         assert first.body["reports"][0]["metrics"]["rate"] == 0.0
         second = await table.follow(1, learning_rate=0.25)
         assert second.body["reports"][0]["metrics"]["rate"] == 0.25
-        end = await table.follow(2, stop=True)
+        third = await table.follow(2, learning_rate=None)
+        assert third.body["reports"][0]["metrics"]["rate"] == 0.25, "a rate that was set stays"
+        end = await table.follow(3, stop=True)
         assert end.body["ended"]
         assert end.body["state"] == "completed"
-        assert end.body["round"] == 2
+        assert end.body["round"] == 3
         await lead
 
     together(scenario())
