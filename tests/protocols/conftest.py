@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from flaas_jupyter.communications.identity import Identity, verify
-from flaas_jupyter.protocols.secure_aggregation import Advertisement, Member, Reveal, RoundSettings, SecureSum
+from flaas_jupyter.protocols.secure_aggregation import Advertisement, Member, Reveal, RoundSettings, SecureSum, Votes
 
 # Fixed seeds keep the members' order, and with it each test, the same.
 IDENTITIES = sorted((Identity(bytes([i]) * 32) for i in range(1, 66)), key=lambda one: one.node_id)
@@ -63,10 +63,12 @@ class Round:
         self.inboxes = self.sum.shared(self.sealed)
         return self
 
-    def mask(self, vectors: Sequence[np.ndarray], lost: Collection[int] = ()) -> Round:
-        for name in self._without(self.inboxes, lost):
+    def mask(self, vectors: Sequence[np.ndarray], lost: Collection[int] = (), *, votes: Votes | None = None) -> Round:
+        if votes is not None:
+            self.sum.announce(votes)
+        for name in self._without(self.inboxes if votes is None else votes.shares, lost):
             vector = vectors[self.settings.members.index(name)]
-            self.masked[name] = self.members[name].mask(vector, self.inboxes[name])
+            self.masked[name] = self.members[name].mask(vector, self.inboxes[name], votes=votes)
             self.sum.add(name, self.masked[name])
         return self
 

@@ -67,13 +67,45 @@ def test_the_mean_is_within_its_bound(settings_for, members, clip, size, seed, d
 
     counts, deltas, losses = counts[:survivors], deltas[:survivors], losses[:survivors]
     expected = np.array(counts) @ np.clip(deltas, -clip, clip) / sum(counts)
-    assert opened.error_bound == mean_error_bound(here, survivors, sum(counts), largest)
+    assert opened.error_bound == mean_error_bound(here, survivors, sum(counts) / largest)
     assert opened.error_bound <= step(clip, members) * survivors * largest / sum(counts) * 1.000001
     assert np.abs(opened.mean - expected).max(initial=0.0) < opened.error_bound
     assert opened.examples == sum(counts)
     assert opened.clipped == np.count_nonzero(np.abs(deltas) > clip)
     weighted = sum(Fraction(loss) * count for loss, count in zip(losses, counts, strict=True)) / sum(counts)
     assert abs(Fraction(opened.metrics["loss"]) - weighted) < Fraction(1, 2**32)
+
+
+@settings(max_examples=40, deadline=None)
+@given(shares=st.lists(st.floats(0, 1), min_size=3, max_size=12), seed=st.integers(0, 2**32 - 1))
+def test_shares_of_their_own_take_the_place_of_examples(settings_for, shares, seed):
+    shares = [1.0, *shares]  # somebody counts in full
+    rng = np.random.default_rng(seed)
+    here = settings_for(len(shares), clip=1.0)
+    deltas = rng.uniform(-1, 1, (len(shares), 20))
+    counts = rng.integers(1, 100, len(shares))
+    encoded = [
+        encode_update(delta, int(count), 100, {"loss": 1.0}, here, rng, share=share)
+        for delta, count, share in zip(deltas, counts, shares, strict=True)
+    ]
+    opened = decode_sum(plain_sum(encoded), len(shares), ["loss"], here, 20, 100, shares=sum(shares))
+    assert np.abs(opened.mean - np.array(shares) @ deltas / sum(shares)).max() < opened.error_bound
+    assert opened.error_bound == mean_error_bound(here, len(shares), sum(shares))
+    assert (opened.examples, opened.metrics["loss"]) == (counts.sum(), 1.0), "metrics go by examples"
+
+
+def test_a_share_of_nothing_is_a_vector_of_nothing(settings_for):
+    here = settings_for(3, clip=1.0)
+    vectors = [encode_update(np.full(1000, 0.9), 5, 5, {}, here, np.random.default_rng(s), share=0.0) for s in (1, 2)]
+    middle = (2 ** value_bits(3) - 1) // 2
+    assert {int(value) for vector in vectors for value in vector[2 * LIMBS :]} == {middle, middle + 1}
+
+
+@pytest.mark.parametrize("share", [-1e-9, 1.0000001, math.nan, math.inf])
+def test_a_share_outside_of_0_to_1_is_refused(settings_for, share):
+    with pytest.raises(InvalidInput) as caught:
+        encode_update(np.zeros(2), 1, 1, {}, settings_for(3), np.random.default_rng(0), share=share)
+    assert caught.value.code == "bad-share"
 
 
 @settings(deadline=None)

@@ -14,6 +14,9 @@ step              each member                                      the aggregato
 5 opening         ``unmask(signatures) -> {member: Reveal}``       ``open({member: reveals})``, `decode_sum`
 ================  ===============================================  =========================================
 
+Where members count for different shares of the sum, `Votes` go between steps 2 and 3: ``announce(votes)`` at the
+aggregator, ``mask(…, votes=votes)`` at each member.
+
 Protected are single updates: against anybody on the way; against an aggregator that keeps to the protocol
 together with fewer than T = floor(2N/3) + 1 members; and against an aggregator that lies about the survivors
 together with at most 2T - N - 1 members. An aggregator that is a member itself counts as one of them. They
@@ -34,8 +37,10 @@ from .encoding import (
 from .member import Member
 from .messages import Advertisement, Reveal
 from .settings import MAXIMUM_MEMBERS, MINIMUM_MEMBERS, RoundSettings, default_threshold
+from .votes import LEAST_SHARE, Votes, minimum_voters
 
 __all__ = [
+    "LEAST_SHARE",
     "MAXIMUM_MEMBERS",
     "MINIMUM_MEMBERS",
     "Advertisement",
@@ -44,10 +49,12 @@ __all__ = [
     "Reveal",
     "RoundSettings",
     "SecureSum",
+    "Votes",
     "decode_sum",
     "default_threshold",
     "encode_update",
     "encoded_length",
     "error_bound",
     "mean_error_bound",
+    "minimum_voters",
 ]

@@ -30,6 +30,7 @@ from .messages import (
     require_threshold,
 )
 from .settings import PROTOCOL, RoundSettings
+from .votes import Votes
 
 
 class SecureSum:
@@ -49,6 +50,7 @@ class SecureSum:
         self._settings, self._verify, self._length = settings, verify, length
         self._advertisements: dict[str, Advertisement] = {}
         self._sharers: frozenset[str] = frozenset()
+        self._votes: Votes | None = None
         self._added: set[str] = set()
         self._sum: NDArray[np.uint32] | None = None
         self._survivors: tuple[str, ...] | None = None
@@ -107,6 +109,20 @@ class SecureSum:
             for recipient in shares
         }
 
+    def announce(self, votes: Votes) -> None:
+        """Say what each member's vector is going to count for; before the first vector is added.
+
+        Raises
+        ------
+        InvalidInput
+            ``secagg-unknown-member``: somebody with a vote did not share its keys.
+        Conflict
+            ``secagg-wrong-phase``.
+        """
+        self._require(not self._added and self._votes is None, "votes come once, before the first vector")
+        require_members(votes.shares, self._sharers, "Votes")
+        self._votes = votes
+
     def add(self, member: str, masked: NDArray[np.uint32]) -> None:
         """Add a member's masked vector of shape (m,) to the sum.
 
@@ -119,7 +135,7 @@ class SecureSum:
             ``secagg-wrong-phase``: this member's vector is in the sum already, or survivors were announced.
         """
         self._require(self._survivors is None, "the survivors were announced already")
-        require_members({member: masked}, self._sharers, "Vectors")
+        require_members({member: masked}, self._sharers if self._votes is None else self._votes.shares, "Vectors")
         self._require(member not in self._added, f"the vector of node {member[:12]} is in the sum already")
         if not isinstance(masked, np.ndarray) or masked.dtype != np.uint32 or masked.ndim != 1:
             raise malformed(f"The vector of node {member[:12]} is not a row of uint32.", member=member)
@@ -142,10 +158,12 @@ class SecureSum:
         Raises
         ------
         Aborted
-            ``secagg-below-threshold``.
+            ``secagg-below-threshold``; ``secagg-too-few-voters``: too few of those with a vote are left.
         """
         if self._survivors is None:
             require_threshold(self._settings, self._added, "sent their vectors")
+            if self._votes is not None:
+                self._votes.require_hiding(self._settings, self._added)
             self._survivors = tuple(sorted(self._added))
         return self._survivors
 
@@ -159,7 +177,7 @@ class SecureSum:
         Aborted
             ``secagg-below-threshold``.
         """
-        valid = count_signatures(self._settings, self.survivors, signatures, self._is_signed)
+        valid = count_signatures(self._settings, self.survivors, signatures, self._is_signed, self._votes)
         if valid < self._settings.threshold:
             raise below_threshold(self._settings, valid, "signed the list of survivors")
         self._confirmed = True
@@ -203,6 +221,8 @@ class SecureSum:
             for survivor in survivors:
                 agreed = keys.agree(private, self._advertisements[survivor].mask_key, survivor)
                 pair = keys.pair_mask_key(self._settings, agreed, member, survivor)
+                if self._votes is not None:
+                    pair = keys.bound_to_votes(pair, self._votes.digest)
                 # The survivor added the mask if the lost member's id is above its own: take it away again.
                 (subtract if member > survivor else add).append(pair)
         self._sum = None

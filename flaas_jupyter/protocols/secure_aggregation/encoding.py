@@ -4,9 +4,9 @@ A vector is ``[limbs of scalars …, values of the update …]``.
 
 *Values* are fixed point. Of N members each uses b = 32 - ceil(log2 N) bits, so that the sum never wraps; a
 coordinate x in [-clip, clip] becomes (x + clip) / step, step = 2 clip / (2^b - 1), rounded up or down at
-random so that its expectation is exact (stochastic rounding). A member with w of at most w_max examples sends
-(w / w_max) x, and the aggregator divides the opened sum by the summed weights, Σ w / w_max: the mean Σ w x /
-Σ w of federated averaging.
+random so that its expectation is exact (stochastic rounding). A member with the share s, 0 to 1, sends s x, and
+the aggregator divides the opened sum by the summed shares. With w of at most w_max examples, s = w / w_max gives
+the mean Σ w x / Σ w of federated averaging; votes give a mean weighted by votes (`Votes`), s = 1 the plain mean.
 
 *Scalars* (number of examples, number of clipped coordinates, each metric times the examples) are exact: a
 two's complement number of 96 bits, 32 of them after the point, cut in six limbs of 16 bits. Limbs of up to 64
@@ -49,7 +49,7 @@ class OpenedSum:
     Attributes
     ----------
     mean : ndarray of float64, shape (p,)
-        Σ w_i x_i / Σ w_i of the clipped updates x_i, off by less than `error_bound` in each coordinate.
+        Σ s_i x_i / Σ s_i of the clipped updates x_i, off by less than `error_bound` in each coordinate.
     examples : int
         Σ w_i.
     metrics : dict of str to float
@@ -95,8 +95,8 @@ def error_bound(clip: float, members: int, summed: int | None = None) -> float:
     return (members if summed is None else summed) * step(clip, members) * (1.0 + _ARITHMETIC)
 
 
-def mean_error_bound(settings: RoundSettings, summed: int, examples: int, maximum_examples: int) -> float:
-    """Return what no coordinate of the opened mean is off by: `error_bound` / (Σ w_i / w_max).
+def mean_error_bound(settings: RoundSettings, summed: int, shares: float) -> float:
+    """Return what no coordinate of the opened mean is off by: `error_bound` / Σ s_i.
 
     Parameters
     ----------
@@ -104,12 +104,10 @@ def mean_error_bound(settings: RoundSettings, summed: int, examples: int, maximu
         Of the round.
     summed : int
         Number of survivors.
-    examples : int
-        Σ w_i of the survivors.
-    maximum_examples : int
-        w_max.
+    shares : float
+        Σ s_i of the survivors; above 0.
     """
-    return error_bound(settings.clip, len(settings.members), summed) * maximum_examples / examples
+    return error_bound(settings.clip, len(settings.members), summed) / shares
 
 
 def encoded_length(parameters: int, metrics: int) -> int:
@@ -124,6 +122,8 @@ def encode_update(
     metrics: Mapping[str, float],
     settings: RoundSettings,
     rng: np.random.Generator,
+    *,
+    share: float | None = None,
 ) -> Vector:
     """Encode what one member contributes.
 
@@ -142,6 +142,10 @@ def encode_update(
         Of the round.
     rng : numpy.random.Generator
         For the rounding; not for secrecy.
+    share : float, optional
+        s, 0 to 1: what the update counts for; `examples` / `maximum_examples` by default. A share of 0 makes a
+        vector of as good as nothing that looks, under its masks, like any other. Metrics are weighted by examples
+        whatever the share.
 
     Returns
     -------
@@ -150,7 +154,7 @@ def encode_update(
     Raises
     ------
     InvalidInput
-        ``wrong-shape``; ``non-finite-update``; ``bad-example-counts``; ``metric-out-of-range``.
+        ``wrong-shape``; ``non-finite-update``; ``bad-example-counts``; ``bad-share``; ``metric-out-of-range``.
     """
     if not isinstance(delta, np.ndarray) or delta.ndim != 1 or delta.dtype.kind != "f":
         raise InvalidInput("An update must be a one-dimensional array of floats.", code="wrong-shape")
@@ -160,10 +164,13 @@ def encode_update(
             code="bad-example-counts",
             hint="If the data set has grown, restart the node so that it is described again.",
         )
+    if share is None:
+        share = int(examples) / int(maximum_examples)
+    if not 0.0 <= share <= 1.0:
+        raise InvalidInput(f"A member's share must be a number from 0 to 1, not {share!r}.", code="bad-share")
     vector = np.empty(encoded_length(delta.size, len(metrics)), dtype=np.uint32)
     head = LIMBS * (_OWN_SCALARS + len(metrics))
-    weight = int(examples) / int(maximum_examples)
-    clipped = _encode_values(delta, weight, settings, rng, vector[head:])
+    clipped = _encode_values(delta, share, settings, rng, vector[head:])
     weighted = (_weighted_metric(name, value, int(examples)) for name, value in metrics.items())
     scalars = [Fraction(int(examples)), Fraction(clipped), *weighted]
     vector[:head] = [limb for scalar in scalars for limb in _limbs(scalar)]
@@ -177,6 +184,8 @@ def decode_sum(
     settings: RoundSettings,
     parameters: int,
     maximum_examples: int,
+    *,
+    shares: float | None = None,
 ) -> OpenedSum:
     """Read the opened sum of `members_n` members' encoded vectors.
 
@@ -194,6 +203,8 @@ def decode_sum(
         p.
     maximum_examples : int
         w_max.
+    shares : float, optional
+        Σ s_i of the survivors, above 0, where they were told other shares than w / w_max.
 
     Raises
     ------
@@ -226,19 +237,20 @@ def decode_sum(
     count = int(examples)
     mean = values.astype(np.float64)
     mean -= members_n * levels / 2
-    mean *= step(settings.clip, len(settings.members)) * maximum_examples / count
+    shares = count / maximum_examples if shares is None else shares
+    mean *= step(settings.clip, len(settings.members)) / shares
     metrics = {name: float(value / count) for name, value in zip(metric_names, weighted, strict=True)}
-    bound = mean_error_bound(settings, members_n, count, maximum_examples)
+    bound = mean_error_bound(settings, members_n, shares)
     return OpenedSum(mean, count, metrics, int(clipped), bound)
 
 
 def _encode_values(
-    delta: NDArray[np.floating], weight: float, settings: RoundSettings, rng: np.random.Generator, out: Vector
+    delta: NDArray[np.floating], share: float, settings: RoundSettings, rng: np.random.Generator, out: Vector
 ) -> int:
     """Write the values into `out`, block by block; return how many were clipped."""
     clip = float(settings.clip)
     levels = (1 << value_bits(len(settings.members))) - 1
-    scale = weight / step(clip, len(settings.members))
+    scale = share / step(clip, len(settings.members))
     clipped = 0
     numbers, noise = np.empty(_BLOCK), np.empty(_BLOCK)
     for start in range(0, delta.size, _BLOCK):

@@ -50,6 +50,14 @@ def pair_mask_key(settings: RoundSettings, agreed: bytes, one: str, other: str) 
     return _derive(agreed, settings, "pair", *sorted((one, other)))
 
 
+def bound_to_votes(key: bytes, votes: bytes) -> bytes:
+    """Return the key of a pair's mask in a sum with votes of the digest `votes`.
+
+    Members who were told different votes add masks that do not cancel.
+    """
+    return HKDF(hashes.SHA256(), KEY_BYTES, None, b"votes|" + votes).derive(key)
+
+
 def self_mask_key(settings: RoundSettings, seed: bytes, member: str) -> bytes:
     """Return the key of a member's own mask."""
     return _derive(seed, settings, "self", member)

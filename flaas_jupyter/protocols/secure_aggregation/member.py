@@ -38,6 +38,7 @@ from .messages import (
     unknown_member,
 )
 from .settings import PROTOCOL, RoundSettings
+from .votes import Votes
 
 Sign = Callable[[str, bytes], bytes]
 """``sign(context, payload)``: the node identity's signature."""
@@ -93,6 +94,7 @@ class Member:
         self._pair_masks: dict[str, bytes] = {}
         self._self_mask = b""
         self._own: tuple[int, int] = (0, 0)
+        self._votes: Votes | None = None
         self._held: dict[str, tuple[int, int]] = {}
         self._survivors: frozenset[str] = frozenset()
         self._reveals: dict[str, Reveal] = {}
@@ -148,7 +150,9 @@ class Member:
             member: keys.seal(settings, channel, me, member, *shares[member]) for member, channel in channels.items()
         }
 
-    def mask(self, encoded: NDArray[np.uint32], inbox: Mapping[str, bytes]) -> NDArray[np.uint32]:
+    def mask(
+        self, encoded: NDArray[np.uint32], inbox: Mapping[str, bytes], *, votes: Votes | None = None
+    ) -> NDArray[np.uint32]:
         """Return `encoded` under this member's masks.
 
         Parameters
@@ -157,6 +161,9 @@ class Member:
             This member's vector, see `encode_update`; left as it is.
         inbox : mapping of str to bytes
             Sealed shares for this member, one from each other member that shared.
+        votes : Votes, optional
+            What every member's vector counts for, as `encoded` was made with. Part of the masks, and signed with
+            the list of survivors.
 
         Returns
         -------
@@ -166,11 +173,12 @@ class Member:
         Raises
         ------
         InvalidInput
-            ``secagg-malformed``, ``secagg-unknown-member``.
+            ``secagg-malformed``, ``secagg-unknown-member``; ``secagg-bad-votes``: this member has no share.
         NotAuthenticated
             ``secagg-bad-share``: a share does not open; the message names its sender.
         Aborted
-            ``secagg-below-threshold``: too few shared.
+            ``secagg-below-threshold``: too few shared. ``secagg-too-few-voters``: the sum of those with a vote
+            would not hide one of them.
         Conflict
             ``secagg-wrong-phase``.
         """
@@ -179,15 +187,22 @@ class Member:
             raise malformed("The encoded vector must be a one-dimensional array of uint32.")
         require_members(inbox, self._channels, "Shares")
         require_threshold(self._settings, [self._me, *inbox], "shared their keys")
+        if votes is not None:
+            require_members(votes.shares, {self._me, *inbox}, "Votes")
+            votes.share_of(self._me)
+            votes.require_hiding(self._settings, votes.shares)
         held = {self._me: self._own}
         for sender, sealed in inbox.items():
             require_bytes(sealed, keys.SEALED_BYTES, f"the share from node {sender[:12]}")
             held[sender] = keys.unseal(self._settings, self._channels[sender], sender, self._me, sealed)
-        above = [self._pair_masks[member] for member in inbox if member > self._me]
-        below = [self._pair_masks[member] for member in inbox if member < self._me]
+        pairs = {member: self._pair_masks[member] for member in inbox}
+        if votes is not None:
+            pairs = {member: keys.bound_to_votes(key, votes.digest) for member, key in pairs.items()}
+        above = [key for member, key in pairs.items() if member > self._me]
+        below = [key for member, key in pairs.items() if member < self._me]
         masked = np.array(encoded)
         apply_masks(masked, add=[self._self_mask, *above], subtract=below)
-        self._held = held
+        self._held, self._votes = held, votes
         self._channels, self._pair_masks, self._self_mask = {}, {}, b""
         self._phase = _Phase.MASKED
         return masked
@@ -201,7 +216,7 @@ class Member:
             ``secagg-malformed``: not a list of distinct ids; ``secagg-unknown-member``: somebody is on it who
             did not share with this member.
         Aborted
-            ``secagg-below-threshold``: fewer than T.
+            ``secagg-below-threshold``: fewer than T; ``secagg-too-few-voters``: as for `mask`, of those left.
         Conflict
             ``secagg-not-a-survivor``: this member sent its vector and is not on the list;
             ``secagg-survivors-changed``: another list was signed before; ``secagg-wrong-phase``.
@@ -216,7 +231,7 @@ class Member:
         if self._phase is not _Phase.CONFIRMED:
             self._require_phase(_Phase.MASKED)
             self._choose(listed)
-        return self._sign(PROTOCOL, survivors_payload(self._settings, listed))
+        return self._sign(PROTOCOL, survivors_payload(self._settings, listed, self._votes))
 
     def unmask(self, signatures: Mapping[str, bytes]) -> dict[str, Reveal]:
         """Give out one share per member, once T survivors signed the list that this member signed.
@@ -241,7 +256,7 @@ class Member:
             ``secagg-wrong-phase``.
         """
         self._require_phase(_Phase.CONFIRMED)
-        valid = count_signatures(self._settings, self._survivors, signatures, self._is_signed)
+        valid = count_signatures(self._settings, self._survivors, signatures, self._is_signed, self._votes)
         if valid < self._settings.threshold:
             raise below_threshold(self._settings, valid, "signed the list of survivors that this node signed")
         return dict(self._reveals)
@@ -252,6 +267,8 @@ class Member:
         if strangers:
             raise unknown_member(min(strangers), "Survivors")
         require_threshold(self._settings, survivors, "sent their vectors")
+        if self._votes is not None:
+            self._votes.require_hiding(self._settings, survivors)
         if self._me not in survivors:
             raise Conflict(
                 f"This node, {self._me[:12]}, sent its vector and is not among the survivors.",

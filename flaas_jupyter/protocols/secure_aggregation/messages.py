@@ -10,6 +10,7 @@ from ...errors import Aborted, InvalidInput
 from . import shamir
 from .keys import KEY_BYTES
 from .settings import PROTOCOL, RoundSettings
+from .votes import Votes
 
 SIGNATURE_BYTES = 64
 
@@ -88,9 +89,12 @@ class Reveal:
         return cls(**_exactly(data, {"kind", "share"}, "A reveal"))
 
 
-def survivors_payload(settings: RoundSettings, survivors: Iterable[str]) -> bytes:
-    """Return the bytes that survivors sign."""
-    return b"survivors|" + settings.context + b"".join(map(bytes.fromhex, sorted(survivors)))
+def survivors_payload(settings: RoundSettings, survivors: Iterable[str], votes: Votes | None = None) -> bytes:
+    """Return the bytes that survivors sign: who is in the sum and, where votes were given, what each counts for."""
+    listed = b"".join(map(bytes.fromhex, sorted(survivors)))
+    if votes is None:
+        return b"survivors|" + settings.context + listed
+    return b"survivors and votes|" + settings.context + votes.digest + listed
 
 
 def check_advertisements(
@@ -132,6 +136,7 @@ def count_signatures(
     survivors: Collection[str],
     signatures: Mapping[str, bytes],
     verify: Callable[[str, bytes, bytes], bool],
+    votes: Votes | None = None,
 ) -> int:
     """Return how many survivors signed the list; a signature that does not verify does not count.
 
@@ -139,9 +144,11 @@ def count_signatures(
     ----------
     verify : callable
         ``verify(member, payload, signature)``: whether it is that member's.
+    votes : Votes, optional
+        That were signed with the list.
     """
     require_members(signatures, survivors, "Survivors' signatures")
-    payload = survivors_payload(settings, survivors)
+    payload = survivors_payload(settings, survivors, votes)
     for member, signature in signatures.items():
         require_bytes(signature, SIGNATURE_BYTES, f"the signature of node {member[:12]}")
     return sum(verify(member, payload, signature) for member, signature in signatures.items())
