@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from .plan import TrainingPlan
+    from .protocols.privacy import DifferentialPrivacy
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,10 @@ class RunOptions:
         Rounds of training and aggregation.
     aggregation : str
         Registered name of the aggregation rule.
+    aggregation_options : dict
+        The rule's options, JSON values.
+    privacy : DifferentialPrivacy, optional
+        Clipping and noise, and the budget that the run must keep to.
     secure_aggregation : bool
         Whether updates travel masked, so that the aggregator learns their sum only.
     clip : float
@@ -44,6 +49,8 @@ class RunOptions:
 
     rounds: int
     aggregation: str = "fedavg"
+    aggregation_options: dict[str, Any] = field(default_factory=dict)
+    privacy: DifferentialPrivacy | None = None
     secure_aggregation: bool = False
     clip: float = 8.0
     clients_per_round: int | None = None

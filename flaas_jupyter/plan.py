@@ -305,9 +305,9 @@ class TrainingPlan:
         InvalidInput
             Code ``other-model``: `model` has not the plan's weights.
         """
-        variables = self._variables(model)
+        variables = self.variables(model)
         vector = np.empty(self.parameters, self.dtype)
-        for spec, part, variable in zip(self.weights, self._parts(), variables, strict=True):
+        for spec, part, variable in zip(self.weights, self.parts(), variables, strict=True):
             vector[part] = np.asarray(variable).reshape(spec.size)
         return vector
 
@@ -323,15 +323,23 @@ class TrainingPlan:
             raise InvalidInput(
                 f"The weights have shape {vector.shape}; the plan has ({self.parameters},).", code="wrong-weights"
             )
-        variables = self._variables(model)
-        for spec, part, variable in zip(self.weights, self._parts(), variables, strict=True):
+        variables = self.variables(model)
+        for spec, part, variable in zip(self.weights, self.parts(), variables, strict=True):
             variable.assign(vector[part].reshape(spec.shape))
 
-    def _parts(self) -> list[slice]:
+    def parts(self) -> list[slice]:
+        """Return where each weight is in the vector, in the order of `weights`."""
         ends = np.cumsum([spec.size for spec in self.weights]).tolist()
         return [slice(end - spec.size, end) for spec, end in zip(self.weights, ends, strict=True)]
 
-    def _variables(self, model: keras.Model) -> list[keras.Variable]:
+    def variables(self, model: keras.Model) -> list[keras.Variable]:
+        """Return `model`'s variables in the order of `weights`.
+
+        Raises
+        ------
+        InvalidInput
+            Code ``other-model``: `model` has not the plan's weights.
+        """
         found = weights_by_path(model)
         expected = {spec.path: spec.shape for spec in self.weights}
         if {path: tuple(variable.shape) for path, variable in found.items()} != expected:

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from flaas_jupyter.execution.datasets import Arrays
+from flaas_jupyter.training.arrays import Arrays
 
 ROWS = 48
 

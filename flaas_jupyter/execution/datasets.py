@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from ..errors import Conflict, InvalidInput, NotAllowed, NotFound
 from ..home import write_private
+from ..training.arrays import Arrays, canonical_target
 from .policy import Policy
 
 if TYPE_CHECKING:
@@ -34,33 +35,6 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TABLES = (".csv", ".csv.gz", ".parquet", ".pq")
 _SHOWN = 5
 VERSION = 1
-
-
-@dataclass(frozen=True)
-class Arrays:
-    """A data set in memory.
-
-    Parameters
-    ----------
-    name : str
-        The data set's.
-    inputs : dict of str to ndarray
-        By input name; the only, unnamed one is ``""``. First axis: rows.
-    targets : dict of str to ndarray
-        By output name; the only, unnamed one is ``""``. First axis: rows.
-    columns : tuple of str
-        Names of the columns of the only input, if the data set is a table.
-    """
-
-    name: str
-    inputs: dict[str, NDArray[Any]]
-    targets: dict[str, NDArray[Any]]
-    columns: tuple[str, ...] = ()
-
-    @property
-    def rows(self) -> int:
-        """Number of rows."""
-        return len(next(iter(self.targets.values())))
 
 
 @dataclass(frozen=True)
@@ -519,11 +493,9 @@ def _require_finite(path: Path, finite: dict[str, NDArray[np.bool_]], what: str)
 def _target(path: Path, name: str, values: NDArray[Any], classes: int | None) -> tuple[NDArray[Any], dict[str, Any]]:
     """Return the target as Keras wants it and its description: whole numbers are classes, others a regression."""
     described: dict[str, Any] = {"name": name, "dtype": str(values.dtype), "kind": "regression", "classes": None}
-    # 0.0 and 1.0 are what many tools write for a binary label.
-    if values.dtype.kind == "b" or (values.dtype.kind == "f" and np.isin(values, (0.0, 1.0)).all()):
-        values = values.astype(np.int32)
+    values = canonical_target(values)
     if values.dtype.kind == "f":
-        return values.astype(np.float32), described
+        return values, described
     present = np.unique(values)
     count = classes if classes is not None else max(int(present[-1]) + 1, 2)
     described |= {"kind": "binary" if count == 2 else "multiclass", "classes": count}
@@ -541,7 +513,7 @@ def _target(path: Path, name: str, values: NDArray[Any], classes: int | None) ->
             hint="Recode the labels to 0 to K-1, the same at all nodes; if this node has no such rows, register it "
             "with the number of classes. A quantity to predict must be floating point.",
         )
-    return values.astype(np.int32), described
+    return values, described
 
 
 def _difference(known: Registration, schema: dict[str, Any]) -> str:

@@ -7,10 +7,11 @@ import pytest
 from keras import layers
 
 from flaas_jupyter.errors import Aborted, InvalidInput, NotAllowed
-from flaas_jupyter.execution import trainer as trainer_module
-from flaas_jupyter.execution.datasets import Arrays
 from flaas_jupyter.execution.trainer import Trainer
 from flaas_jupyter.plan import TrainingPlan
+from flaas_jupyter.training import local
+from flaas_jupyter.training.arrays import Arrays
+from flaas_jupyter.training.seeds import ClientSeeds
 
 
 def sent(model: keras.Model, **settings) -> TrainingPlan:
@@ -83,7 +84,7 @@ def test_the_graph_loop_gives_what_keras_fit_gives():
     ours = Trainer(plan, arrays)
     keras_own = Trainer(plan, arrays)
     x, y = arrays.inputs[""], arrays.targets[""].astype("float32")[:, None]
-    keras_own._run_epoch = trainer_module._keras_epoch(keras_own._model, x, y, plan.batch_size)
+    keras_own._training._run_epoch = local._keras_epoch(keras_own._training._model, x, y, plan.batch_size)
     start = plan.vector_of(model)
     one, other = (trainer.train(start, round_number=4) for trainer in (ours, keras_own))
     np.testing.assert_allclose(one.weights, other.weights, atol=1e-6)
@@ -189,8 +190,8 @@ def test_rows_stay_in_order_without_shuffling():
 
 
 def test_an_epoch_visits_every_row_once():
-    trainer = Trainer(sent(classifier(), seed=1), rows(30))
-    one, other = trainer._order(1, 0), trainer._order(1, 1)
+    seeds = ClientSeeds(1, rows(30).checksum())
+    one, other = seeds.order(1, 0, 30), seeds.order(1, 1, 30)
     assert sorted(one) == sorted(other) == list(range(30))
     assert not np.array_equal(one, other)
 
@@ -216,7 +217,7 @@ def test_a_schedule_goes_on_from_round_to_round():
     rates = []
     for number in (1, 2, 3):
         trainer.train(plan.vector_of(model), round_number=number)
-        rates.append(float(trainer._model.optimizer.learning_rate))
+        rates.append(float(trainer._training._model.optimizer.learning_rate))
     np.testing.assert_allclose(rates, [0.4, 0.4, 0.1])
 
 
@@ -230,7 +231,7 @@ def test_training_stops_between_batches(keras_own):
     trainer = Trainer(plan, arrays)
     if keras_own:
         y = arrays.targets[""].astype("float32")[:, None]
-        trainer._run_epoch = trainer_module._keras_epoch(trainer._model, arrays.inputs[""], y, 1)
+        trainer._training._run_epoch = local._keras_epoch(trainer._training._model, arrays.inputs[""], y, 1)
     asked = 0
 
     def third_time() -> bool:
@@ -373,3 +374,28 @@ def test_data_beyond_the_range_of_the_inputs_dtype():
     model.compile("sgd", "mse")
     arrays = Arrays("loans", {"": np.full((9, 6), 1e6, "float32")}, {"": np.zeros(9, "float32")})
     assert "float16" in does_not_fit(model, arrays).message
+
+
+def proximal_step(mu: float) -> tuple[np.ndarray, np.ndarray]:
+    model = classifier()
+    model.compile(optimizer=keras.optimizers.SGD(0.1), loss="binary_crossentropy")
+    plan = sent(model, batch_size=5, local_epochs=3, seed=1)
+    start = plan.vector_of(model)
+    return start, Trainer(plan, rows(30)).train(start, round_number=1, proximal=mu).weights
+
+
+def test_the_proximal_term_holds_a_client_to_the_global_weights():
+    (start, free), (_, held), (_, nailed) = (proximal_step(mu) for mu in (0.0, 2.0, 10.0))
+    distances = [np.linalg.norm(w - start) for w in (free, held, nailed)]
+    assert distances[0] > distances[1] > distances[2] > 0
+
+
+def test_the_first_proximal_step_is_that_of_the_plain_objective():
+    # At the global weights the term's gradient is zero, so one full-batch step does not know it.
+    model = classifier()
+    model.compile(optimizer=keras.optimizers.SGD(0.1), loss="binary_crossentropy")
+    plan = sent(model, batch_size=30, seed=1)
+    start, trainer = plan.vector_of(model), Trainer(plan, rows(30))
+    plain = trainer.train(start, round_number=1).weights
+    np.testing.assert_array_equal(trainer.train(start, round_number=1, proximal=5.0).weights, plain)
+    np.testing.assert_array_equal(trainer.train(start, round_number=1).weights, plain)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidInput
 from ..plan import TrainingPlan
-from .datasets import Arrays
+from .arrays import Arrays
 
 if TYPE_CHECKING:
     import keras
