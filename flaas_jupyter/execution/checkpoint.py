@@ -1,8 +1,8 @@
-"""What an aggregator keeps on disk of a run: plan, newest weights, round reports.
+"""What an aggregator keeps on disk of a run: plan, newest weights, the rule's memory, round reports.
 
 From it the node resumes after a restart and the final weights stay at hand when the notebook has gone. One folder
-per run: ``plan.json``, ``weights.npy`` (no pickle) and ``state.json``, which is written last and names the others'
-digest, so that a crash between two writes is noticed.
+per run: ``plan.json``, ``weights.npy``, ``rule.npz`` (no pickle) and ``state.json``, which is written last and has the
+others' digests, so that a crash between two writes is noticed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import io
 import json
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidInput
 from ..home import write_private
+from . import rule_state
+from .rule_state import State
 
 _RUN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 KEPT_RUNS = 20
@@ -47,6 +49,8 @@ class Checkpoint:
         One report per round done.
     state : str
         ``running`` or the state the run ended in.
+    rule_state : dict, optional
+        What the aggregation rule remembers after `round` rounds; None where nobody knows.
     """
 
     plan: dict[str, Any]
@@ -54,6 +58,7 @@ class Checkpoint:
     round: int
     reports: list[dict[str, Any]]
     state: str = "running"
+    rule_state: State | None = field(default_factory=dict)
 
 
 class CheckpointStore:
@@ -71,11 +76,17 @@ class CheckpointStore:
             write_private(folder / "plan.json", json.dumps(checkpoint.plan).encode())
             self._prune(keep=folder)
         write_private(folder / "weights.npy", buffer.getvalue())
+        rule, arrays = (None, []) if checkpoint.rule_state is None else rule_state.pack(checkpoint.rule_state)
+        remembered = io.BytesIO()
+        np.savez(remembered, *arrays)  # as arr_0, arr_1, …
+        write_private(folder / "rule.npz", remembered.getvalue())
         state = {
             "round": checkpoint.round,
             "reports": checkpoint.reports,
             "state": checkpoint.state,
             "digest": digest(checkpoint.weights),
+            "rule": rule,
+            "rule_digest": hashlib.sha256(remembered.getvalue()).hexdigest(),
         }
         write_private(folder / "state.json", json.dumps(state).encode())
 
@@ -86,11 +97,12 @@ class CheckpointStore:
             state = json.loads((folder / "state.json").read_text())
             plan = json.loads((folder / "plan.json").read_text())
             weights = np.load(folder / "weights.npy", allow_pickle=False)
+            if digest(weights) != state["digest"]:
+                return None
+            rule = _load_rule(folder / "rule.npz", state)
         except (OSError, ValueError):
             return None
-        if digest(weights) != state["digest"]:
-            return None
-        return Checkpoint(plan, weights, int(state["round"]), state["reports"], state["state"])
+        return Checkpoint(plan, weights, int(state["round"]), state["reports"], state["state"], rule)
 
     def _of(self, run: str) -> Path:
         if not _RUN.fullmatch(run):
@@ -101,3 +113,15 @@ class CheckpointStore:
         others = [path for path in self._folder.iterdir() if path.is_dir() and path != keep]
         for old in sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)[KEPT_RUNS - 1 :]:
             shutil.rmtree(old, ignore_errors=True)
+
+
+def _load_rule(path: Path, state: dict[str, Any]) -> State | None:
+    if "rule" not in state:
+        return {}  # written before rules had a memory
+    if state["rule"] is None:
+        return None
+    stored = path.read_bytes()
+    if hashlib.sha256(stored).hexdigest() != state["rule_digest"]:
+        raise ValueError("rule.npz is not of the same moment as state.json")
+    with np.load(io.BytesIO(stored), allow_pickle=False) as arrays:
+        return rule_state.unpack(state["rule"], {int(name.removeprefix("arr_")): arrays[name] for name in arrays})

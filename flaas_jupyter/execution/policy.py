@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
 import re
 import tomllib
 from dataclasses import dataclass, field
@@ -40,6 +41,15 @@ maximum_parameters = 100_000_000
 # "required": updates leave this node masked only, so that nobody sees it alone. "optional": the run decides.
 secure_aggregation = "{secure_aggregation}"
 
+# "required": only runs with differential privacy, so that the model tells little about this node's data even if it
+# is published. "optional": the run decides.
+privacy = "optional"
+
+# Largest privacy budget of one run; a run without differential privacy has none and is refused, unless this is inf.
+# With a delta above maximum_delta an epsilon says nothing.
+maximum_epsilon = inf
+maximum_delta = 1e-3
+
 # Custom Keras layers that may run here, as "package>Layer", or "module:package>Layer" where importing the module
 # registers it. They run with this node's rights: list only code that you have read and installed yourself.
 allow_layers = []
@@ -57,6 +67,7 @@ _WORDS = {
     "texts": "a list of texts",
     "count": "an integer from 1 on",
     "mode": '"required" or "optional"',
+    "quantity": "a number above 0",
     "text": "a text",
 }
 _KINDS = {
@@ -67,6 +78,9 @@ _KINDS = {
     "maximum_local_epochs": "count",
     "maximum_parameters": "count",
     "secure_aggregation": "mode",
+    "privacy": "mode",
+    "maximum_epsilon": "quantity",
+    "maximum_delta": "quantity",
     "allow_layers": "texts",
     "contact": "text",
 }
@@ -86,8 +100,10 @@ class Policy:
         Smallest data set that takes part.
     maximum_rounds, maximum_local_epochs, maximum_parameters : int
         Limits of one run.
-    secure_aggregation : str
+    secure_aggregation, privacy : str
         ``"required"`` or ``"optional"``.
+    maximum_epsilon, maximum_delta : float
+        Largest budget of differential privacy of one run; a run without privacy has an infinite epsilon.
     allow_layers : tuple of str
         Registered custom layers that may run here; see `TrainingPlan.build`.
     contact : str
@@ -103,6 +119,9 @@ class Policy:
     maximum_local_epochs: int = 1000
     maximum_parameters: int = 100_000_000
     secure_aggregation: str = "optional"
+    privacy: str = "optional"
+    maximum_epsilon: float = math.inf
+    maximum_delta: float = 1e-3
     allow_layers: tuple[str, ...] = ()
     contact: str = ""
     datasets: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -159,8 +178,9 @@ class Policy:
         ------
         NotAllowed
             ``policy-projects``, ``policy-operation``, ``policy-minimum-rows``, ``policy-maximum-rounds``,
-            ``policy-maximum-local-epochs``, ``policy-maximum-parameters`` or ``policy-secure-aggregation``. The message
-            has what was asked and what is allowed, the hint whom to ask.
+            ``policy-maximum-local-epochs``, ``policy-maximum-parameters``, ``policy-secure-aggregation``,
+            ``policy-privacy``, ``policy-maximum-epsilon`` or ``policy-maximum-delta``. The message has what was asked
+            and what is allowed, the hint whom to ask.
         """
         dataset = str(description["name"])
         policy = self.for_dataset(dataset)
@@ -200,6 +220,28 @@ class Policy:
                 "The run is without secure aggregation; updates leave this node masked only.",
                 hint="Build the model with FederatedModel(..., secure_aggregation=True), or ask ",
             )
+        policy._check_privacy(run.get("privacy"))
+
+    def _check_privacy(self, privacy: dict[str, Any] | None) -> None:
+        how = "Build the model with FederatedModel(..., privacy=flaas.DifferentialPrivacy(...)), or ask "
+        if privacy is None:
+            if self.privacy == "required":
+                raise self._refusal(
+                    "privacy", "The run is without differential privacy, which this node requires.", hint=how
+                )
+            if self.maximum_epsilon < math.inf:
+                raise self._refusal(
+                    "maximum_epsilon",
+                    "The run is without differential privacy, which is an infinite epsilon; this node allows "
+                    f"{self.maximum_epsilon:g}.",
+                    hint=how,
+                )
+            return
+        for setting, asked in (("maximum_epsilon", privacy["epsilon"]), ("maximum_delta", privacy["delta"])):
+            limit = getattr(self, setting)
+            if not float(asked) <= limit:
+                what = setting.removeprefix("maximum_")
+                raise self._refusal(setting, f"The run has {what} {asked:g}; this node allows up to {limit:g}.")
 
     @property
     def _whom(self) -> str:
@@ -259,6 +301,7 @@ def _settings(table: dict[str, Any], where: str, path: Path, text: str) -> dict[
             "texts": isinstance(value, list) and all(isinstance(entry, str) and entry for entry in value),
             "count": type(value) is int and value >= 1,
             "mode": value in ("required", "optional"),
+            "quantity": type(value) in (int, float) and value > 0,
             "text": isinstance(value, str),
         }[kind]
         if not right:

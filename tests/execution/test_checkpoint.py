@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import numpy as np
 import pytest
 
 from flaas_jupyter.errors import InvalidInput
+from flaas_jupyter.execution import rule_state
 from flaas_jupyter.execution.checkpoint import KEPT_RUNS, Checkpoint, CheckpointStore
 
 
@@ -16,8 +18,11 @@ def store(tmp_path):
     return CheckpointStore(tmp_path / "runs")
 
 
-def checkpoint(round=1):
-    return Checkpoint({"layers": []}, np.arange(5, dtype="float32") * round, round, [{"number": round}])
+def checkpoint(round=1, **more):
+    return Checkpoint({"layers": []}, np.arange(5, dtype="float32") * round, round, [{"number": round}], **more)
+
+
+MEMORY = {"budgets": {"ab": 28.5}, "step": 3, "moments": [np.arange(5.0), {"second": np.ones((2, 2), "float32")}]}
 
 
 def test_a_checkpoint_comes_back_as_it_was(store):
@@ -26,6 +31,53 @@ def test_a_checkpoint_comes_back_as_it_was(store):
     found = store.load("run-1")
     assert (found.round, found.reports, found.plan, found.state) == (2, [{"number": 2}], {"layers": []}, "running")
     np.testing.assert_array_equal(found.weights, np.arange(5) * 2)
+
+
+def test_what_a_rule_remembers_comes_back_as_it_was(store):
+    store.save("run-1", checkpoint(rule_state=MEMORY))
+    found = store.load("run-1").rule_state
+    assert (found["budgets"], found["step"]) == ({"ab": 28.5}, 3)
+    np.testing.assert_array_equal(found["moments"][0], np.arange(5.0))
+    np.testing.assert_array_equal(found["moments"][1]["second"], np.ones((2, 2)))
+    assert found["moments"][1]["second"].dtype == np.float32
+
+
+@pytest.mark.parametrize("memory", [None, {}], ids=["lost", "nothing yet"])
+def test_a_memory_that_is_lost_is_not_an_empty_one(store, memory):
+    store.save("run-1", checkpoint(rule_state=memory))
+    assert store.load("run-1").rule_state == memory
+
+
+def test_a_memory_of_another_moment_is_not_used(store, tmp_path):
+    store.save("run-1", checkpoint(rule_state={"momentum": np.zeros(5)}))
+    old = (tmp_path / "runs" / "run-1" / "rule.npz").read_bytes()
+    store.save("run-1", checkpoint(rule_state={"momentum": np.ones(5)}))
+    (tmp_path / "runs" / "run-1" / "rule.npz").write_bytes(old)
+    assert store.load("run-1") is None
+
+
+def test_a_checkpoint_of_before_rules_had_a_memory_is_read(store, tmp_path):
+    store.save("run-1", checkpoint())
+    path = tmp_path / "runs" / "run-1" / "state.json"
+    state = json.loads(path.read_text())
+    path.write_text(json.dumps({name: state[name] for name in ("round", "reports", "state", "digest")}))
+    (tmp_path / "runs" / "run-1" / "rule.npz").unlink()
+    assert store.load("run-1").rule_state == {}
+
+
+def test_only_a_small_memory_goes_with_every_round():
+    assert rule_state.travels(MEMORY)
+    assert not rule_state.travels({"momentum": np.zeros(rule_state.TRAVELS_BELOW // 8)})
+    assert not rule_state.travels({"text": "x" * rule_state.TRAVELS_BELOW})
+
+
+def test_a_memory_travels_among_other_tensors_of_a_message():
+    values, tensors = rule_state.to_message(MEMORY)
+    assert json.loads(json.dumps(values)) == values
+    back = rule_state.from_message(values, {"weights": np.zeros(3), **tensors})
+    assert back["budgets"] == MEMORY["budgets"]
+    np.testing.assert_array_equal(back["moments"][0], np.arange(5.0))
+    assert rule_state.from_message(*rule_state.to_message(None)) is None
 
 
 def test_there_is_none_of_an_unknown_run(store):

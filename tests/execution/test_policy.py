@@ -5,7 +5,7 @@ from flaas_jupyter.execution.policy import Policy, allow_project
 
 RUN = {
     "project": "credit", "rounds": 10, "local_epochs": 2, "batch_size": 16, "parameters": 300,
-    "secure_aggregation": True,
+    "secure_aggregation": True, "privacy": None,
 }  # fmt: skip
 LOANS = {"name": "loans", "projects": ["credit"], "rows": 200}
 
@@ -78,6 +78,38 @@ def test_limits_are_inclusive(run, description):
     STRICT.check({**RUN, **run}, {**LOANS, **description})
 
 
+@pytest.mark.parametrize(
+    ("policy", "privacy", "code", "told"),
+    [
+        ({"privacy": "required"}, None, "policy-privacy", "without differential privacy"),
+        ({"maximum_epsilon": 2.0}, None, "policy-maximum-epsilon", "infinite epsilon.*allows 2"),
+        ({"maximum_epsilon": 2.0}, (2.5, 1e-5), "policy-maximum-epsilon", "epsilon 2.5.*up to 2"),
+        ({"privacy": "required"}, (1.0, 0.01), "policy-maximum-delta", "delta 0.01.*up to 0.001"),
+        ({}, (1.0, 0.01), "policy-maximum-delta", "delta 0.01"),
+        ({"maximum_delta": 1e-6}, (1.0, 1e-5), "policy-maximum-delta", "delta 1e-05.*up to 1e-06"),
+        ({"maximum_epsilon": 2.0}, (float("nan"), 1e-5), "policy-maximum-epsilon", "nan"),
+    ],
+)
+def test_an_owner_may_require_privacy_and_limit_its_budget(policy, privacy, code, told):
+    strict = Policy(projects=("credit",), contact="dpo@clinic.example", **policy)
+    with pytest.raises(NotAllowed, match=told) as error:
+        strict.check({**RUN, "privacy": privacy and dict(zip(("epsilon", "delta"), privacy, strict=True))}, LOANS)
+    assert error.value.code == code
+    assert "dpo@clinic.example" in error.value.hint
+
+
+def test_a_run_within_the_privacy_budget_is_let_in(path):
+    policy = loaded(
+        path,
+        '[policy]\nprojects = ["credit"]\nmaximum_epsilon = 8\n'
+        '[policy.datasets.loans]\nprivacy = "required"\nmaximum_epsilon = 2.0\n',
+    )
+    policy.check({**RUN, "privacy": {"epsilon": 2.0, "delta": 1e-3}}, LOANS)
+    policy.check({**RUN, "privacy": {"epsilon": 8.0, "delta": 1e-5}}, {**LOANS, "name": "cards"})
+    with pytest.raises(NotAllowed, match="up to 2"):
+        policy.check({**RUN, "privacy": {"epsilon": 8.0, "delta": 1e-5}}, LOANS)
+
+
 def test_a_data_set_may_have_rules_of_its_own(path):
     policy = loaded(
         path,
@@ -108,6 +140,10 @@ def test_a_data_set_may_have_rules_of_its_own(path):
         ("[policy]\nminimum_rows = 0\n", "integer from 1"),
         ("[policy]\nsecure_aggregation = 'sometimes'\n", '"required" or "optional"'),
         ("[policy]\nsecure_aggregation = ['required']\n", '"required" or "optional"'),
+        ("[policy]\nprivacy = true\n", '"required" or "optional"'),
+        ("[policy]\nmaximum_epsilon = 0\n", "number above 0"),
+        ("[policy]\nmaximum_epsilon = nan\n", "number above 0"),
+        ("[policy]\nmaximum_delta = 'small'\n", "number above 0"),
         ("[policy.datasets.loans]\nrows = 5\n", "'rows'"),
         ("[policy.datasets.loans]\nminimum_rows = 'x'\n", r"\[policy\.datasets\.loans\]"),
         ("[policy.datasets.loans]\nallow_layers = ['a>B']\n", r"under \[policy\]"),
