@@ -4,8 +4,8 @@ Every way returns a `Split`: the row numbers of each client, ascending, and the 
 clients. All but `Explicit` give away every row. The same generator state gives the same split.
 
 Sources: `IID` and `Shards` are the two partitions of McMahan et al., "Communication-Efficient Learning of Deep
-Networks from Decentralized Data", AISTATS 2017, section 3. `Dirichlet` (label skew) and `QuantitySkew` are those of Li,
-Diao, Chen and He, "Federated Learning on Non-IID Data Silos: An Experimental Study", ICDE 2022, sections IV-A and IV-C.
+Networks from Decentralized Data", AISTATS 2017. `Dirichlet` (label skew) and `QuantitySkew` are those of Li,
+Diao, Chen and He, "Federated Learning on Non-IID Data Silos: An Experimental Study", ICDE 2022.
 """
 
 from __future__ import annotations
