@@ -6,18 +6,69 @@ API, a node, the simulator, the panel) then finds it.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Callable
 from typing import Any
 
 from ...errors import Conflict, InvalidInput
+from .fedadam import FedAdam
 from .fedavg import FedAvg
+from .fedavgm import FedAvgM
+from .fedprox import FedProx
+from .fedyogi import FedYogi
+from .geometric_median import GeometricMedian
+from .krum import Krum
+from .median import Median
+from .multi_krum import MultiKrum
+from .norm_clipping import NormClipping
 from .rule import Aggregated, Cohort, Needs, Rule
+from .scalar import Ballot, ScalarRule
+from .trimmed_mean import TrimmedMean
 
-__all__ = ["Aggregated", "Cohort", "FedAvg", "Needs", "Registry", "Rule", "aggregation", "names", "register"]
+__all__ = [
+    "Aggregated",
+    "Ballot",
+    "Cohort",
+    "FedAdam",
+    "FedAvg",
+    "FedAvgM",
+    "FedProx",
+    "FedYogi",
+    "GeometricMedian",
+    "Krum",
+    "Median",
+    "MultiKrum",
+    "Needs",
+    "NormClipping",
+    "Registry",
+    "Rule",
+    "ScalarRule",
+    "TrimmedMean",
+    "aggregation",
+    "describe",
+    "names",
+    "register",
+]
 
 _RULES: dict[str, Callable[..., Rule]] = {
+    "fedadam": FedAdam,
     "fedavg": FedAvg,
+    "fedavgm": FedAvgM,
+    "fedprox": FedProx,
+    "fedyogi": FedYogi,
+    "geometric_median": GeometricMedian,
+    "krum": Krum,
+    "median": Median,
+    "multi_krum": MultiKrum,
+    "norm_clipping": NormClipping,
+    "trimmed_mean": TrimmedMean,
+}
+
+_UNDER_SECURE_AGGREGATION = {
+    Needs.SUM: ("supported", "it needs the sum of the updates only"),
+    Needs.SCALARS: ("supported", "it needs sums, and one number that each client reports"),
+    Needs.UPDATES: ("refused", "it must see every client's update, which secure aggregation hides"),
 }
 
 
@@ -70,6 +121,18 @@ class Registry:
         """Return the names of all rules, sorted."""
         return sorted(self._rules)
 
+    def describe(self) -> list[dict[str, Any]]:
+        """Return what documents and the panel say of each rule, sorted by name, in JSON values.
+
+        Returns
+        -------
+        list of dict
+            ``name``; ``summary``, ``defends`` and ``limits``, sentences; ``needs``: "sum", "scalars" or "updates";
+            ``options``: a list of ``{"name", "type", "default"}``; ``secure_aggregation``: "supported" or "refused",
+            and the ``reason``.
+        """
+        return [_describe(name, self(name)) for name in self.names()]
+
     def register(self, name: str, make: Callable[..., Rule]) -> None:
         """Add a rule of one's own: `make` takes the rule's options and returns it.
 
@@ -83,6 +146,25 @@ class Registry:
         self._rules[name] = make
 
 
+def _describe(name: str, rule: Rule) -> dict[str, Any]:
+    fields: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(rule) if dataclasses.is_dataclass(rule) else ()
+    types = {each.name: each.type for each in fields}
+    secure, reason = _UNDER_SECURE_AGGREGATION[rule.needs]
+    return {
+        "name": name,
+        "summary": rule.summary,
+        "defends": rule.defends,
+        "limits": rule.limits,
+        "needs": rule.needs.value,
+        "options": [
+            {"name": option, "type": str(types[option]), "default": default} for option, default in rule.options.items()
+        ],
+        "secure_aggregation": secure,
+        "reason": reason,
+    }
+
+
 aggregation = Registry(_RULES)
+describe = aggregation.describe
 names = aggregation.names
 register = aggregation.register

@@ -1,27 +1,31 @@
 """Federated averaging: the mean of the clients' models, weighted by their numbers of examples.
 
+w ← Σ (n_k / n) w_k. O(n·p) time in one walk over the updates, O(p) memory.
+
 Algorithm 1 of McMahan, Moore, Ramage, Hampson and Agüera y Arcas, "Communication-Efficient Learning of Deep
-Networks from Decentralized Data", AISTATS 2017: w ← Σ (n_k / n) w_k.
+Networks from Decentralized Data", AISTATS 2017.
+
+Defends against nothing: one client that sends large weights, or claims many examples, moves the mean anywhere.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
-
-import numpy as np
 
 from .rule import Aggregated, Cohort, Needs, Rule
 
 
+@dataclass
 class FedAvg(Rule):
     """Mean of the models, each weighted by its client's share of the examples; summed in float64."""
 
+    name: ClassVar[str] = "fedavg"
     needs: ClassVar[Needs] = Needs.SUM
+    summary: ClassVar[str] = "Mean of the models, weighted by the clients' numbers of examples."
+    defends: ClassVar[str] = "Nothing."
+    limits: ClassVar[str] = "One malicious client can move the mean anywhere."
 
     def aggregate(self, cohort: Cohort) -> Aggregated:
         """Return Σ (n_k / n) w_k; a client's contribution is its n_k / n."""
-        shares = cohort.num_examples / cohort.num_examples.sum()
-        weights = np.empty(cohort.updates.shape[1], dtype=np.float64)
-        for block in cohort.blocks():
-            np.matmul(shares, cohort.updates[:, block], out=weights[block])  # float64, since the shares are
-        return Aggregated(weights, shares)
+        return Aggregated(cohort.mean(), cohort.shares)

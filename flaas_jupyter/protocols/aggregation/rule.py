@@ -2,12 +2,18 @@
 
 Every rule sees the same checked input, a `Cohort`, and says by `Needs` how much of it it must see, because
 under secure aggregation the aggregator has sums only. Models are rows of one (n, p) array; rules walk over it
-in blocks of columns, so that beyond the input they hold O(n · block) numbers whatever the model's size.
+in blocks of columns that fit a core's cache, so that beyond the input they hold O(n · block) numbers whatever the
+model's size.
+
+A rule is a dataclass: its fields are its options, and ``aggregation(rule.name, **rule.options)`` makes it again,
+which is how a rule travels to a node, into a saved model and into a worker.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import enum
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,14 +25,18 @@ from numpy.typing import ArrayLike, NDArray
 from ...errors import InvalidInput
 
 BLOCK_COLUMNS = 1 << 16
+"""No block is wider than this."""
+BLOCK_VALUES = 1 << 18
+"""About as many numbers as a block has: 2 MiB in float64, which a core's cache holds."""
 
 
 class Needs(enum.Enum):
     """How much of the single updates a rule must see."""
 
     SUM = "sum"
-    """Only the weighted sum. The rule gives the same weights for a cohort as for one client that holds the
-    cohort's weighted mean and all its examples; under secure aggregation that is how it is called."""
+    """Only the weighted sum, which the rule takes by `Cohort.mean`. The rule gives the same weights for a cohort as
+    for one client that holds the cohort's weighted mean and all its examples; under secure aggregation that is how it
+    is called."""
 
     SCALARS = "scalars"
     """Sums, and one number per client, such as a similarity that the client may report itself."""
@@ -68,26 +78,131 @@ class Cohort:
         Distinct names of the clients, in the order of the rows.
     reference : ndarray of float64, shape (p,), or None
         The global weights that the clients started from.
+    scalars : ndarray of float64, shape (n,), or None
+        The number that each client reported beside its update, for rules that need `Needs.SCALARS`.
+    trusted : ndarray of float64, shape (p,), or None
+        Weights that somebody trusted trained from `reference` on clean data, for rules that compare with them.
     """
 
     updates: NDArray[Any]
     num_examples: NDArray[np.float64]
     client_ids: tuple[str, ...]
     reference: NDArray[np.float64] | None
+    scalars: NDArray[np.float64] | None = None
+    trusted: NDArray[np.float64] | None = None
+
+    def __len__(self) -> int:
+        """How many clients there are."""
+        return len(self.updates)
+
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """Each client's share of the examples, shape (n,); they sum to 1."""
+        shares: NDArray[np.float64] = self.num_examples / self.num_examples.sum()
+        return shares
 
     def blocks(self) -> Iterator[slice]:
         """Yield the slices that cut the columns into blocks."""
-        return _blocks(self.updates.shape[1])
+        return _blocks(*self.updates.shape)
+
+    def mean(self) -> NDArray[np.float64]:
+        """Return Σ (n_k / n) w_k, shape (p,), in one walk over the updates.
+
+        Raises
+        ------
+        InvalidInput
+            ``non-finite-update``. A NaN or an infinity in any update shows in the mean, so that the updates
+            themselves are searched only then.
+        """
+        mean = self.combine(self.shares)
+        if not np.isfinite(mean).all():
+            self.require_finite()
+        return mean
+
+    def combine(
+        self, coefficients: NDArray[np.float64], base: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float64]:
+        """Return Σ c_k w_k, with `base` b + Σ c_k (w_k − b); shape (p,), summed in float64."""
+        updates = self.updates
+        combined = np.empty(updates.shape[1], dtype=np.float64)
+        rest = 1.0 - math.fsum(coefficients)
+        buffer: NDArray[np.float64] | None = None
+        for block in self.blocks():
+            rows = updates[:, block]
+            if rows.dtype != np.float64:
+                # BLAS takes operands of one type; a buffer that stays in the cache makes the conversion cheap.
+                buffer = np.empty(rows.shape) if buffer is None else buffer[:, : rows.shape[1]]
+                np.copyto(buffer, rows)
+                rows = buffer
+            np.matmul(coefficients, rows, out=combined[block])
+            if base is not None and rest:
+                combined[block] += rest * base[block]
+        return combined
+
+    def norms(self, base: NDArray[np.float64] | None) -> NDArray[np.float64]:
+        """Return ‖w_k − b‖ of every client, shape (n,); `base` None stands for 0."""
+        squares = np.zeros(len(self))
+        for block in self.blocks():
+            rows = self.updates[:, block].astype(np.float64)
+            if base is not None:
+                rows -= base[block]
+            squares += np.einsum("ij,ij->i", rows, rows)
+        return np.sqrt(squares)
+
+    def require_finite(self) -> None:
+        """Refuse NaN and infinite values, naming the clients that sent them."""
+        _require_finite(self.updates, self.client_ids)
+
+    def require_reference(self, rule: str) -> NDArray[np.float64]:
+        """Return the reference, or refuse with code ``needs-reference``."""
+        if self.reference is None:
+            raise InvalidInput(
+                f"{rule} compares the updates with the global weights that the clients started from.",
+                code="needs-reference",
+                hint="Pass them: rule(updates, num_examples, reference=global_weights).",
+            )
+        return self.reference
+
+    def require_clients(self, least: int, rule: str, because: str) -> None:
+        """Refuse a cohort of fewer than `least` clients with code ``too-few-clients``."""
+        if len(self) < least:
+            raise InvalidInput(
+                f"{rule} needs at least {least} clients, {because}; got {len(self)}.",
+                code="too-few-clients",
+                hint="Let more clients take part, or choose another rule.",
+                clients=len(self),
+                needed=least,
+            )
 
 
 class Rule(ABC):
-    """Base of all rules: a subclass states its `needs` and writes `aggregate`.
+    """Base of all rules: a subclass is a dataclass that states its `name` and `needs` and writes `aggregate`.
 
     A rule that remembers something from round to round (budgets, reputations) also writes `state_dict` and
     `load_state_dict`; the state is a dictionary of JSON values and arrays.
     """
 
+    name: ClassVar[str]
+    """What it is registered under."""
     needs: ClassVar[Needs]
+    summary: ClassVar[str] = ""
+    """What it does, in one sentence; with the next two for the catalogue in documents and the panel."""
+    defends: ClassVar[str] = ""
+    """What it defends against."""
+    limits: ClassVar[str] = ""
+    """What it does not defend against, or costs."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The rule's options as JSON values: ``aggregation(rule.name, **rule.options)`` makes the same rule, afresh."""
+        if not dataclasses.is_dataclass(self):
+            return {}
+        return {each.name: getattr(self, each.name) for each in dataclasses.fields(self) if each.init}
+
+    @property
+    def proximal(self) -> float:
+        """μ of the term μ/2 ‖w − w_global‖² that clients add to their local loss; 0 leaves it away."""
+        return 0.0
 
     def __call__(
         self,
@@ -96,6 +211,8 @@ class Rule(ABC):
         *,
         client_ids: Sequence[str] | None = None,
         reference: ArrayLike | None = None,
+        scalars: ArrayLike | None = None,
+        trusted: ArrayLike | None = None,
     ) -> Aggregated:
         """Combine one round's models.
 
@@ -109,6 +226,11 @@ class Rule(ABC):
             Names of the clients, for errors, the report and rules with a memory; "0", "1", … by default.
         reference : array_like, shape (p,), optional
             The global weights that the clients started from.
+        scalars : array_like, shape (n,), optional
+            What each client reported beside its update, see `Needs.SCALARS`; by default computed from `updates`
+            and `reference`.
+        trusted : array_like, shape (p,), optional
+            Weights trained from `reference` on clean data by somebody trusted.
 
         Raises
         ------
@@ -117,7 +239,10 @@ class Rule(ABC):
             ``non-finite-update``, whose message and ``clients`` detail name the clients that sent NaN or
             infinite values.
         """
-        return self.aggregate(_check(updates, num_examples, client_ids, reference))
+        cohort = _check(updates, num_examples, client_ids, reference, scalars, trusted)
+        if self.needs is not Needs.SUM:  # those that need the sum look at the sum, see `Cohort.mean`
+            cohort.require_finite()
+        return self.aggregate(cohort)
 
     @abstractmethod
     def aggregate(self, cohort: Cohort) -> Aggregated:
@@ -144,7 +269,12 @@ class Rule(ABC):
 
 
 def _check(
-    updates: ArrayLike, num_examples: ArrayLike, client_ids: Sequence[str] | None, reference: ArrayLike | None
+    updates: ArrayLike,
+    num_examples: ArrayLike,
+    client_ids: Sequence[str] | None,
+    reference: ArrayLike | None,
+    scalars: ArrayLike | None,
+    trusted: ArrayLike | None,
 ) -> Cohort:
     rows = _array(updates, "updates")
     if rows.ndim != 2:
@@ -167,13 +297,21 @@ def _check(
             code="bad-example-counts",
             num_examples=[repr(float(count)) for count in examples],
         )
-    start = None if reference is None else _array(reference, "reference").astype(np.float64)
-    if start is not None and start.shape != (parameters,):
-        raise _wrong_shape("reference", start, f"({parameters},): as long as an update")
-    if start is not None and not np.isfinite(start).all():
-        raise InvalidInput("The reference weights hold NaN or infinite values.", code="non-finite-reference")
-    _require_finite(rows, names)
-    return Cohort(rows, examples, names, start)
+    start = _finite_row(reference, "reference", parameters)
+    clean = _finite_row(trusted, "trusted", parameters)
+    reported = _finite_row(scalars, "scalars", clients)
+    return Cohort(rows, examples, names, start, reported, clean)
+
+
+def _finite_row(values: ArrayLike | None, name: str, length: int) -> NDArray[np.float64] | None:
+    if values is None:
+        return None
+    row = _array(values, name).astype(np.float64)
+    if row.shape != (length,):
+        raise _wrong_shape(name, row, f"({length},)")
+    if not np.isfinite(row).all():
+        raise InvalidInput(f"The {name} hold NaN or infinite values.", code=f"non-finite-{name}")
+    return row
 
 
 def _array(values: ArrayLike, name: str) -> NDArray[Any]:
@@ -192,7 +330,7 @@ def _wrong_shape(name: str, array: NDArray[Any], allowed: str) -> InvalidInput:
 
 def _require_finite(rows: NDArray[Any], names: Sequence[str]) -> None:
     finite = np.ones(len(rows), dtype=bool)
-    for block in _blocks(rows.shape[1]):
+    for block in _blocks(*rows.shape):
         finite &= np.isfinite(rows[:, block]).all(axis=1)
     if not finite.all():
         culprits = [name for name, fine in zip(names, finite, strict=True) if not fine]
@@ -204,5 +342,6 @@ def _require_finite(rows: NDArray[Any], names: Sequence[str]) -> None:
         )
 
 
-def _blocks(columns: int) -> Iterator[slice]:
-    return (slice(start, start + BLOCK_COLUMNS) for start in range(0, columns, BLOCK_COLUMNS))
+def _blocks(rows: int, columns: int) -> Iterator[slice]:
+    width = min(BLOCK_COLUMNS, max(1024, BLOCK_VALUES // rows))
+    return (slice(start, min(start + width, columns)) for start in range(0, columns, width))
