@@ -9,9 +9,12 @@ from typing import Any
 from jupyter_server.extension.application import ExtensionApp
 from traitlets import Bool, Float, Unicode, default
 
+from .catalogue import Catalogue
 from .coordination_api import CoordinationApi
 from .handlers import ApiHandler, SessionHandler, StatusHandler
 from .session import Session
+from .simulation_handlers import ProtocolsHandler, RoundsHandler, SimulationHandler, SimulationsHandler, StopHandler
+from .simulations import Simulations
 
 
 class FlaasServer(ExtensionApp):
@@ -20,7 +23,7 @@ class FlaasServer(ExtensionApp):
     name = "flaas_server"
 
     home = Unicode(
-        help="Folder with credentials.json, shared with notebooks and the `flaas` command. "
+        help="Folder with credentials.json and simulations, shared with notebooks and the `flaas` command. "
         "Default: FLAAS_HOME, else ~/.flaas."
     ).tag(config=True)
     url = Unicode(
@@ -46,13 +49,15 @@ class FlaasServer(ExtensionApp):
         return os.environ.get("FLAAS_HOME") or str(Path.home() / ".flaas")
 
     def initialize_settings(self) -> None:
-        """Make the session, from the environment and the file, and the way to the API."""
+        """Make the session, from the environment and the file, and the ways to the API and to simulations."""
         session = Session(Path(self.home), self.url, self.log)
         session.take_environment(os.environ)
         self.settings.update(
             flaas_session=session,
             flaas_api=CoordinationApi(self.timeout, self.stream_timeout),
             flaas_allow_plain_http=self.allow_plain_http,
+            flaas_simulations=Simulations(Path(self.home) / "simulations"),
+            flaas_catalogue=Catalogue(),
         )
 
     def initialize_handlers(self) -> None:
@@ -61,9 +66,15 @@ class FlaasServer(ExtensionApp):
             (r"/flaas/status", StatusHandler),
             (r"/flaas/session", SessionHandler),
             (r"/flaas/api(/.*)", ApiHandler),
+            (r"/flaas/simulations", SimulationsHandler),
+            (r"/flaas/simulations/([^/]+)", SimulationHandler),
+            (r"/flaas/simulations/([^/]+)/rounds", RoundsHandler),
+            (r"/flaas/simulations/([^/]+)/stop", StopHandler),
+            (r"/flaas/protocols", ProtocolsHandler),
         ]
         self.handlers.extend(routes)
 
     async def stop_extension(self) -> None:
-        """Close the connections to the API when the server stops."""
+        """Close the connections to the API, and leave off asking, when the server stops."""
         await self.settings["flaas_api"].close()
+        await self.settings["flaas_catalogue"].close()

@@ -1,4 +1,4 @@
-"""The endpoints under ``{base_url}flaas/``: each verb is authenticated and authorised where it stands.
+"""The endpoints of session and coordination API: each verb is authenticated and authorised where it stands.
 
 ``@authorized`` keeps action and resource in the closure of the method that it decorates, so an inherited
 method would be authorised as whatever was asked first; hence no verb is inherited and both are spelled out.

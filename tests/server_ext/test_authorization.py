@@ -6,13 +6,16 @@ import json
 import warnings
 
 import pytest
+from flaas_server.catalogue import Catalogue
 from flaas_server.handlers import FlaasHandler
 from jupyter_server.auth import Authorizer
 from jupyter_server.utils import JupyterServerAuthWarning
 from tornado.httpclient import HTTPClientError
 
 from .fake_api import TOKEN, FakeApi
+from .simulation_files import header, write
 
+SIMULATION = "sim-a"
 VERBS = [
     ("GET", "status", "read", "flaas:status"),
     ("POST", "session", "write", "flaas:session"),
@@ -22,6 +25,12 @@ VERBS = [
     ("PUT", "api/v1/me", "write", "flaas:api"),
     ("PATCH", "api/v1/me", "write", "flaas:api"),
     ("DELETE", "api/v1/me", "write", "flaas:api"),
+    ("GET", "simulations", "read", "flaas:simulations"),
+    ("GET", f"simulations/{SIMULATION}", "read", "flaas:simulations"),
+    ("GET", f"simulations/{SIMULATION}/rounds", "read", "flaas:simulations"),
+    ("POST", f"simulations/{SIMULATION}/stop", "write", "flaas:simulations"),
+    ("DELETE", f"simulations/{SIMULATION}", "write", "flaas:simulations"),
+    ("GET", "protocols", "read", "flaas:protocols"),
 ]
 
 
@@ -50,12 +59,18 @@ def jp_server_config(flaas_home, fake_api: FakeApi):
     }
 
 
+@pytest.fixture
+def simulation(flaas_home):
+    return write(flaas_home, header(SIMULATION))
+
+
 def body_for(method: str) -> str | None:
     return json.dumps({"token": TOKEN}) if method in {"POST", "PUT", "PATCH"} else None
 
 
 @pytest.mark.parametrize("order", [1, -1])
-async def test_each_verb_is_authorised_for_its_own_action_and_resource(jp_fetch, order):
+async def test_each_verb_is_authorised_for_its_own_action_and_resource(jp_fetch, jp_serverapp, simulation, order):
+    jp_serverapp.web_app.settings["flaas_catalogue"] = Catalogue(["false"])  # who may ask matters, not the answer
     for method, path, _, _ in VERBS[::order]:
         await jp_fetch("flaas", *path.split("/"), method=method, body=body_for(method), raise_error=False)
 
@@ -63,7 +78,9 @@ async def test_each_verb_is_authorised_for_its_own_action_and_resource(jp_fetch,
 
 
 @pytest.mark.parametrize(("method", "path", "action", "resource"), VERBS)
-async def test_what_the_authorizer_refuses_does_not_happen(jp_fetch, fake_api, method, path, action, resource):
+async def test_what_the_authorizer_refuses_does_not_happen(
+    jp_fetch, fake_api, simulation, method, path, action, resource
+):
     Recorder.refused = {(action, resource)}
 
     with pytest.raises(HTTPClientError) as caught:
@@ -72,11 +89,12 @@ async def test_what_the_authorizer_refuses_does_not_happen(jp_fetch, fake_api, m
     assert caught.value.code == 403
     assert json.loads(caught.value.response.body)["status"] == 403
     assert fake_api.requests == []
+    assert sorted(path.name for path in simulation.iterdir()) == ["rounds.jsonl", "simulation.json"]
 
 
 @pytest.mark.parametrize(("method", "path", "_action", "_resource"), VERBS)
 async def test_without_jupyters_token_every_verb_is_refused(
-    jp_serverapp, http_server_client, jp_base_url, fake_api, method, path, _action, _resource
+    jp_serverapp, http_server_client, jp_base_url, fake_api, simulation, method, path, _action, _resource
 ):
     response = await http_server_client.fetch(
         f"{jp_base_url}flaas/{path}", method=method, body=body_for(method), raise_error=False
@@ -85,6 +103,7 @@ async def test_without_jupyters_token_every_verb_is_refused(
     assert response.code == 403
     assert Recorder.asked == []
     assert fake_api.requests == []
+    assert sorted(path.name for path in simulation.iterdir()) == ["rounds.jsonl", "simulation.json"]
 
 
 def test_no_endpoint_lacks_a_decorator(jp_configurable_serverapp):
