@@ -16,12 +16,18 @@ from .fedadam import FedAdam
 from .fedavg import FedAvg
 from .fedavgm import FedAvgM
 from .fedprox import FedProx
+from .fedqv import FedQV
+from .fedqv_reputation import FedQVReputation
 from .fedyogi import FedYogi
+from .fltrust import FLTrust
+from .foolsgold import FoolsGold
 from .geometric_median import GeometricMedian
 from .krum import Krum
 from .median import Median
 from .multi_krum import MultiKrum
 from .norm_clipping import NormClipping
+from .reputation import Reputation
+from .residual import Residual
 from .rule import Aggregated, Cohort, Needs, Rule
 from .scalar import Ballot, ScalarRule
 from .trimmed_mean import TrimmedMean
@@ -30,11 +36,15 @@ __all__ = [
     "Aggregated",
     "Ballot",
     "Cohort",
+    "FLTrust",
     "FedAdam",
     "FedAvg",
     "FedAvgM",
     "FedProx",
+    "FedQV",
+    "FedQVReputation",
     "FedYogi",
+    "FoolsGold",
     "GeometricMedian",
     "Krum",
     "Median",
@@ -42,6 +52,8 @@ __all__ = [
     "Needs",
     "NormClipping",
     "Registry",
+    "Reputation",
+    "Residual",
     "Rule",
     "ScalarRule",
     "TrimmedMean",
@@ -56,12 +68,18 @@ _RULES: dict[str, Callable[..., Rule]] = {
     "fedavg": FedAvg,
     "fedavgm": FedAvgM,
     "fedprox": FedProx,
+    "fedqv": FedQV,
+    "fedqv_reputation": FedQVReputation,
     "fedyogi": FedYogi,
+    "fltrust": FLTrust,
+    "foolsgold": FoolsGold,
     "geometric_median": GeometricMedian,
     "krum": Krum,
     "median": Median,
     "multi_krum": MultiKrum,
     "norm_clipping": NormClipping,
+    "reputation": Reputation,
+    "residual": Residual,
     "trimmed_mean": TrimmedMean,
 }
 

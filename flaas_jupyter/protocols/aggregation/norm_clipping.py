@@ -19,6 +19,7 @@ import numpy as np
 
 from .checks import is_number, require_option
 from .rule import Aggregated, Cohort, Needs, Rule
+from .similarity import norms_from
 
 
 @dataclass
@@ -50,7 +51,7 @@ class NormClipping(Rule):
         """Return the mean of clipped updates; a client's contribution is its weight a_k before clipping."""
         reference = cohort.require_reference("Norm clipping")
         shares = cohort.shares if self.weighted else np.full(len(cohort), 1.0 / len(cohort))
-        norms = cohort.norms(reference)
+        norms = norms_from(cohort.updates, reference)
         clip = float(np.median(norms)) if self.clip is None else float(self.clip)
         scales = np.divide(clip, norms, out=np.ones_like(norms), where=norms > clip)
         return Aggregated(cohort.combine(shares * scales, reference), shares, {"norm": norms, "scale": scales})

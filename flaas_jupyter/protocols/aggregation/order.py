@@ -52,28 +52,33 @@ def _network(rows: int, first: int, last: int) -> tuple[tuple[int, int, bool, bo
 
 
 def middle(rows: NDArray[Any], drop: int) -> NDArray[Any]:
-    """Return each column's values without its `drop` smallest and `drop` largest.
+    """Return each column's values without its `drop` smallest and `drop` largest, see `ranked`."""
+    return ranked(rows, drop, len(rows) - drop)
+
+
+def ranked(rows: NDArray[Any], first: int, last: int) -> NDArray[Any]:
+    """Return each column's values of the ranks `first` to `last` − 1, counted from the smallest, 0.
 
     Parameters
     ----------
     rows : ndarray, shape (n, b)
         Left as it is.
-    drop : int
-        At most (n − 1) // 2.
+    first, last : int
+        0 ≤ first < last ≤ n.
 
     Returns
     -------
-    ndarray, shape (n − 2·drop, b)
+    ndarray, shape (last − first, b)
         In any order.
     """
     count = len(rows)
-    if drop == 0:
+    if last - first == count:
         return rows
     if count > NETWORK_ROWS:
-        return np.sort(np.ascontiguousarray(rows.T), axis=1).T[drop : count - drop]
+        return np.sort(np.ascontiguousarray(rows.T), axis=1).T[first:last]
     wires = list(rows.copy())
     spare = np.empty_like(wires[0])
-    for low, high, minimum, maximum in _network(count, drop, count - drop):
+    for low, high, minimum, maximum in _network(count, first, last):
         one, other = wires[low], wires[high]
         if not maximum:
             np.minimum(one, other, out=one)
@@ -83,7 +88,13 @@ def middle(rows: NDArray[Any], drop: int) -> NDArray[Any]:
             np.minimum(one, other, out=spare)
             np.maximum(one, other, out=other)
             wires[low], spare = spare, one
-    return np.stack(wires[drop : count - drop])
+    return np.stack(wires[first:last])
+
+
+def median(rows: NDArray[Any]) -> NDArray[np.float64]:
+    """Return each column's median, shape (b,); of an even number, the mean of the two middle values."""
+    centre: NDArray[np.float64] = middle(rows, (len(rows) - 1) // 2).mean(axis=0, dtype=np.float64)
+    return centre
 
 
 def kept(rows: NDArray[Any], values: NDArray[Any]) -> NDArray[np.float64]:

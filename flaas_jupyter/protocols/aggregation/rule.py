@@ -103,7 +103,7 @@ class Cohort:
 
     def blocks(self) -> Iterator[slice]:
         """Yield the slices that cut the columns into blocks."""
-        return _blocks(*self.updates.shape)
+        return blocks(*self.updates.shape)
 
     def mean(self) -> NDArray[np.float64]:
         """Return Σ (n_k / n) w_k, shape (p,), in one walk over the updates.
@@ -138,16 +138,6 @@ class Cohort:
             if base is not None and rest:
                 combined[block] += rest * base[block]
         return combined
-
-    def norms(self, base: NDArray[np.float64] | None) -> NDArray[np.float64]:
-        """Return ‖w_k − b‖ of every client, shape (n,); `base` None stands for 0."""
-        squares = np.zeros(len(self))
-        for block in self.blocks():
-            rows = self.updates[:, block].astype(np.float64)
-            if base is not None:
-                rows -= base[block]
-            squares += np.einsum("ij,ij->i", rows, rows)
-        return np.sqrt(squares)
 
     def require_finite(self) -> None:
         """Refuse NaN and infinite values, naming the clients that sent them."""
@@ -330,7 +320,7 @@ def _wrong_shape(name: str, array: NDArray[Any], allowed: str) -> InvalidInput:
 
 def _require_finite(rows: NDArray[Any], names: Sequence[str]) -> None:
     finite = np.ones(len(rows), dtype=bool)
-    for block in _blocks(*rows.shape):
+    for block in blocks(*rows.shape):
         finite &= np.isfinite(rows[:, block]).all(axis=1)
     if not finite.all():
         culprits = [name for name, fine in zip(names, finite, strict=True) if not fine]
@@ -342,6 +332,7 @@ def _require_finite(rows: NDArray[Any], names: Sequence[str]) -> None:
         )
 
 
-def _blocks(rows: int, columns: int) -> Iterator[slice]:
+def blocks(rows: int, columns: int) -> Iterator[slice]:
+    """Yield the slices that cut the columns of a (rows, columns) array into blocks."""
     width = min(BLOCK_COLUMNS, max(1024, BLOCK_VALUES // rows))
     return (slice(start, min(start + width, columns)) for start in range(0, columns, width))

@@ -11,12 +11,16 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .rule import Aggregated, Cohort, Rule
+from .checks import require_option
+from .rule import Aggregated, Cohort, Needs, Rule
+
+SILENCE = ("keep", "average")
+"""What may happen when nobody has a vote: the reference stays, or the models are averaged with equal weights."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +42,25 @@ class Ballot:
     state: Any = None
 
 
+@dataclass
 class ScalarRule(Rule):
-    """Base of the rules with `Needs.SCALARS`: a subclass writes `scalar`, `ballot`, `settle` and `silence`."""
+    """Base of the rules with `Needs.SCALARS`: a subclass writes `scalar`, `ballot` and `settle`.
+
+    Parameters
+    ----------
+    on_silence : str
+        What happens when nobody has a vote: "keep" the reference, or "average" the models with equal weights.
+    """
+
+    needs: ClassVar[Needs] = Needs.SCALARS
+
+    on_silence: str = field(default="keep", kw_only=True)
+
+    def __post_init__(self) -> None:
+        require_silence(self.on_silence, self.name)
 
     @abstractmethod
-    def scalar(self, update: NDArray[Any], reference: NDArray[Any]) -> float:
+    def scalar(self, update: NDArray[Any], reference: NDArray[np.float64]) -> float:
         """Return the number that a client reports about its own update (p,) and the reference (p,)."""
 
     @abstractmethod
@@ -53,28 +71,50 @@ class ScalarRule(Rule):
 
     @abstractmethod
     def settle(self, ballot: Ballot, client_ids: Iterable[str]) -> None:
-        """Charge the clients whose updates are in the sum."""
-
-    @abstractmethod
-    def silence(self, cohort: Cohort) -> Aggregated:
-        """Return the round's result when nobody has a vote."""
-
-    def scalars(self, cohort: Cohort) -> NDArray[np.float64]:
-        """Return what the clients reported or, where they did not, would have reported; shape (n,)."""
-        if cohort.scalars is not None:
-            return cohort.scalars
-        reference = cohort.require_reference(type(self).__name__)
-        return np.array([self.scalar(update, reference) for update in cohort.updates])
+        """Charge those of the ballot's clients whose updates are in the sum."""
 
     def aggregate(self, cohort: Cohort) -> Aggregated:
-        """Return the mean of the models weighted by their votes, and charge everybody."""
-        ballot = self.ballot(self.scalars(cohort), cohort.num_examples, cohort.client_ids)
-        total = ballot.votes.sum()
-        if total > 0:
-            contributions = ballot.votes / total
-            result = Aggregated(cohort.combine(contributions), contributions, ballot.columns)
+        """Return the mean of the models weighted by their votes, and charge everybody.
+
+        Numbers that were not reported are computed from the updates and the reference.
+        """
+        if cohort.scalars is None:
+            reference = cohort.require_reference(type(self).__name__)
+            scalars = np.array([self.scalar(update, reference) for update in cohort.updates])
         else:
-            silent = self.silence(cohort)
-            result = Aggregated(silent.weights, silent.contributions, ballot.columns)
+            scalars = cohort.scalars
+        ballot = self.ballot(scalars, cohort.num_examples, cohort.client_ids)
+        weights, contributions = mean_by_votes(cohort, ballot.votes, self.on_silence, type(self).__name__)
         self.settle(ballot, cohort.client_ids)
-        return result
+        return Aggregated(weights, contributions, ballot.columns)
+
+
+def require_silence(on_silence: str, rule: str) -> None:
+    """Refuse an option `on_silence` that there is not."""
+    require_option(on_silence in SILENCE, rule, "on_silence", on_silence, " or ".join(map(repr, SILENCE)))
+
+
+def mean_by_votes(
+    cohort: Cohort, votes: NDArray[np.float64], on_silence: str, rule: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the mean of the models weighted by votes (p,), and each client's part in it (n,).
+
+    When nobody has a vote, `on_silence` says what becomes of the round; all parts are 0 when the reference is kept.
+    """
+    contributions = parts_of(cohort, votes, on_silence, rule)
+    if not contributions.any():
+        return cohort.require_reference(rule).copy(), contributions
+    return cohort.combine(contributions), contributions
+
+
+def parts_of(cohort: Cohort, votes: NDArray[np.float64], on_silence: str, rule: str) -> NDArray[np.float64]:
+    """Return votes that sum to 1, shape (n,); all 0 where nobody has one and the reference, which must be, is kept."""
+    total = votes.sum()
+    if total > 0:
+        parts: NDArray[np.float64] = votes / total
+        return parts
+    if on_silence == "average":
+        return np.full(len(cohort), 1.0 / len(cohort))
+    cohort.require_clients(2, rule, "since those that are least and most alike are muted")
+    cohort.require_reference(rule)
+    return np.zeros(len(cohort))
