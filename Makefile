@@ -5,13 +5,13 @@ BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup demo lab test lint test-python test-frontend test-browser bench bundle wheel clean
+.PHONY: help setup demo lab test lint test-python test-frontend test-browser bench bench-peers bundle wheel clean
 
 help:
 	@echo "make demo    train on real data across three nodes on this machine"
 	@echo "make lab     the same federation, with JupyterLab open on it"
 	@echo "make test    everything CI runs"
-	@echo "make bench   benchmarks, JSON under .bench/"
+	@echo "make bench   benchmarks, also against other frameworks, JSON under .bench/; BENCH_QUICK=1 for less"
 	@echo "make setup   only the environment (.venv)"
 
 setup: .venv/.installed
@@ -74,6 +74,12 @@ test-browser: setup bundle
 bench: setup
 	@mkdir -p .bench
 	$(BIN)/python -m pytest benchmarks -q --benchmark-json=.bench/benchmarks.json
+	$(MAKE) bench-peers
+
+# Only the comparison with Flower, pfl-research, FedJAX and FedML, each in an environment of its own; BENCH_QUICK=1 is
+# one repetition instead of three. More options: python benchmarks/peers/compare.py --help
+bench-peers: setup
+	$(BIN)/python benchmarks/peers/compare.py
 
 wheel: setup
 	@rm -f flaas_jupyter/labextension/install.json

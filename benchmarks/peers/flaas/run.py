@@ -1,0 +1,53 @@
+"""This project, through its public interface; Keras on JAX, as its simulation trains small models there.
+
+Cohorts and the order of a client's rows are drawn by the seed of `fit`, not taken from the workload.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ["KERAS_BACKEND"] = "jax"  # before Keras is imported: nothing here needs TensorFlow
+
+import keras
+import numpy as np
+from runner import Rounds, measure
+from workload import CLASSES, DENSE, FILTERS, HIDDEN, KERNEL, Spec, Weights, Workload
+
+import flaas_jupyter as flaas
+
+
+def outputs_of(spec: Spec, inputs: keras.KerasTensor) -> keras.KerasTensor:
+    x = inputs
+    if spec.model == "cnn":
+        for filters in FILTERS:
+            x = keras.layers.Conv2D(filters, KERNEL, padding="same", activation="relu")(x)
+            x = keras.layers.MaxPooling2D(2)(x)
+        x = keras.layers.Flatten()(x)
+    x = keras.layers.Dense(HIDDEN if spec.model == "mlp" else DENSE, activation="relu")(x)
+    return keras.layers.Dense(CLASSES, activation="softmax")(x)
+
+
+def train(work: Workload, rounds: Rounds) -> Weights:
+    spec = work.spec
+    inputs = keras.Input(work.x.shape[1:])
+    model = flaas.FederatedModel(inputs=inputs, outputs=outputs_of(spec, inputs))
+    model.set_weights(work.weights)
+    model.compile(optimizer=keras.optimizers.SGD(spec.learning_rate), loss="sparse_categorical_crossentropy")
+    owned = [np.arange(spec.samples) + client * spec.samples for client in range(spec.clients)]
+    federation = flaas.simulate(work.x, work.y, clients=spec.clients, partition=owned)
+    model.fit(
+        federation,
+        rounds=rounds.count,
+        clients_per_round=spec.per_round,
+        local_epochs=1,
+        batch_size=spec.batch,
+        seed=spec.seed,
+        verbose=0,
+        callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: rounds.finished())],
+    )
+    return model.get_weights()
+
+
+if __name__ == "__main__":
+    measure(train, packages=("flaas_jupyter", "keras", "jax", "numpy"))
