@@ -89,3 +89,22 @@ def test_a_crude_attack_ruins_the_average_and_is_seen_through_by_multi_krum(atta
     progress, beside = outcome(RULES["multi_krum"], attack, seen)
     assert progress > 0.8
     assert beside < 0.6
+
+
+def test_forged_similarities_bring_the_tailored_attack_votes_in_most_rounds_of_fedqv():
+    attack, heard = attacks.QVAdaptive(), 0
+    for seed in range(20):
+        seen = view(seed)
+        sent = attack.craft(seen)
+        models, examples = np.concatenate([sent, seen.benign]), np.full(BENIGN + MALICIOUS, 10)
+        honest = aggregation("fedqv")(models, examples, reference=seen.reference)
+        np.testing.assert_array_equal(honest.contributions[:MALICIOUS], 0)  # the most unlike are muted
+        rule = aggregation("fedqv")
+        scalars = np.array([rule.scalar(model, seen.reference) for model in models])
+        scalars[:MALICIOUS] = attack.report(seen, sent)
+        forged = rule(models, examples, reference=seen.reference, scalars=scalars)
+        if forged.contributions[:MALICIOUS].any():
+            heard += 1
+            way = np.linalg.norm(seen.benign.mean(axis=0) - seen.reference)
+            assert np.linalg.norm(forged.weights - seen.reference) > 5 * way  # thrown far off
+    assert 14 <= heard < 20  # the middle of their own range may miss the band

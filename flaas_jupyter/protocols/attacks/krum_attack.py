@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..aggregation.krum import scores
 from .attack import Array, Attack, AttackView, as_rows, require_choice, require_number
 from .geometry import products, squared_distances
 
@@ -64,22 +65,6 @@ class KrumAttack(Attack):
         return crafted
 
 
-def krum_scores(distances: NDArray[np.float64], byzantine: int) -> NDArray[np.float64]:
-    """Return each model's sum of squared distances to its n − f − 2 nearest others, at least one (Krum's score).
-
-    Parameters
-    ----------
-    distances : ndarray, shape (n, n)
-        Squared distances.
-    byzantine : int
-        f.
-    """
-    near = max(1, len(distances) - byzantine - 2)
-    others = np.sort(distances + np.diag(np.full(len(distances), np.inf)), axis=1)
-    scores: NDArray[np.float64] = others[:, :near].sum(axis=1)
-    return scores
-
-
 def _largest_selected_step(
     benign: Array, reference: Array, direction: Array, attackers: int, threshold: float
 ) -> float:
@@ -106,7 +91,8 @@ def _krum_selects_crafted(
     distances[:attackers, attackers:] = to_crafted
     distances[attackers:, :attackers] = to_crafted[:, None]
     distances[attackers:, attackers:] = squared_distances(gram)
-    return int(krum_scores(distances, attackers).argmin()) < attackers
+    score = scores(distances, min(attackers, count - 3))  # one neighbour at least
+    return int(score.argmin()) < attackers
 
 
 def _nearest_neighbour(models: Array) -> Array:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..aggregation.fedqv import price
+from ..aggregation.similarity import cosines_with, minmax
 from .attack import Array, Attack, AttackView, Vector, as_rows, require_number
 
 
@@ -40,27 +41,17 @@ class QVAdaptive(Attack):
 
     def craft(self, view: AttackView) -> Array:
         """Negate what FedQV would make of the attackers' models; see `Attack.craft`."""
-        votes = fedqv_votes(_cosines(view.own, view.reference), np.asarray(view.num_examples, np.float64), self.theta)
+        votes = np.sqrt(price(minmax(_similarities(view)), self.theta) * view.num_examples)
         if not votes.any():
             votes = np.ones(len(view.own))
         return as_rows(-(votes / votes.sum()) @ view.own, view.own)
 
     def report(self, view: AttackView, crafted: Array) -> Vector:
         """Report the middle of the attackers' honest similarities; see `Attack.report`."""
-        honest = _cosines(view.own, view.reference)
+        honest = _similarities(view)
         return np.full(len(crafted), (honest.min() + honest.max()) / 2)
 
 
-def fedqv_votes(similarities: Vector, num_examples: Vector, theta: float) -> Vector:
-    """Return FedQV's votes before budgets, √((1 − ln s̄) n) for θ < s̄ < 1 − θ, else 0, with s̄ the min-max of s."""
-    spread = similarities.max() - similarities.min()
-    normalised = (similarities - similarities.min()) / spread if spread > 0 else np.zeros_like(similarities)
-    heard = (theta < normalised) & (normalised < 1 - theta)
-    credits_ = np.where(heard, 1 - np.log(np.where(heard, normalised, 1)), 0)
-    return np.sqrt(credits_ * num_examples)
-
-
-def _cosines(rows: Array, direction: Array) -> NDArray[np.float64]:
-    lengths = np.linalg.norm(rows.astype(np.float64), axis=1) * np.linalg.norm(direction.astype(np.float64))
-    dots = rows @ direction.astype(np.float64)
-    return np.asarray(np.divide(dots, lengths, out=np.zeros_like(dots), where=lengths > 0), dtype=np.float64)
+def _similarities(view: AttackView) -> Vector:
+    """Return the attackers' honest similarities, shape (f,)."""
+    return cosines_with(view.own, view.reference.astype(np.float64))[0]
