@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from flaas_jupyter.errors import Conflict, InvalidInput
 from flaas_jupyter.protocols.aggregation import FedAvg, Needs, Registry, aggregation, names
-from flaas_jupyter.protocols.aggregation.rule import BLOCK_COLUMNS
+from flaas_jupyter.protocols.aggregation.blocks import BLOCK_COLUMNS
 
 
 def test_fedavg_of_the_definition():

@@ -82,7 +82,11 @@ class FedQV(ScalarRule):
 
     def scalar(self, update: NDArray[Any], reference: NDArray[np.float64]) -> float:
         """Return the cosine of the client's weights (p,) with the global ones (p,); 0 where either is all 0."""
-        return float(cosines_with(update[None], reference)[0][0])
+        return float(self.scalars(update[None], reference)[0])
+
+    def scalars(self, updates: NDArray[Any], reference: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the cosines of several clients' weights (n, p) with the global ones, shape (n,)."""
+        return cosines_with(updates, reference)[0]
 
     def ballot(
         self, scalars: NDArray[np.float64], num_examples: NDArray[np.float64], client_ids: Sequence[str]

@@ -23,8 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InvalidInput
+from .blocks import blocks
 from .checks import is_count, require_option, state_array, state_entries, wrong_state
-from .rule import Aggregated, Cohort, Needs, Rule, blocks
+from .rule import Aggregated, Cohort, Needs, Rule
 
 
 def credibility(cosines: NDArray[np.float64]) -> NDArray[np.float64]:

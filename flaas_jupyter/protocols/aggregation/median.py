@@ -47,17 +47,18 @@ class Median(Rule):
         """
         parameters = cohort.updates.shape[1]
         weights = np.empty(parameters)
-        contributions = np.zeros(len(cohort))
-        for block in cohort.blocks():
+
+        def median_of_block(block: slice) -> NDArray[np.float64]:
             rows = cohort.updates[:, block]
             if self.weighted:
                 weights[block], counts = _weighted_median(rows, cohort.shares)
-            else:
-                values = middle(rows, (len(rows) - 1) // 2)
-                weights[block] = values.mean(axis=0, dtype=np.float64)
-                counts = kept_counts(rows, values) / len(values)
-            contributions += counts
-        return Aggregated(weights, contributions / parameters)
+                return counts
+            values = middle(rows, (len(rows) - 1) // 2)
+            weights[block] = values.mean(axis=0, dtype=np.float64)
+            return kept_counts(rows, values) / len(values)
+
+        counts = sum(cohort.each_block(median_of_block), start=np.zeros(len(cohort)))
+        return Aggregated(weights, counts / parameters)
 
 
 def _weighted_median(

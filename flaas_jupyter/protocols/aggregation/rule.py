@@ -15,19 +15,17 @@ import dataclasses
 import enum
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ...errors import InvalidInput
+from .blocks import blocks, each_block
 
-BLOCK_COLUMNS = 1 << 16
-"""No block is wider than this."""
-BLOCK_VALUES = 1 << 18
-"""About as many numbers as a block has: 2 MiB in float64, which a core's cache holds."""
+Result = TypeVar("Result")
 
 
 class Needs(enum.Enum):
@@ -105,6 +103,10 @@ class Cohort:
         """Yield the slices that cut the columns into blocks."""
         return blocks(*self.updates.shape)
 
+    def each_block(self, work: Callable[[slice], Result]) -> Iterator[Result]:
+        """Yield what `work` returns for each block, in their order; several threads may call it at once."""
+        return each_block(self.updates.shape, work)
+
     def mean(self) -> NDArray[np.float64]:
         """Return Σ (n_k / n) w_k, shape (p,), in one walk over the updates.
 
@@ -123,20 +125,17 @@ class Cohort:
         self, coefficients: NDArray[np.float64], base: NDArray[np.float64] | None = None
     ) -> NDArray[np.float64]:
         """Return Σ c_k w_k, with `base` b + Σ c_k (w_k − b); shape (p,), summed in float64."""
-        updates = self.updates
-        combined = np.empty(updates.shape[1], dtype=np.float64)
+        combined = np.empty(self.updates.shape[1], dtype=np.float64)
         rest = 1.0 - math.fsum(coefficients)
-        buffer: NDArray[np.float64] | None = None
-        for block in self.blocks():
-            rows = updates[:, block]
-            if rows.dtype != np.float64:
-                # BLAS takes operands of one type; a buffer that stays in the cache makes the conversion cheap.
-                buffer = np.empty(rows.shape) if buffer is None else buffer[:, : rows.shape[1]]
-                np.copyto(buffer, rows)
-                rows = buffer
-            np.matmul(coefficients, rows, out=combined[block])
+
+        def combine_block(block: slice) -> None:
+            # BLAS takes operands of one type; a block of float64 stays in the cache.
+            np.matmul(coefficients, self.updates[:, block].astype(np.float64, copy=False), out=combined[block])
             if base is not None and rest:
                 combined[block] += rest * base[block]
+
+        for _ in self.each_block(combine_block):
+            pass
         return combined
 
     def require_finite(self) -> None:
@@ -320,8 +319,8 @@ def _wrong_shape(name: str, array: NDArray[Any], allowed: str) -> InvalidInput:
 
 def _require_finite(rows: NDArray[Any], names: Sequence[str]) -> None:
     finite = np.ones(len(rows), dtype=bool)
-    for block in blocks(*rows.shape):
-        finite &= np.isfinite(rows[:, block]).all(axis=1)
+    for fine in each_block(rows.shape, lambda block: np.isfinite(rows[:, block]).all(axis=1)):
+        finite &= fine
     if not finite.all():
         culprits = [name for name, fine in zip(names, finite, strict=True) if not fine]
         raise InvalidInput(
@@ -330,9 +329,3 @@ def _require_finite(rows: NDArray[Any], names: Sequence[str]) -> None:
             hint="Lower the learning rate or clip gradients (optimizer clipnorm=...), and check the data.",
             clients=culprits,
         )
-
-
-def blocks(rows: int, columns: int) -> Iterator[slice]:
-    """Yield the slices that cut the columns of a (rows, columns) array into blocks."""
-    width = min(BLOCK_COLUMNS, max(1024, BLOCK_VALUES // rows))
-    return (slice(start, min(start + width, columns)) for start in range(0, columns, width))

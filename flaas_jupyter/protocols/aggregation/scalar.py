@@ -63,6 +63,10 @@ class ScalarRule(Rule):
     def scalar(self, update: NDArray[Any], reference: NDArray[np.float64]) -> float:
         """Return the number that a client reports about its own update (p,) and the reference (p,)."""
 
+    def scalars(self, updates: NDArray[Any], reference: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the numbers of several clients, shape (n,), of their updates (n, p)."""
+        return np.array([self.scalar(update, reference) for update in updates])
+
     @abstractmethod
     def ballot(
         self, scalars: NDArray[np.float64], num_examples: NDArray[np.float64], client_ids: Sequence[str]
@@ -80,7 +84,7 @@ class ScalarRule(Rule):
         """
         if cohort.scalars is None:
             reference = cohort.require_reference(type(self).__name__)
-            scalars = np.array([self.scalar(update, reference) for update in cohort.updates])
+            scalars = self.scalars(cohort.updates, reference)
         else:
             scalars = cohort.scalars
         ballot = self.ballot(scalars, cohort.num_examples, cohort.client_ids)

@@ -7,16 +7,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .rule import blocks
+from .blocks import each_block
 
 
 def norms_from(rows: NDArray[Any], base: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return ‖row − base‖ of every row, shape (n,), of rows (n, p) and a base (p,)."""
-    squares = np.zeros(len(rows))
-    for block in blocks(*rows.shape):
+
+    def squared(block: slice) -> NDArray[np.float64]:
         differences = rows[:, block] - base[block]
-        squares += np.einsum("ij,ij->i", differences, differences)
-    return np.sqrt(squares)
+        squares: NDArray[np.float64] = np.einsum("ij,ij->i", differences, differences)
+        return squares
+
+    return np.sqrt(sum(each_block(rows.shape, squared), start=np.zeros(len(rows))))
 
 
 def cosines_with(
@@ -35,13 +37,14 @@ def cosines_with(
     cosines, norms : ndarray of float64, shape (n,)
         The cosine is 0 where one of the two has no length.
     """
-    products, squares = np.zeros(len(rows)), np.zeros(len(rows))
-    for block in blocks(*rows.shape):
+
+    def products_and_squares(block: slice) -> NDArray[np.float64]:
         values = rows[:, block].astype(np.float64)
         if base is not None:
             values -= base[block]
-        products += values @ direction[block]
-        squares += np.einsum("ij,ij->i", values, values)
+        return np.stack([values @ direction[block], np.einsum("ij,ij->i", values, values)])
+
+    products, squares = sum(each_block(rows.shape, products_and_squares), start=np.zeros((2, len(rows))))
     norms = np.sqrt(squares)
     lengths = norms * np.sqrt(direction @ direction)
     return np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0), norms

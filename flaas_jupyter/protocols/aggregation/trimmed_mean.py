@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...errors import InvalidInput
 from .checks import is_count, is_number, require_option
@@ -82,19 +83,26 @@ class TrimmedMean(Rule):
         drop = self.trimmed(len(cohort))
         parameters = cohort.updates.shape[1]
         weights = np.empty(parameters)
-        contributions = np.zeros(len(cohort))
-        for block in cohort.blocks():
+
+        def trim_block(block: slice) -> NDArray[np.float64]:
             rows = cohort.updates[:, block]
             values = middle(rows, drop)
             if self.weighted:
-                parts = kept(rows, values) * cohort.num_examples[:, None]
-                totals = parts.sum(axis=0)
-                # Where all that is kept is of clients without examples, they count alike.
-                parts = np.where(totals > 0, parts, kept(rows, values))
-                parts /= parts.sum(axis=0)
+                parts = _weighted(kept(rows, values), cohort.num_examples)
                 weights[block] = np.einsum("ij,ij->j", parts, rows)
-                contributions += parts.sum(axis=1)
-            else:
-                weights[block] = values.mean(axis=0, dtype=np.float64)
-                contributions += kept_counts(rows, values) / len(values)
-        return Aggregated(weights, contributions / parameters)
+                shares: NDArray[np.float64] = parts.sum(axis=1)
+                return shares
+            weights[block] = values.mean(axis=0, dtype=np.float64)
+            return kept_counts(rows, values) / len(values)
+
+        shares = sum(cohort.each_block(trim_block), start=np.zeros(len(cohort)))
+        return Aggregated(weights, shares / parameters)
+
+
+def _weighted(parts: NDArray[np.float64], num_examples: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return each client's weight in every column's mean (n, b) from the parts kept (n, b)."""
+    weighted = parts * num_examples[:, None]
+    # Where all that is kept is of clients without examples, they count alike.
+    weighted = np.where(weighted.any(axis=0), weighted, parts)
+    normalised: NDArray[np.float64] = weighted / weighted.sum(axis=0)
+    return normalised

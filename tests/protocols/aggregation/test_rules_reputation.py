@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from flaas_jupyter.errors import InvalidInput
-from flaas_jupyter.protocols.aggregation import aggregation, rule
+from flaas_jupyter.protocols.aggregation import aggregation, blocks
 
 REGRESSING = ["residual", "reputation", "fedqv_reputation"]
 
@@ -198,7 +198,7 @@ def test_a_foreign_state_is_refused(state):
 def test_evidence_counts_every_block(monkeypatch):
     updates = np.random.default_rng(5).standard_t(2, size=(6, 5000))
     whole = aggregation("reputation")(updates, np.ones(6))
-    monkeypatch.setattr(rule, "BLOCK_COLUMNS", 700)
+    monkeypatch.setattr(blocks, "BLOCK_COLUMNS", 700)
     pieces = aggregation("reputation")(updates, np.ones(6))
     np.testing.assert_array_equal(pieces.columns["opinion"], whole.columns["opinion"])
     np.testing.assert_allclose(pieces.weights, whole.weights)
