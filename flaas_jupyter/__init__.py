@@ -13,37 +13,68 @@ from ._version import __version__
 from .errors import FlaasError
 
 if TYPE_CHECKING:
+    from . import attacks
     from .connected import ConnectedFederation, Project, Session, connect
     from .federatedmodel import FederatedModel, SecureAggregation
+    from .metrics import AttackSuccessRate, SourceRecall
     from .notebook.magics import load_ipython_extension
     from .protocols.aggregation import aggregation
+    from .protocols.privacy import DifferentialPrivacy
+    from .simulation.behaviour import Behaviour
+    from .simulation.partition import IID, ByColumn, Dirichlet, QuantitySkew, Shards
+    from .simulation.simulated import SimulatedFederation, simulate
 
 __all__ = [
+    "IID",
+    "AttackSuccessRate",
+    "Behaviour",
+    "ByColumn",
     "ConnectedFederation",
+    "DifferentialPrivacy",
+    "Dirichlet",
     "FederatedModel",
     "FlaasError",
     "Project",
+    "QuantitySkew",
     "SecureAggregation",
     "Session",
+    "Shards",
+    "SimulatedFederation",
+    "SourceRecall",
     "__version__",
     "aggregation",
+    "attacks",
     "connect",
     "load_ipython_extension",
+    "simulate",
 ]
 
 _HOME = {
+    "IID": ".simulation.partition",
+    "AttackSuccessRate": ".metrics",
+    "Behaviour": ".simulation.behaviour",
+    "ByColumn": ".simulation.partition",
     "ConnectedFederation": ".connected",
+    "DifferentialPrivacy": ".protocols.privacy",
+    "Dirichlet": ".simulation.partition",
     "FederatedModel": ".federatedmodel",
     "Project": ".connected",
+    "QuantitySkew": ".simulation.partition",
     "SecureAggregation": ".federatedmodel",
     "Session": ".connected",
+    "Shards": ".simulation.partition",
+    "SimulatedFederation": ".simulation.simulated",
+    "SourceRecall": ".metrics",
     "aggregation": ".protocols.aggregation",
     "connect": ".connected",
     "load_ipython_extension": ".notebook.magics",
+    "simulate": ".simulation.simulated",
 }
 
 
 def __getattr__(name: str) -> Any:
+    if name == "attacks":
+        return importlib.import_module(".attacks", __name__)
     if name in _HOME:
         return getattr(importlib.import_module(_HOME[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -42,6 +42,26 @@ class RoundPrinter(keras.callbacks.Callback):  # type: ignore[misc]
         sys.stdout.flush()
 
 
+class RoundBar(keras.callbacks.Callback):  # type: ignore[misc]
+    """A progress bar over rounds, for runs whose rounds are too quick to print."""
+
+    def __init__(self, rounds: int) -> None:
+        super().__init__()
+        self._bar = keras.utils.Progbar(rounds, unit_name="round", interval=0.1)
+        self.report: dict[str, Any] = {}
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Move on by a round; the figures are this round's."""
+        logs = logs or {}
+        self._bar.stateful_metrics = set(logs)
+        self._bar.update(epoch + 1, list(logs.items()), finalize=False)
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        """End the bar's line, also where the run has ended early."""
+        if self._bar._seen_so_far:
+            self._bar.update(self._bar._seen_so_far, finalize=True)
+
+
 def federated_fit(
     model: FederatedModel,
     federation: Federation,
@@ -57,6 +77,7 @@ def federated_fit(
     verbose: int,
     resume: str | None,
     run_name: str | None = None,
+    validation_freq: int = 1,
 ) -> keras.callbacks.History:
     """Fit `model` on `federation`; see `FederatedModel.fit`."""
     plan = TrainingPlan.from_model(model, local_epochs=local_epochs, batch_size=batch_size, seed=seed)
@@ -64,8 +85,10 @@ def federated_fit(
     options = RunOptions(
         rounds=rounds,
         aggregation=model.aggregation_name,
+        aggregation_options=model.aggregation_options,
+        privacy=model.privacy,
         secure_aggregation=secure is not None,
-        **({"clip": secure.clip} if secure is not None else {}),
+        clip=RunOptions.clip if secure is None else secure.clip,
         clients_per_round=clients_per_round,
         minimum_nodes=minimum_nodes,
         seed=seed,
@@ -74,7 +97,9 @@ def federated_fit(
     start = plan.vector_of(model)
     training = federation.resume(resume, plan, start) if resume else federation.train(plan, start, options)
     rounds = training.rounds
-    printer = RoundPrinter(rounds)
+    simulated = hasattr(federation, "attack_test")
+    printer = RoundBar(rounds) if simulated and verbose == 1 else RoundPrinter(rounds)
+    validate = _Validation(model, federation, validation_data, batch_size, validation_freq, rounds)
     history = keras.callbacks.CallbackList(
         [*callbacks, *([printer] if verbose else [])],
         add_history=True,
@@ -85,7 +110,7 @@ def federated_fit(
         verbose=verbose,
     )
     try:
-        _rounds(model, plan, training, history, printer, validation_data, batch_size, federation)
+        _rounds(model, plan, training, history, printer, validate, federation)
     except KeyboardInterrupt:
         training.cancel()
         raise
@@ -98,9 +123,8 @@ def _rounds(
     plan: TrainingPlan,
     training: Training,
     callbacks: Any,
-    printer: RoundPrinter,
-    validation_data: Any,
-    batch_size: int,
+    printer: RoundPrinter | RoundBar,
+    validate: Callable[[int], dict[str, float]],
     federation: Federation,
 ) -> None:
     reports: list[dict[str, Any]] = []
@@ -122,12 +146,16 @@ def _rounds(
             plan.assign(model, result.weights)
             reports.append(result.report)
             _warn_of_clipping(result)
-            logs = {**result.metrics, **_validate(model, validation_data, batch_size)}
+            measured = validate(number)
+            training.evaluated(number, measured)
+            result.report["metrics"] = logs = {**result.metrics, **measured}
             printer.report = result.report
             callbacks.on_epoch_end(number - 1, logs)
     finally:
-        names = dict(zip(federation.clients["id"], federation.clients["name"], strict=True))
-        model.federated_report = report_frame(reports, names)
+        clients = federation.clients
+        model.federated_report = report_frame(reports, dict(zip(clients["id"], clients["name"], strict=True)))
+        if "attacker" in clients:
+            model.federated_report.attrs["attackers"] = clients["name"][clients["attacker"]].tolist()
         callbacks.on_train_end(logs)
 
 
@@ -139,23 +167,44 @@ def _learning_rate(model: FederatedModel) -> float | None:
     return float(np.asarray(keras.ops.convert_to_numpy(optimizer.learning_rate)))
 
 
-def _validate(model: FederatedModel, validation_data: Any, batch_size: int) -> dict[str, float]:
-    if validation_data is None:
-        return {}
-    if not isinstance(validation_data, tuple) or len(validation_data) not in (2, 3):
+class _Validation:
+    """Measures the global weights in this process, after every so many rounds and after the last.
+
+    In a simulation under attack, how far the attack has come is measured as well (`metrics.attack_metrics`).
+    """
+
+    def __init__(
+        self, model: FederatedModel, federation: Federation, data: Any, batch_size: int, every: int, rounds: int
+    ) -> None:
+        self._model, self._data, self._batch_size = model, data, batch_size
+        self._every, self._rounds = every, rounds
         # A tf.data.Dataset, PyDataset or torch loader brings its own batches.
-        found = model.evaluate(validation_data, verbose=0, return_dict=True)
-    else:
-        x, y, *weights = validation_data
-        found = model.evaluate(
-            x,
-            y,
-            sample_weight=weights[0] if weights else None,
-            batch_size=batch_size,
-            verbose=0,
-            return_dict=True,
-        )
-    return {f"val_{name}": float(value) for name, value in found.items()}
+        self._arrays = isinstance(data, tuple) and len(data) in (2, 3)
+        attack_test = getattr(federation, "attack_test", None)
+        self._attacked = attack_test(*data[:2]) if attack_test is not None and self._arrays else None
+
+    def __call__(self, number: int) -> dict[str, float]:
+        if self._data is None or (number % self._every and number != self._rounds):
+            return {}
+        if not self._arrays:
+            found = self._model.evaluate(self._data, verbose=0, return_dict=True)
+        else:
+            x, y, *weights = self._data
+            found = self._model.evaluate(
+                x,
+                y,
+                sample_weight=weights[0] if weights else None,
+                batch_size=self._batch_size,
+                verbose=0,
+                return_dict=True,
+            )
+        measured = {f"val_{name}": float(value) for name, value in found.items()}
+        if self._attacked is not None:
+            from .metrics import attack_metrics
+
+            predict = lambda x: self._model.predict(x, batch_size=self._batch_size, verbose=0)  # noqa: E731
+            measured |= attack_metrics(predict, self._attacked)
+        return measured
 
 
 def _warn_of_clipping(result: RoundResult) -> None:

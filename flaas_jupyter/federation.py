@@ -6,7 +6,7 @@ hands back one round; calling it again is the verdict on the last: go on, stop, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -70,7 +70,7 @@ class RoundResult:
     weights : ndarray of shape (p,)
         The global weights after the round.
     report : dict
-        ``metrics``, ``clients``, ``dropped``, ``seconds``, ``bytes``, ``clipped``.
+        ``metrics``, ``clients``, ``dropped``, ``seconds``, ``bytes``, ``clipped``, ``error_bound``, ``epsilon``.
     """
 
     number: int
@@ -103,6 +103,9 @@ class Training(Protocol):
         FlaasError
             The run failed or was cancelled; the error says why.
         """
+
+    def evaluated(self, number: int, metrics: Mapping[str, float]) -> None:
+        """Hear what the notebook has measured on the weights of a round."""
 
     def cancel(self) -> None:
         """End the run now."""
@@ -140,9 +143,11 @@ def report_frame(reports: Sequence[dict[str, Any]], names: dict[str, str]) -> pd
     Returns
     -------
     FederatedReport
-        Columns ``clients`` and ``dropped`` (counts), ``weights`` and ``left_out`` (by name), ``clipped`` and
-        ``error_bound`` (of the fixed point of secure aggregation, per coordinate of the mean), ``bytes_up``,
-        ``bytes_down``, ``seconds_<phase>`` and one per metric; ``.plot()`` draws the metrics.
+        Columns ``clients`` and ``dropped`` (counts), ``weights`` and ``left_out`` (by name), the aggregation rule's
+        own such as ``votes`` or ``reputation`` (by name), ``epsilon`` (spent so far, with differential privacy),
+        ``clipped`` and ``error_bound`` (of the fixed point of secure aggregation, per coordinate of the mean),
+        ``bytes_up``, ``bytes_down``, ``seconds_<phase>`` and one per metric; ``.plot()`` draws the metrics,
+        ``.plot_clients()`` a figure of each client by round.
     """
     from .report import FederatedReport
 
@@ -156,9 +161,11 @@ def report_frame(reports: Sequence[dict[str, Any]], names: dict[str, str]) -> pd
                 "clients": len(clients),
                 "dropped": len(dropped),
                 "weights": {names.get(c["node"], c["node"]): c["weight"] for c in clients},
+                **_by_client(clients, names),
                 "left_out": {names.get(d["node"], d["node"]): d["phase"] for d in dropped},
                 "clipped": report.get("clipped", 0),
                 "error_bound": report.get("error_bound") or 0.0,
+                **({"epsilon": report["epsilon"]} if report.get("epsilon") is not None else {}),
                 "bytes_up": report.get("bytes", {}).get("up", 0),
                 "bytes_down": report.get("bytes", {}).get("down", 0),
                 **{f"seconds_{phase}": value for phase, value in report.get("seconds", {}).items()},
@@ -168,3 +175,12 @@ def report_frame(reports: Sequence[dict[str, Any]], names: dict[str, str]) -> pd
     frame = FederatedReport(rows)
     frame.attrs["metrics"] = metrics
     return frame.set_index("round") if rows else frame
+
+
+def _by_client(clients: Sequence[dict[str, Any]], names: dict[str, str]) -> dict[str, dict[str, float]]:
+    """The aggregation rule's figures: column to client name to value."""
+    columns: dict[str, dict[str, float]] = {}
+    for client in clients:
+        for column, value in client.get("columns", {}).items():
+            columns.setdefault(column, {})[names.get(client["node"], client["node"])] = value
+    return columns

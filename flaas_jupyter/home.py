@@ -74,6 +74,16 @@ class Home:
         """Checkpoints of the runs that this node aggregates."""
         return self.path / "runs"
 
+    @property
+    def simulations(self) -> Path:
+        """Journals and checkpoints of simulations, a folder each."""
+        return self.path / "simulations"
+
+    @property
+    def executors(self) -> Path:
+        """Which executor was measured to be the quickest, by model."""
+        return self.path / "executors.json"
+
     def domain_key(self, project: str) -> Path:
         """Private half of a project's domain key: on an administrator's machine only."""
         return self.path / "domains" / f"{project}.key"

@@ -16,13 +16,15 @@ Reading or sending a plan needs no Keras; making and building one does.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import hashlib
 import json
 import math
 import re
-from collections.abc import Collection
+import sys
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -138,9 +140,11 @@ class TrainingPlan:
                 code="not-compiled",
                 hint='Call model.compile(optimizer=..., loss=..., metrics=["accuracy"]) first.',
             )
+        with _without_tensorflow():
+            architecture, compiling = _architecture(model), _compile_config(model)
         plan = cls(
-            model=_architecture(model),
-            compiling=_compile_config(model),
+            model=architecture,
+            compiling=compiling,
             weights=tuple(_spec(path, variable) for path, variable in weights_by_path(model).items()),
             local_epochs=local_epochs,
             batch_size=batch_size,
@@ -349,6 +353,26 @@ class TrainingPlan:
                 code="other-model",
             )
         return [found[spec.path] for spec in self.weights]
+
+
+@contextlib.contextmanager
+def _without_tensorflow() -> Iterator[None]:
+    """Keep Keras from importing TensorFlow, with another backend, only to see that an object is none of its types.
+
+    For each object that it writes down Keras asks whether TensorFlow is there, which costs seconds and hundreds of
+    megabytes wherever it is installed.
+    """
+    from keras.src.utils import module_utils
+
+    lazy: Any = getattr(module_utils, "tensorflow", None)
+    if "tensorflow" in sys.modules or getattr(lazy, "_available", True) is not None:
+        yield
+        return
+    lazy._available = False
+    try:
+        yield
+    finally:
+        lazy._available = None
 
 
 def weights_by_path(model: keras.Model) -> dict[str, keras.Variable]:

@@ -34,3 +34,62 @@ class FederatedReport(pd.DataFrame):
     def plot(self) -> _RoundPlot:
         """Draw columns by round: the metrics unless told otherwise; takes pandas' own arguments."""
         return _RoundPlot(self)
+
+    @property
+    def client_columns(self) -> list[str]:
+        """Columns that hold a number for each client: ``weights``, and the aggregation rule's own."""
+        return [
+            name
+            for name in self.columns
+            if name != "left_out" and self[name].map(lambda value: isinstance(value, dict)).any()
+        ]
+
+    def by_client(self, column: str = "weights") -> pd.DataFrame:
+        """Return one of `client_columns` as a table: a row per round, a column per client, NaN where it was not asked.
+
+        Raises
+        ------
+        KeyError
+            There is no such column.
+        """
+        if column not in self.client_columns:
+            raise KeyError(f"{column!r} is not a figure of each client; these are: {', '.join(self.client_columns)}")
+        table = pd.DataFrame([value if isinstance(value, dict) else {} for value in self[column]], index=self.index)
+        known = {name: place for place, name in enumerate(self.attrs.get("names", []))}
+        return table[sorted(table.columns, key=lambda name: (known.get(name, len(known)), name))]
+
+    def plot_clients(self, column: str = "weights", *, ax: Any = None) -> Any:
+        """Draw a figure of each client by round as a heat map; attackers of a simulation come first, in red.
+
+        Returns
+        -------
+        matplotlib Axes
+        """
+        import matplotlib.pyplot as plt
+
+        table = self.by_client(column)
+        attackers = set(self.attrs.get("attackers", []))
+        order = sorted(table.columns, key=lambda name: name not in attackers)
+        values = table[order].to_numpy(dtype=float).T
+        if ax is None:
+            height = min(10.0, 1.5 + 0.16 * len(order))
+            _, ax = plt.subplots(figsize=(8, height), layout="constrained")
+        rounds = table.index.to_numpy()
+        image = ax.imshow(
+            values,
+            aspect="auto",
+            interpolation="nearest",
+            cmap="viridis",
+            extent=(rounds[0] - 0.5, rounds[-1] + 0.5, len(order) - 0.5, -0.5),
+        )
+        ax.set(xlabel="round", title=column)
+        ax.figure.colorbar(image, ax=ax)
+        if len(order) <= 60:
+            ax.set_yticks(range(len(order)), order, fontsize=7)
+            for label, name in zip(ax.get_yticklabels(), order, strict=True):
+                label.set_color("tab:red" if name in attackers else "black")
+        count = sum(name in attackers for name in order)
+        if count:
+            ax.axhline(count - 0.5, color="tab:red", linewidth=1)
+            ax.set_ylabel(f"{count} attackers above the line")
+        return ax

@@ -49,7 +49,7 @@ class Anchor:
         """
         self._mu.assign(proximal)
         for index, (anchor, mask, variable) in enumerate(zip(self._global, self._free, self._variables, strict=True)):
-            anchor.assign(variable)
+            anchor.assign(np.array(variable))  # a copy: JAX gives buffers away, each once
             mask.assign(np.ones(variable.shape, np.float32) if free is None else free[index].astype(np.float32))
 
     def _anchored_apply(self, grads: Any, trainable_variables: Any = None) -> Any:

@@ -1,0 +1,458 @@
+"""Clients trained in one compiled program: the round of a small dense model is arithmetic, not overhead.
+
+The program takes the global weights and tables of row indices and loops over clients and their batches inside XLA.
+The data lie on the device once and are gathered by index. Workers are threads that run the same program on their
+lanes side by side; XLA leaves each its core (no threads within an operation).
+
+Batches have one shape. A client's last batch that is smaller is filled up and its filling weighted with 0, in the loss
+and in every metric, which is exact as long as rows do not see each other; where they do (batch normalisation), such
+clients are left to another executor. See `unfit`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..plan import TrainingPlan
+from ..training.local import learning_rate_schedule, random_states
+from ..training.matching import match
+from .keras_executor import own_objects
+from .work import ClientData, RoundOutput, RoundWork, Task, in_lanes, lane_of, lanes_of
+
+if TYPE_CHECKING:
+    import keras
+
+# Keras's layers whose outputs for one row depend on that row alone. Batch normalisation is not among them.
+_ROW_BY_ROW = frozenset(
+    """
+    InputLayer Dense Activation Dropout SpatialDropout1D SpatialDropout2D SpatialDropout3D GaussianNoise GaussianDropout
+    AlphaDropout Flatten Reshape Permute RepeatVector Embedding EinsumDense Normalization Rescaling LayerNormalization
+    RMSNormalization GroupNormalization UnitNormalization ReLU LeakyReLU PReLU ELU Softmax Conv1D Conv2D Conv3D
+    DepthwiseConv1D DepthwiseConv2D SeparableConv1D SeparableConv2D Conv1DTranspose Conv2DTranspose MaxPooling1D
+    MaxPooling2D MaxPooling3D AveragePooling1D AveragePooling2D AveragePooling3D GlobalAveragePooling1D
+    GlobalAveragePooling2D GlobalMaxPooling1D GlobalMaxPooling2D ZeroPadding1D ZeroPadding2D Cropping1D Cropping2D
+    UpSampling1D UpSampling2D Concatenate Add Subtract Multiply Average Maximum Minimum Dot LSTM GRU SimpleRNN
+    Bidirectional TimeDistributed MultiHeadAttention Attention AdditiveAttention Functional Sequential
+    """.split()  # noqa: SIM905
+)
+_ALIGNMENT = 64
+_MEANS = ("sum_over_batch_size", "mean")
+
+
+class _Batches(NamedTuple):
+    """The clients of one call, filled up to common shapes."""
+
+    order: NDArray[np.int32]  # (clients, steps, batch): row indices
+    valid: NDArray[np.int32]  # (clients, steps): rows that count
+    steps: NDArray[np.int32]  # (clients,): steps to make
+    last_epoch: NDArray[np.int32]  # (clients,): the step at which metrics start anew
+    learning_rate: NDArray[np.float32]  # (clients,)
+    seeds: NDArray[np.uint32]  # (clients, random layers)
+    share: NDArray[np.float32]  # (clients,)
+    lane: NDArray[np.int32]  # (clients,): row of the result
+    clients: int  # how many of the rows above are clients
+
+
+@dataclasses.dataclass(frozen=True)
+class _Variant:
+    """What is compiled apart, because it would cost time where it is not needed."""
+
+    ragged: bool
+    each: bool
+    proximal: bool
+    projected: bool
+
+
+class JaxExecutor:
+    """Trains the clients of a round in one compiled program.
+
+    Parameters
+    ----------
+    plan : TrainingPlan
+        One that `unfit` has nothing against.
+    data : ClientData
+    workers : int
+        Threads.
+
+    Raises
+    ------
+    InvalidInput, NotAllowed
+        The model does not fit the data, see `match` and `TrainingPlan.build`.
+    """
+
+    name = "jax"
+
+    def __init__(self, plan: TrainingPlan, data: ClientData, workers: int) -> None:
+        import jax
+        import keras
+
+        self._plan, self._data, self._workers = plan, data, workers
+        model = _row_weighted(plan).build(allowed_custom=own_objects())
+        x, y = match(plan, model, data.arrays)
+        x, y = keras.tree.map_structure(_aligned, (x, y))
+        self._rows = [jax.device_put((x, y), device, may_alias=True) for device in _devices(workers)]
+        model.optimizer.build(model.trainable_variables)
+        two = keras.tree.map_structure(lambda values: values[:2], (x, y))
+        model._symbolic_build(data_batch=two)  # makes the metrics' variables, which a stateless step cannot
+        self._random = random_states(model)
+        self._schedule = learning_rate_schedule(plan)
+        self._rate = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
+        self._step = _Step(plan, model, self._random)
+        self._names = self._step.metric_names()
+        self._compiled: dict[tuple[Any, ...], Callable[..., Any]] = {}
+
+    def run(self, work: RoundWork) -> RoundOutput:
+        """Do one round's work."""
+        lanes, tasks = work.lanes, work.tasks
+        dealt = in_lanes(len(tasks), lanes, self._workers)
+        ragged = any(len(self._data.rows[task.client]) % self._plan.batch_size for task in tasks)
+        variant = _Variant(ragged, work.each, work.proximal != 0.0, work.free is not None)
+        done = []
+        for worker, places in enumerate(dealt):
+            own = lanes_of(worker, lanes, len(dealt))
+            batches = self._batches(work, places, [lane_of(place, lanes) - own.start for place in places])
+            rows = len(batches.steps) if work.each else math.ceil(lanes / len(dealt))
+            done.append(self._program(worker, variant, work, batches, rows))  # returns at once
+        return self._collected(work, dealt, lanes, done)
+
+    def _collected(self, work: RoundWork, dealt: list[list[int]], lanes: int, done: list[Any]) -> RoundOutput:
+        parameters = len(work.weights)
+        values: Any = np.empty((len(work.tasks), parameters), work.weights.dtype) if work.each else []
+        metrics = np.empty((len(work.tasks), len(self._names)))
+        finite = np.empty(len(work.tasks), bool)
+        for worker, (places, parts) in enumerate(zip(dealt, done, strict=True)):
+            found, numbers, fine = (np.asarray(part) for part in parts)  # waits
+            metrics[places], finite[places] = numbers[: len(places)], fine[: len(places)]
+            if not work.each:
+                values += list(found[: len(lanes_of(worker, lanes, len(dealt)))])  # views
+            else:
+                values[places] = found[: len(places)]
+        table = {name: metrics[:, i] for i, name in enumerate(self._names)}
+        return RoundOutput(values, table, tuple(np.flatnonzero(~finite).tolist()))
+
+    def close(self) -> None:
+        """Let go of the data and the programs."""
+        self._rows.clear()
+        self._compiled.clear()
+
+    # ---- tables of batches -------------------------------------------------------------------------------------
+
+    def _batches(self, work: RoundWork, places: Sequence[int], lanes: Sequence[int]) -> _Batches:
+        batch, tasks = self._plan.batch_size, [work.tasks[place] for place in places]
+        rows = [len(self._data.rows[task.client]) for task in tasks]
+        per_epoch = [math.ceil(count / batch) for count in rows]
+        steps = [task.epochs * each for task, each in zip(tasks, per_epoch, strict=True)]
+        shape = (_rounded(len(tasks)), _rounded(max(steps)))
+        order = np.zeros((*shape, batch), np.int32)
+        valid = np.zeros(shape, np.int32)
+        seeds = np.zeros((shape[0], len(self._random)), np.uint32)
+        for k, task in enumerate(tasks):
+            client = self._data.seeds(task.client, work.seed)
+            own = self._data.rows[task.client]
+            table = order[k].reshape(-1)
+            for epoch in range(task.epochs):
+                at = epoch * per_epoch[k] * batch
+                drawn = client.order(work.number, epoch, rows[k]) if self._plan.shuffle else slice(None)
+                table[at : at + rows[k]] = own[drawn]
+                table[at + rows[k] : (epoch + 1) * per_epoch[k] * batch] = own[0]
+            valid[k, : steps[k]] = batch
+            if rows[k] % batch:
+                valid[k, per_epoch[k] - 1 : steps[k] : per_epoch[k]] = rows[k] % batch
+            for index in range(len(self._random)):
+                seeds[k, index] = client.random_state(work.number, index)
+        empty = [0] * (shape[0] - len(tasks))
+        return _Batches(
+            order,
+            valid,
+            np.array(steps + empty, np.int32),
+            np.array([s - e for s, e in zip(steps, per_epoch, strict=True)] + empty, np.int32),
+            np.array([self._rate_of(task, work.number) for task in tasks] + empty, np.float32),
+            seeds,
+            np.array([task.share for task in tasks] + empty, np.float32),
+            np.array([*lanes, *empty], np.int32),
+            len(tasks),
+        )
+
+    def _rate_of(self, task: Task, number: int) -> float:
+        if task.learning_rate is not None:
+            return task.learning_rate
+        if self._schedule is None:
+            return self._rate
+        batches = math.ceil(len(self._data.rows[task.client]) / self._plan.batch_size)
+        return self._schedule((number - 1) * self._plan.local_epochs * batches)
+
+    # ---- the program -------------------------------------------------------------------------------------------
+
+    def _program(self, worker: int, variant: _Variant, work: RoundWork, batches: _Batches, rows: int) -> Any:
+        free = np.zeros(0, bool) if work.free is None else work.free
+        arguments = (work.weights, np.float32(work.proximal), free, *batches[:-1], np.int32(batches.clients))
+        key = (worker, variant, rows, batches.order.shape)
+        compiled = self._compiled.get(key)
+        if compiled is None:
+            compiled = self._compiled[key] = self._compile(worker, variant, rows, arguments)
+        return compiled(*self._rows[worker], *arguments)
+
+    def _compile(self, worker: int, variant: _Variant, rows: int, arguments: tuple[Any, ...]) -> Callable[..., Any]:
+        import jax
+
+        jnp = jax.numpy
+        step, width = self._step, len(self._names)
+
+        def program(x: Any, y: Any, weights: Any, proximal: Any, free: Any, *tables: Any) -> Any:
+            order, valid, steps, last_epoch, rates, seeds, share, lane, clients = tables
+
+            def one(k: Any, carry: Any) -> Any:
+                values, metrics, finite = carry
+                trained, numbers = step.client(
+                    variant, x, y, weights, proximal, free,
+                    order[k], valid[k], steps[k], last_epoch[k], rates[k], seeds[k],
+                )  # fmt: skip
+                change = trained - weights
+                fine = jnp.isfinite(change.sum())
+                if variant.each:
+                    values = values.at[k].set(trained)
+                else:
+                    values = values.at[lane[k]].add(jnp.where(fine, share[k] * change, 0))
+                return values, metrics.at[k].set(numbers), finite.at[k].set(fine)
+
+            most = order.shape[0]
+            start = (
+                jnp.zeros((rows, weights.size), weights.dtype),
+                jnp.zeros((most, width), jnp.float32),
+                jnp.ones(most, bool),
+            )
+            return jax.lax.fori_loop(0, clients, one, start)
+
+        compiled: Callable[..., Any] = jax.jit(program).lower(*self._rows[worker], *arguments).compile()
+        return compiled
+
+
+class _Step:
+    """A model's training step as pure functions of its state, as JAX wants it.
+
+    It does what `keras.Model.train_step` does on JAX, with a weight for each row.
+    """
+
+    def __init__(self, plan: TrainingPlan, model: keras.Model, random: list[keras.Variable]) -> None:
+        import keras
+
+        self._model = model
+        places = {id(v): ("t", i) for i, v in enumerate(model.trainable_variables)}
+        places |= {id(v): ("n", i) for i, v in enumerate(model.non_trainable_variables)}
+        self._layout = list(zip(plan.variables(model), plan.parts(), strict=True))
+        self._place = [places[id(variable)] for variable, _ in self._layout]
+        self._random_places = [places[id(variable)][1] for variable in random]
+        value = keras.ops.convert_to_numpy
+        self._fixed = [value(v) for v in model.non_trainable_variables]
+        self._optimizer = [value(v) for v in model.optimizer.variables]
+        self._rate = next(i for i, v in enumerate(model.optimizer.variables) if v is model.optimizer._learning_rate)
+        model.reset_metrics()
+        self._metrics = [value(v) for v in model.metrics_variables]
+
+    def metric_names(self) -> list[str]:
+        """Names of what `client` reports."""
+        import jax
+
+        shapes = jax.eval_shape(lambda: self._results([jax.numpy.asarray(v) for v in self._metrics]))
+        names = ["loss"]
+        for name, shape in shapes.items():
+            names += [name] if not shape.shape else [f"{name}_{i}" for i in range(math.prod(shape.shape))]
+        return names
+
+    def client(
+        self, variant: _Variant, x: Any, y: Any, weights: Any, proximal: Any, free: Any, order: Any, valid: Any,
+        steps: Any, last_epoch: Any, rate: Any, seeds: Any,
+    ) -> tuple[Any, Any]:  # fmt: skip
+        """Train one client; return its weights of shape (p,) and its metrics."""
+        import jax
+        import keras
+
+        jnp = jax.numpy
+        trainable, fixed = self._split(weights, seeds)
+        optimizer = [jnp.asarray(v) for v in self._optimizer]
+        optimizer[self._rate] = jnp.asarray(rate, optimizer[self._rate].dtype)
+        fresh = [jnp.asarray(v) for v in self._metrics]
+        zero = jnp.zeros((), jnp.float32)
+        anchor = trainable
+        moving = self._split(free.astype(weights.dtype), seeds)[0] if variant.projected else None
+
+        def body(i: Any, state: Any) -> Any:
+            trainable, fixed, optimizer, metrics, loss_sum, rows = state
+            picked = order[i]
+            take = lambda values: values.at[picked].get(mode="promise_in_bounds")  # noqa: E731
+            batch = keras.tree.map_structure(take, (x, y))
+            begin = i == last_epoch
+            metrics = [jnp.where(begin, f, m) for f, m in zip(fresh, metrics, strict=True)]
+            loss_sum, rows = jnp.where(begin, zero, loss_sum), jnp.where(begin, zero, rows)
+            count = valid[i].astype(jnp.float32)
+            mask = (jnp.arange(picked.size) < valid[i]).astype(jnp.float32) if variant.ragged else None
+            hold = (anchor, proximal) if variant.proximal else None
+            loss, trainable, fixed, optimizer, metrics = self._train(
+                trainable, fixed, optimizer, metrics, batch, mask, count, hold
+            )
+            if moving is not None:
+                trainable = [a + m * (t - a) for t, a, m in zip(trainable, anchor, moving, strict=True)]
+            return trainable, fixed, optimizer, metrics, loss_sum + loss * count, rows + count
+
+        state = jax.lax.fori_loop(0, steps, body, (trainable, fixed, optimizer, fresh, zero, zero))
+        trainable, fixed, _, metrics, loss_sum, rows = state
+        results = self._results(metrics)
+        numbers = [loss_sum / rows, *(part for value in results.values() for part in jnp.ravel(value))]
+        return self._joined(trainable, fixed, weights.dtype), jnp.stack([n.astype(jnp.float32) for n in numbers])
+
+    def _train(
+        self, trainable: Any, fixed: Any, optimizer: Any, metrics: Any, batch: Any, mask: Any, count: Any, hold: Any
+    ) -> Any:
+        import jax
+        import keras
+
+        model, (x, y) = self._model, batch
+        # Keras divides the weighted loss by the number of rows, the filling included.
+        loss_weights = None if mask is None else mask * (mask.size / count)
+        gradient = jax.value_and_grad(model.compute_loss_and_updates, has_aux=True)
+        (_, (loss, predicted, fixed, metrics)), gradients = gradient(
+            trainable, fixed, metrics, x, y, loss_weights, training=True, optimizer_variables=optimizer
+        )
+        if hold is not None:
+            anchor, proximal = hold
+            gradients = [g + proximal * (t - a) for g, t, a in zip(gradients, trainable, anchor, strict=True)]
+        trainable, optimizer = model.optimizer.stateless_apply(optimizer, gradients, trainable)
+        with keras.StatelessScope(state_mapping=list(zip(model.metrics_variables, metrics, strict=True))) as scope:
+            model.compute_metrics(x, y, predicted, mask)
+        changed = [scope.get_current_value(variable) for variable in model.metrics_variables]
+        metrics = [old if new is None else new for old, new in zip(metrics, changed, strict=True)]
+        return loss, trainable, fixed, optimizer, metrics
+
+    def _results(self, metrics: Any) -> dict[str, Any]:
+        import keras
+
+        model = self._model
+        with keras.StatelessScope(state_mapping=list(zip(model.metrics_variables, metrics, strict=True))):
+            results: dict[str, Any] = model.get_metrics_result()
+        return {name: value for name, value in results.items() if name != "loss"}
+
+    def _split(self, vector: Any, seeds: Any) -> tuple[list[Any], list[Any]]:
+        """The vector as values of the trainable variables and of the others."""
+        import jax.numpy as jnp
+
+        trainable: list[Any] = [None] * len(self._model.trainable_variables)
+        fixed: list[Any] = [jnp.asarray(value) for value in self._fixed]
+        for (variable, part), (kind, index) in zip(self._layout, self._place, strict=True):
+            value = vector[part].reshape(variable.shape).astype(str(variable.dtype))
+            (trainable if kind == "t" else fixed)[index] = value
+        for index, place in enumerate(self._random_places):
+            fixed[place] = jnp.stack([seeds[index], jnp.zeros((), seeds.dtype)]).astype(fixed[place].dtype)
+        return trainable, fixed
+
+    def _joined(self, trainable: Any, fixed: Any, dtype: Any) -> Any:
+        import jax.numpy as jnp
+
+        values = [(trainable if kind == "t" else fixed)[index] for kind, index in self._place]
+        return jnp.concatenate([value.reshape(-1).astype(dtype) for value in values])
+
+
+def unfit(plan: TrainingPlan, data: ClientData) -> str | None:
+    """Return why `JaxExecutor` cannot train this plan on these clients exactly, or None if it can.
+
+    Reads the plan only; nothing of JAX or Keras is touched.
+    """
+    if plan.dtype != np.float32:
+        return "its weights are float64"
+    names = set(class_names(plan.model["layers"]))
+    optimizer = plan.compiling["optimizer"] or {}
+    if (optimizer.get("config") or {}).get("use_ema"):
+        return "its optimizer keeps moving averages of the weights"
+    aligned = all(len(rows) % plan.batch_size == 0 for rows in data.rows)
+    if aligned:
+        return None
+    strangers = sorted(names - _ROW_BY_ROW)
+    if strangers:
+        return f"the layer {strangers[0]} may see the filling of batches"
+    if any(found for found in _values(plan.model["layers"], "activity_regularizer") if found):
+        return "an activity regularizer sees the filling of batches"
+    if any(found not in _MEANS for found in _values(plan.compiling["loss"], "reduction")):
+        return "its loss is not a mean over the batch"
+    if plan.compiling["metrics"] and plan.compiling["weighted_metrics"]:
+        return "it has both metrics and weighted metrics"
+    return None
+
+
+def _row_weighted(plan: TrainingPlan) -> TrainingPlan:
+    """The plan with its metrics weighted by row, so that fillings do not count."""
+    compiling = plan.compiling
+    if compiling["metrics"] and not compiling["weighted_metrics"]:
+        compiling = {**compiling, "metrics": None, "weighted_metrics": compiling["metrics"]}
+    return dataclasses.replace(plan, compiling=compiling)
+
+
+def class_names(layers: list[dict[str, Any]]) -> list[str]:
+    """Return the class of every layer in a model's configuration, those inside models and wrappers too."""
+    names = []
+    for layer in layers:
+        names.append(str(layer["class_name"]))
+        config = layer.get("config") or {}
+        if "layers" in config:
+            names += class_names(config["layers"])
+        if isinstance(config.get("layer"), dict):
+            names += class_names([config["layer"]])
+    return names
+
+
+def _values(config: Any, key: str) -> list[Any]:
+    """Every value that stands under `key`, at any depth."""
+    if isinstance(config, dict):
+        own = [config[key]] if key in config else []
+        return own + [found for value in config.values() for found in _values(value, key)]
+    if isinstance(config, list):
+        return [found for value in config for found in _values(value, key)]
+    return []
+
+
+def _rounded(count: int) -> int:
+    """`count` rounded up by less than a quarter, so that rounds of slightly different shape share a program."""
+    unit = 1 << max(0, count.bit_length() - 3)
+    return -(-count // unit) * unit
+
+
+@functools.cache
+def _devices(workers: int) -> list[Any]:
+    """CPU devices that run one program at a time, each on one core.
+
+    JAX's own CPU client spreads even small operations over all cores, which suits one program on an idle machine, and
+    not workers that should have a core each: they would wait for each other in every step. These are clients beside
+    JAX's own, which stays as it is for the notebook.
+    """
+    import jax
+    from jaxlib import xla_client
+
+    before = os.environ.get("PJRT_NPROC")
+    os.environ["PJRT_NPROC"] = "1"  # threads of a client; read when it is made
+    try:
+        make: Callable[[], Any] = xla_client.make_cpu_client
+        return [make().devices()[0] for _ in range(workers)]
+    except (AttributeError, TypeError):  # another version of JAX: its own client is right too, only slower
+        return [jax.devices("cpu")[0]] * workers
+    finally:
+        if before is None:
+            del os.environ["PJRT_NPROC"]
+        else:
+            os.environ["PJRT_NPROC"] = before
+
+
+def _aligned(values: NDArray[Any]) -> NDArray[Any]:
+    """The values at an address that XLA takes as it is, so that all devices share them."""
+    if values.flags.c_contiguous and values.ctypes.data % _ALIGNMENT == 0:
+        return values
+    room = np.empty(values.nbytes + _ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % _ALIGNMENT
+    aligned = room[start : start + values.nbytes].view(values.dtype).reshape(values.shape)
+    aligned[...] = values
+    return aligned

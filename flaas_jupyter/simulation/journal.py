@@ -1,0 +1,218 @@
+"""What a simulation leaves on disk: a journal for whoever watches, a checkpoint to go on from.
+
+A folder per simulation under ``FLAAS_HOME/simulations``: ``simulation.json`` says what it is and how far it is,
+``rounds.jsonl`` has a line for each round, ``checkpoint.npz`` is written every few seconds and at the end. Nothing
+else is needed to go on, bit for bit, after the process was killed: rounds after the checkpoint are made again. A file
+``stop`` that somebody puts there asks the simulation to stop.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InvalidInput, NotFound
+from ..home import Home, write_private
+
+CHECKPOINT_SECONDS = 2.0
+FLUSH_SECONDS = 0.25
+# Writing checkpoints may take this share of the time.
+_CHECKPOINT_SHARE = 0.05
+
+
+@dataclass(frozen=True)
+class SavedState:
+    """Everything a simulation goes on from.
+
+    Attributes
+    ----------
+    round : int
+        Rounds done.
+    weights : ndarray, shape (p,)
+    previous : ndarray, shape (p,), or None
+        Weights one round earlier.
+    rule : dict
+        The aggregation rule's state.
+    run : dict
+        JSON values: seed, learning rate, …
+    """
+
+    round: int
+    weights: NDArray[Any]
+    previous: NDArray[Any] | None
+    rule: dict[str, Any] = field(default_factory=dict)
+    run: dict[str, Any] = field(default_factory=dict)
+
+
+class Journal:
+    """One simulation's folder.
+
+    Parameters
+    ----------
+    folder : Path
+        `create` and `open` find it.
+    header : dict
+        What stands in ``simulation.json``.
+    """
+
+    def __init__(self, folder: Path, header: dict[str, Any]) -> None:
+        self.folder, self.header = folder, header
+        self._lines: list[str] = []
+        self._flushed = self._saved = time.monotonic()
+        self._save_cost = 0.0
+
+    @classmethod
+    def create(cls, header: dict[str, Any], home: Home | None = None) -> Journal:
+        """Begin a journal under a new id."""
+        root = (home or Home.default()).simulations
+        number = f"sim-{secrets.token_hex(6)}"
+        now = _now()
+        header = {"id": number, "created": now, "updated": now, "state": "running", "round": 0, "error": None} | header
+        journal = cls(root / number, {**header, "pid": os.getpid()})
+        journal.folder.mkdir(parents=True, mode=0o700)
+        (journal.folder / "rounds.jsonl").touch(mode=0o600)
+        journal.write_header()
+        return journal
+
+    @classmethod
+    def open(cls, number: str, home: Home | None = None) -> Journal:
+        """Open the journal of a simulation of this user.
+
+        Raises
+        ------
+        NotFound
+            Code ``unknown-simulation``.
+        """
+        folder = (home or Home.default()).simulations / number
+        if not number.startswith("sim-") or Path(number).name != number or not (folder / "simulation.json").is_file():
+            raise NotFound(
+                f"There is no simulation {number[:80]!r} in {folder.parent}.",
+                code="unknown-simulation",
+                hint="The Federated learning panel lists them.",
+            )
+        return cls(folder, json.loads((folder / "simulation.json").read_text()))
+
+    @property
+    def id(self) -> str:
+        """The simulation's id."""
+        return str(self.header["id"])
+
+    # ---- rounds ------------------------------------------------------------------------------------------------
+
+    def append(self, report: Mapping[str, Any]) -> None:
+        """Note a round; it is on disk a moment later."""
+        self._lines.append(json.dumps(report, separators=(",", ":"), default=_number))
+        self.header["round"] = report["number"]
+        if time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Put what was noted on disk."""
+        if self._lines:
+            with (self.folder / "rounds.jsonl").open("a") as file:
+                file.write("".join(f"{line}\n" for line in self._lines))
+            self._lines.clear()
+        self.write_header()
+        self._flushed = time.monotonic()
+
+    def reports(self, rounds: int) -> list[dict[str, Any]]:
+        """Return the reports of the first `rounds` rounds, and forget later ones."""
+        path = self.folder / "rounds.jsonl"
+        kept = path.read_text().splitlines()[:rounds]
+        if len(kept) < rounds:
+            raise InvalidInput(
+                f"The journal of simulation {self.id} ends after {len(kept)} of {rounds} rounds.",
+                code="damaged-simulation",
+                hint="Start it again.",
+            )
+        write_private(path, "".join(f"{line}\n" for line in kept).encode())
+        return [json.loads(line) for line in kept]
+
+    # ---- header ------------------------------------------------------------------------------------------------
+
+    def write_header(self, **changes: Any) -> None:
+        """Replace ``simulation.json``."""
+        self.header |= changes | {"updated": _now()}
+        # Replaced several times a second, so not forced to the disk as the checkpoint is.
+        temporary = self.folder / ".simulation.json"
+        temporary.write_text(json.dumps(self.header, default=_number))
+        temporary.replace(self.folder / "simulation.json")
+
+    @property
+    def stop_asked(self) -> bool:
+        """Whether somebody asks the simulation to stop."""
+        return (self.folder / "stop").exists()
+
+    def running(self) -> None:
+        """Take the simulation up again in this process."""
+        (self.folder / "stop").unlink(missing_ok=True)
+        self.write_header(state="running", error=None, pid=os.getpid())
+
+    # ---- checkpoint --------------------------------------------------------------------------------------------
+
+    @property
+    def checkpoint_due(self) -> bool:
+        """Whether it is time to write a checkpoint."""
+        since = time.monotonic() - self._saved
+        return since > max(CHECKPOINT_SECONDS, self._save_cost / _CHECKPOINT_SHARE)
+
+    def save(self, state: SavedState) -> None:
+        """Write a checkpoint of what has been noted."""
+        began = time.monotonic()
+        self.flush()
+        arrays = {f"rule/{name}": value for name, value in state.rule.items() if isinstance(value, np.ndarray)}
+        plain = {name: value for name, value in state.rule.items() if not isinstance(value, np.ndarray)}
+        meta = json.dumps({"round": state.round, "rule": plain, "run": state.run}, default=_number)
+        arrays |= {"weights": state.weights, "meta": np.frombuffer(meta.encode(), np.uint8)}
+        if state.previous is not None:
+            arrays["previous"] = state.previous
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]
+        write_private(self.folder / "checkpoint.npz", buffer.getvalue())
+        self._saved = time.monotonic()
+        self._save_cost = self._saved - began
+
+    def load(self) -> SavedState:
+        """Read the checkpoint.
+
+        Raises
+        ------
+        NotFound
+            Code ``no-checkpoint``: it was killed before its first one.
+        """
+        path = self.folder / "checkpoint.npz"
+        if not path.is_file():
+            raise NotFound(
+                f"Simulation {self.id} has no checkpoint to go on from.",
+                code="no-checkpoint",
+                hint="Start it again.",
+            )
+        with np.load(path, allow_pickle=False) as saved:
+            meta = json.loads(saved["meta"].tobytes())
+            rule = dict(meta["rule"])
+            rule |= {name[5:]: saved[name] for name in saved.files if name.startswith("rule/")}
+            previous = saved["previous"] if "previous" in saved.files else None
+            return SavedState(int(meta["round"]), saved["weights"], previous, rule, meta["run"])
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")

@@ -1,0 +1,156 @@
+"""An executor in a process of its own, so that clients train in another Keras backend than the notebook's.
+
+Data, weights and results lie in files that both processes map into memory (in ``/dev/shm`` where there is one), so that
+only a few numbers cross the pipe; messages are msgpack. The worker leaves when the pipe closes, whatever happened to
+the notebook.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import weakref
+from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import Aborted, FlaasError
+from .work import ClientData, RoundOutput, RoundWork
+
+if TYPE_CHECKING:
+    from ..plan import TrainingPlan
+
+
+class ProcessExecutor:
+    """Passes a round's work to a worker process.
+
+    Parameters
+    ----------
+    plan : TrainingPlan
+    data : ClientData
+    backend : str
+        Keras backend of the worker.
+    workers : int
+        Clients trained side by side.
+
+    Raises
+    ------
+    FlaasError
+        What the worker's executor refused; ``worker-died`` if it ended.
+    """
+
+    def __init__(self, plan: TrainingPlan, data: ClientData, backend: str, workers: int) -> None:
+        self.name = backend
+        shared = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
+        self._folder = Path(tempfile.mkdtemp(prefix="flaas-", dir=shared))
+        self._weights = _mapped(self._folder / "weights", (plan.parameters,), plan.dtype)
+        self._values = _mapped(self._folder / "values", (1, plan.parameters), plan.dtype)
+        self._pipe, self._process = _start(backend, workers, self._folder)
+        self._end = weakref.finalize(self, _stop, self._process, self._pipe, self._folder)
+        try:
+            self._ask(
+                {"do": "prepare", "plan": plan.to_dict(), "backend": backend, "workers": workers} | self._share(data)
+            )
+        except BaseException:
+            self.close()
+            raise
+
+    def _share(self, data: ClientData) -> dict[str, Any]:
+        groups: dict[str, Any] = {}
+        for group, arrays in (("inputs", data.arrays.inputs), ("targets", data.arrays.targets)):
+            for index, (name, values) in enumerate(arrays.items()):
+                np.save(self._folder / f"{group}{index}.npy", values, allow_pickle=False)
+                groups.setdefault(group, []).append(name)
+        np.save(self._folder / "rows.npy", np.concatenate(data.rows))
+        np.save(self._folder / "sizes.npy", np.array([len(rows) for rows in data.rows]))
+        return groups | {"name": data.arrays.name, "columns": list(data.arrays.columns), "salts": list(data.salts)}
+
+    def run(self, work: RoundWork) -> RoundOutput:
+        """Do one round's work."""
+        rows = len(work.tasks) if work.each else work.lanes
+        if len(self._values) < rows:
+            self._values = _mapped(self._folder / "values", (rows, len(work.weights)), self._values.dtype)
+        self._weights[:] = work.weights
+        if work.free is not None:
+            _mapped(self._folder / "free", (len(work.weights),), np.dtype(bool))[:] = work.free
+        answer = self._ask(
+            {
+                "do": "run",
+                "number": work.number,
+                "tasks": [[t.client, t.epochs, t.learning_rate, t.share] for t in work.tasks],
+                "seed": work.seed,
+                "each": work.each,
+                "proximal": work.proximal,
+                "free": work.free is not None,
+                "rows": len(self._values),
+                "dtype": str(work.weights.dtype),
+            }
+        )
+        metrics = {name: np.array(values) for name, values in answer["metrics"].items()}
+        # A copy: the next round's results go to the same place.
+        return RoundOutput(np.array(self._values[:rows]), metrics, tuple(answer["failed"]))
+
+    def close(self) -> None:
+        """End the worker."""
+        self._end()
+
+    def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
+        try:
+            self._pipe.send_bytes(msgpack.packb(message))
+            answer: dict[str, Any] = msgpack.unpackb(self._pipe.recv_bytes(), strict_map_key=False)
+        except (EOFError, OSError) as error:
+            raise Aborted(
+                f"The worker process of the simulation ended (exit code {self._process.poll()}): {self._last_words()}",
+                code="worker-died",
+                hint="The last finished round is kept; model.fit(federation, resume=...) goes on from there.",
+            ) from error
+        if "error" in answer:
+            raise FlaasError.from_dict(answer["error"])
+        return answer
+
+    def _last_words(self) -> str:
+        log = self._folder / "log"
+        lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
+        return lines[-1][:300] if lines else "it said nothing."
+
+
+def _start(backend: str, workers: int, folder: Path) -> tuple[Connection, subprocess.Popen[bytes]]:
+    ours, theirs = Pipe()
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": backend,
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "FLAAS_WORKER_THREADS": str(workers),
+    }
+    environment.pop("PYTHONSTARTUP", None)
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(  # noqa: S603  # this interpreter and our own module
+            [sys.executable, "-m", "flaas_jupyter.simulation.worker", str(theirs.fileno()), str(folder)],
+            env=environment,
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # an interrupt of the notebook is not one of the worker
+        )
+    theirs.close()
+    return ours, process
+
+
+def _stop(process: subprocess.Popen[bytes], pipe: Connection, folder: Path) -> None:
+    pipe.close()
+    process.kill()
+    process.wait()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _mapped(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    path.unlink(missing_ok=True)
+    return np.memmap(path, dtype=dtype, mode="w+", shape=shape)

@@ -1,0 +1,554 @@
+"""A simulated federation: one data set divided among clients that train in this machine's memory.
+
+``federation = flaas.simulate(x, y, clients=100, partition=flaas.Dirichlet(0.5))`` is fitted on as real nodes are. The
+data are kept once and clients are lists of row numbers; only what an attack rewrites for malicious clients is added.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import Conflict, InvalidInput
+from ..federation import RunOptions
+from ..plan import TrainingPlan
+from ..protocols.attacks import Attack, AttackTest
+from ..protocols.combination import least_clients, make_rule, require_combination, resolve_clients
+from ..training.arrays import Arrays, canonical_target
+from .behaviour import Behaviour
+from .executors import check_backend, make_executor
+from .journal import Journal, SavedState
+from .partition import Partition, Split, partition, plot_partition
+from .rounds import SimulatedTraining
+from .threads import cores
+from .work import ClientData, Executor
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..protocols.aggregation import Rule
+    from ..protocols.privacy import PrivacyPlan
+
+_PARTITION, _MALICIOUS, _POISON, _TESTS = 0, 1, 2, 3
+
+
+def simulate(
+    x: Any = None,
+    y: Any = None,
+    *,
+    clients: int | Sequence[tuple[Any, Any]] | None = None,
+    partition: str | Partition | Sequence[Any] = "iid",
+    seed: int = 0,
+    attack: Attack | None = None,
+    behaviour: Behaviour | None = None,
+    root: tuple[Any, Any] | None = None,
+    backend: str = "auto",
+    workers: int | None = None,
+    journal: bool = True,
+) -> SimulatedFederation:
+    """Make a federation of simulated clients.
+
+    Parameters
+    ----------
+    x : array_like of shape (n, …), DataFrame, or dict of arrays
+        All clients' inputs; a dictionary for models with several, by the names of their input layers.
+    y : array_like of shape (n, …), Series, or dict of arrays
+        All clients' targets.
+    clients : int, or sequence of (x, y)
+        How many clients, 100 by default; or each client's own data, in place of `x` and `y`.
+    partition : str, Partition or sequence of index arrays
+        How rows are divided: ``"iid"``, `Dirichlet`, `Shards`, `ByColumn` (`x` a DataFrame with that column, which is
+        not among the inputs then), `QuantitySkew`, or the row numbers of each client.
+    seed : int
+        Of the partition and of who is malicious. What is random in training goes by the seed of ``fit``.
+    attack : Attack, optional
+        What malicious clients do, e.g. ``flaas.attacks.LabelFlip(fraction=0.3)``.
+    behaviour : Behaviour, optional
+        Clients that are away, slow or lost on the way; by default nobody is.
+    root : (x, y), optional
+        Clean data of the aggregator, for rules that compare with an update of its own (FLTrust).
+    backend : str
+        What clients train on: ``"auto"`` chooses per model; ``"jax"``, ``"tensorflow"``, ``"torch"``; ``"ray"`` on the
+        Ray cluster that this process is connected to. The notebook's own Keras backend does not matter.
+    workers : int, optional
+        Clients trained side by side; one for each core by default. It changes no result.
+    journal : bool
+        Whether runs are written down under ``FLAAS_HOME/simulations``, where the JupyterLab panel shows them and from
+        where ``fit(federation, resume=...)`` goes on.
+
+    Returns
+    -------
+    SimulatedFederation
+
+    Raises
+    ------
+    InvalidInput
+        ``no-data``, ``bad-data``, ``missing-values``, ``bad-clients``, ``bad-seed``, ``not-an-attack``,
+        ``bad-behaviour``, ``unknown-backend``, ``extra-missing``, and the partition's and the attack's own.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> federation = simulate(rng.normal(size=(60, 4)), rng.integers(0, 2, 60), clients=6)
+    >>> federation.clients["rows"].tolist()
+    [10, 10, 10, 10, 10, 10]
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise InvalidInput(f"seed must be an integer from 0 on, not {seed!r}.", code="bad-seed")
+    if attack is not None and not isinstance(attack, Attack):
+        raise InvalidInput(
+            f"attack must be an attack, not {attack!r}.",
+            code="not-an-attack",
+            hint="For example flaas.attacks.LabelFlip(fraction=0.3).",
+        )
+    check_backend(backend)
+    if isinstance(clients, Sequence) and not isinstance(clients, str):
+        if x is not None or y is not None:
+            raise InvalidInput("clients=[(x, y), …] brings the data; leave x and y out.", code="bad-clients")
+        arrays, split = _own_data(clients)
+        divided = "own data"
+    else:
+        arrays, split, divided = _shared_data(x, y, clients, partition, int(seed))
+    return SimulatedFederation(
+        arrays,
+        split,
+        seed=int(seed),
+        divided=divided,
+        attack=attack,
+        behaviour=behaviour or Behaviour(),
+        root=None if root is None else _arrays(*root, "root"),
+        backend=backend,
+        workers=cores() if workers is None else _positive("workers", workers),
+        journal=journal,
+    )
+
+
+class SimulatedFederation:
+    """Clients in this machine's memory; `simulate` makes one.
+
+    Attributes
+    ----------
+    size : int
+        Number of clients.
+    sizes : ndarray of int, shape (size,)
+        Rows of each client.
+    malicious : ndarray of bool, shape (size,)
+        Who follows the attack.
+    attack : Attack or None
+    behaviour : Behaviour
+    root : int or None
+        Number of the client that stands for the aggregator's own data.
+    data : ClientData
+        Rows, and whose they are.
+    """
+
+    def __init__(
+        self,
+        arrays: Arrays,
+        split: Split,
+        *,
+        seed: int,
+        divided: str,
+        attack: Attack | None,
+        behaviour: Behaviour,
+        root: Arrays | None,
+        backend: str,
+        workers: int,
+        journal: bool,
+    ) -> None:
+        behaviour.require_clients(len(split.parts))
+        self.size, self.behaviour = len(split.parts), behaviour
+        self.sizes = np.array([len(part) for part in split.parts])
+        self._split, self._names, self._seed, self._divided = split, split.names, seed, divided
+        self._backend, self._workers, self._journal = backend, workers, journal
+        self._ids = np.array([str(client) for client in range(self.size)])
+        self._clean, self._rows = arrays, arrays.rows
+        salts = [arrays.checksum(part) for part in split.parts]
+        self.malicious = np.zeros(self.size, bool)
+        self.attack = self._prepared(attack)
+        parts, extra = list(split.parts), []
+        if self.attack is not None:
+            chosen = self.attack.choose(self.size, np.random.default_rng([seed, _MALICIOUS]))
+            self.malicious[chosen] = True
+            extra = self._poisoned(self.attack, parts)
+        self.root: int | None = None
+        if root is not None:
+            _require_alike(arrays, root)
+            self.root = len(parts)
+            total = self._rows + sum(each.rows for each in extra)
+            parts.append(np.arange(total, total + root.rows))
+            salts.append(root.checksum())
+            extra.append(root)
+        self.data = ClientData(_appended(arrays, extra), tuple(parts), tuple(salts))
+        self._executor: tuple[Any, Executor] | None = None
+
+    def __repr__(self) -> str:
+        attackers = f", {int(self.malicious.sum())} of them malicious" if self.malicious.any() else ""
+        return f"<Simulated federation of {self.size} clients{attackers}, {int(self.sizes.sum()):,} rows>"
+
+    # ---- who and what ------------------------------------------------------------------------------------------
+
+    @property
+    def clients(self) -> pd.DataFrame:
+        """One row per client: ``name``, ``organisation``, ``rows``, ``online``, ``attacker``, ``id``."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {
+                "name": self._names,
+                "organisation": "simulated",
+                "rows": self.sizes,
+                "online": True,
+                "attacker": self.malicious,
+                "id": self._ids,
+            }
+        )
+
+    @property
+    def schema(self) -> pd.DataFrame:
+        """One row per column or array: ``name``, ``dtype``, ``shape``, ``role`` (feature or target)."""
+        import pandas as pd
+
+        clean = self._clean
+        rows: list[dict[str, Any]] = [
+            {"name": name, "dtype": str(clean.inputs[""].dtype), "shape": [], "role": "feature"}
+            for name in clean.columns
+        ] or [
+            {"name": name or "x", "dtype": str(values.dtype), "shape": list(values.shape[1:]), "role": "feature"}
+            for name, values in clean.inputs.items()
+        ]
+        rows += [
+            {"name": name or "y", "dtype": str(values.dtype), "shape": list(values.shape[1:]), "role": "target"}
+            for name, values in clean.targets.items()
+        ]
+        return pd.DataFrame(rows, columns=["name", "dtype", "shape", "role"])
+
+    def plot(self, *, ax: Any = None) -> Any:
+        """Draw how the rows are divided: classes by client, or sizes; returns matplotlib's axes."""
+        labels = next(iter(self._clean.targets.values()))
+        return plot_partition(labels, self._split.parts, self._names, ax=ax)
+
+    def ids(self, clients: NDArray[np.int64]) -> list[str]:
+        """Return the ids of clients given by number."""
+        found: list[str] = self._ids[clients].tolist()
+        return found
+
+    def number_of(self, client: str | None) -> int | None:
+        """Return the number of the client with an id, or None for None."""
+        return None if client is None else int(np.flatnonzero(self._ids == client)[0])
+
+    def attack_test(self, x: Any, y: Any) -> AttackTest | None:
+        """Return what the attack's success is measured on, made of clean test data; None without a target."""
+        if self.attack is None or isinstance(x, dict | list):
+            return None
+        return self.attack.tests(np.asarray(x), np.asarray(y), np.random.default_rng([self._seed, _TESTS]))
+
+    # ---- training ----------------------------------------------------------------------------------------------
+
+    def train(self, plan: TrainingPlan, weights: NDArray[Any], options: RunOptions) -> SimulatedTraining:
+        """Begin a run of `plan` from `weights` of shape (p,).
+
+        Raises
+        ------
+        InvalidInput
+            ``model-does-not-fit``, ``backend-unfit``, ``too-few-clients``, ``privacy-budget``,
+            ``aggregation-needs-updates``, ``simulated-secure-aggregation`` and other codes of what they come from.
+        """
+        seed = secrets.randbits(62) if options.seed is None else options.seed
+        rule, privacy = self._protocols(options)
+        executor = self._executor_for(plan)
+        journal = None
+        if self._journal:
+            journal = Journal.create(self._header(plan, options, seed, executor.name))
+            (journal.folder / "plan.json").write_text(json.dumps(plan.to_dict()))
+        state = SavedState(0, weights, None)
+        return self._training(plan, executor, rule, privacy, options, seed, state, journal, [])
+
+    def resume(self, run: str, plan: TrainingPlan, weights: NDArray[Any]) -> SimulatedTraining:
+        """Go on with a run that was interrupted, failed, stopped or killed; its settings are its own.
+
+        Raises
+        ------
+        NotFound
+            ``unknown-simulation``, ``no-checkpoint``.
+        Conflict
+            ``other-model``; ``other-federation``: it ran on other data, clients or attackers.
+        """
+        journal = Journal.open(run)
+        saved = TrainingPlan.from_dict(json.loads((journal.folder / "plan.json").read_text()))
+        if [(s.shape, s.dtype) for s in saved.weights] != [(s.shape, s.dtype) for s in plan.weights]:
+            raise Conflict(
+                f"Simulation {run} does not train this model.",
+                code="other-model",
+                hint="Define the model as it was when the simulation was started.",
+            )
+        if journal.header["fingerprint"] != self._fingerprint():
+            raise Conflict(
+                f"Simulation {run} ran on other data, clients, attackers or behaviour.",
+                code="other-federation",
+                hint="Call flaas.simulate with the arguments it was started with.",
+            )
+        options = _read_options(journal.header["options"])
+        state = journal.load()
+        rule, privacy = self._protocols(options)
+        rule.load_state_dict(state.rule)
+        reports = journal.reports(state.round)
+        executor = self._executor_for(saved)
+        journal.running()
+        return self._training(saved, executor, rule, privacy, options, int(state.run["seed"]), state, journal, reports)
+
+    def _training(
+        self,
+        plan: TrainingPlan,
+        executor: Executor,
+        rule: Rule,
+        privacy: PrivacyPlan | None,
+        options: RunOptions,
+        seed: int,
+        state: SavedState,
+        journal: Journal | None,
+        reports: list[dict[str, Any]],
+    ) -> SimulatedTraining:
+        return SimulatedTraining(
+            self, plan, executor, rule, privacy, options, seed=seed, state=state, journal=journal, reports=reports
+        )
+
+    def _protocols(self, options: RunOptions) -> tuple[Rule, PrivacyPlan | None]:
+        """Make rule and privacy of a run, and refuse what cannot end well before anything is trained."""
+        names = dict(zip(self._ids.tolist(), self._names, strict=True))
+        rule = make_rule(options.aggregation, resolve_clients(options.aggregation_options, names))
+        require_combination(rule, secure_aggregation=options.secure_aggregation, privacy=options.privacy)
+        most = min(self.size, options.clients_per_round or self.size)
+        least_clients(rule, self._ids[:most].tolist(), secure_aggregation=options.secure_aggregation)
+        if getattr(rule, "needs_trusted", False) and self.root is None:
+            raise InvalidInput(
+                f"The aggregation rule {rule.name} compares with an update that somebody trusted trained.",
+                code="no-trusted-update",
+                hint="Give the aggregator clean data, flaas.simulate(..., root=(x, y)), or name a trusted client, "
+                f'flaas.aggregation("{rule.name}", trusted="0").',
+            )
+        if options.privacy is None:
+            return rule, None
+        from ..protocols.privacy import plan_privacy
+
+        return rule, plan_privacy(
+            options.privacy,
+            rounds=options.rounds,
+            clients=self.size,
+            clients_per_round=None if options.clients_per_round is None else most,
+            amplified=True,
+        )
+
+    def _executor_for(self, plan: TrainingPlan) -> Executor:
+        """The executor of this plan; the last one is kept, for a fit that goes on."""
+        if self._executor is not None and self._executor[0] == plan.digest:
+            return self._executor[1]
+        self.close()
+        executor = make_executor(plan, self.data, backend=self._backend, workers=self._workers)
+        self._executor = (plan.digest, executor)
+        return executor
+
+    def close(self) -> None:
+        """Let go of worker processes and threads; the next ``fit`` makes new ones."""
+        if self._executor is not None:
+            self._executor[1].close()
+            self._executor = None
+
+    def _header(self, plan: TrainingPlan, options: RunOptions, seed: int, executor: str) -> dict[str, Any]:
+        attack = self.attack
+        return {
+            "name": options.name or "simulation",
+            "rounds": options.rounds,
+            "aggregation": options.aggregation,
+            "aggregation_options": options.aggregation_options,
+            "attack": None if attack is None else {"name": attack.name, "options": attack.options},
+            "privacy": None if options.privacy is None else options.privacy.to_dict(),
+            "partition": self._divided,
+            "backend": executor,
+            "parameters": plan.parameters,
+            "local_epochs": plan.local_epochs,
+            "clients": [
+                {"id": client, "name": name, "rows": rows, "attacker": attacker}
+                for client, name, rows, attacker in zip(
+                    self._ids.tolist(), self._names, self.sizes.tolist(), self.malicious.tolist(), strict=True
+                )
+            ],
+            "seed": seed,
+            "options": {
+                **dataclasses.asdict(options),
+                "privacy": None if options.privacy is None else options.privacy.to_dict(),
+            },
+            "fingerprint": self._fingerprint(),
+        }
+
+    def _fingerprint(self) -> str:
+        """What a run depends on beside the model and the options of fit."""
+        attack = self.attack
+        facts = [
+            self.sizes.tolist(),
+            list(self.data.salts),
+            self.malicious.tolist(),
+            None if attack is None else [attack.name, attack.options],
+            self.behaviour.fingerprint(),
+            self._seed,
+        ]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+    # ---- attackers ---------------------------------------------------------------------------------------------
+
+    def _prepared(self, attack: Attack | None) -> Attack | None:
+        if attack is None:
+            return None
+        if not attack.poisons_data:
+            return attack
+        x, y = self._one_array(attack)
+        return attack.prepared(x, y)
+
+    def _one_array(self, attack: Attack) -> tuple[NDArray[Any], NDArray[Any]]:
+        if len(self._clean.inputs) != 1 or len(self._clean.targets) != 1:
+            raise InvalidInput(
+                f"The attack {attack.name} rewrites one input and one target; the data have "
+                f"{len(self._clean.inputs)} and {len(self._clean.targets)}.",
+                code="attack-needs-one-array",
+            )
+        return next(iter(self._clean.inputs.values())), next(iter(self._clean.targets.values()))
+
+    def _poisoned(self, attack: Attack, parts: list[NDArray[np.int64]]) -> list[Arrays]:
+        """Rewrite the malicious clients' rows: copies are appended, and their clients given these instead."""
+        if not attack.poisons_data:
+            return []
+        x, y = self._one_array(attack)
+        (x_name,), (y_name,) = self._clean.inputs, self._clean.targets
+        extra, at = [], self._rows
+        for client in np.flatnonzero(self.malicious):
+            rng = np.random.default_rng([self._seed, _POISON, int(client)])
+            own = parts[client]
+            new_x, new_y = attack.poison(x[own], y[own], rng)
+            extra.append(Arrays("poisoned", {x_name: new_x.astype(x.dtype)}, {y_name: new_y.astype(y.dtype)}))
+            parts[client] = np.arange(at, at + len(new_x))
+            at += len(new_x)
+        return extra
+
+
+# ---- data -------------------------------------------------------------------------------------------------------
+
+
+def _shared_data(
+    x: Any, y: Any, clients: int | None, how: str | Partition | Sequence[Any], seed: int
+) -> tuple[Arrays, Split, str]:
+    if x is None or y is None:
+        raise InvalidInput(
+            "There are no data to divide among clients.",
+            code="no-data",
+            hint="flaas.simulate(x, y, clients=100), or flaas.simulate(clients=[(x0, y0), (x1, y1)]).",
+        )
+    way = partition(how)
+    table = x if hasattr(x, "columns") else None
+    column = getattr(way, "name", None)
+    if table is not None and column in list(table.columns):
+        x = table.drop(columns=[column])
+    arrays = _arrays(x, y, "simulated")
+    labels = next(iter(arrays.targets.values()))
+    count = clients if clients is not None or column is not None or not isinstance(how, str | Partition) else 100
+    split = way.split(labels, count, np.random.default_rng([seed, _PARTITION]), table=table)
+    return arrays, split, "explicit" if not isinstance(how, str | Partition) else str(how)
+
+
+def _own_data(clients: Sequence[tuple[Any, Any]]) -> tuple[Arrays, Split]:
+    if not clients:
+        raise InvalidInput("A federation needs clients; the list is empty.", code="bad-clients")
+    each = []
+    for number, pair in enumerate(clients):
+        if not isinstance(pair, Sequence) or len(pair) != 2:
+            raise InvalidInput(f"Client {number} is not a pair (x, y), but {type(pair).__name__}.", code="bad-clients")
+        each.append(_arrays(*pair, f"client {number}"))
+        _require_alike(each[0], each[-1])
+    ends = np.cumsum([arrays.rows for arrays in each])
+    parts = np.split(np.arange(ends[-1]), ends[:-1])
+    return _appended(each[0], each[1:]), Split(list(parts), [str(number) for number in range(len(each))])
+
+
+def _arrays(x: Any, y: Any, name: str) -> Arrays:
+    columns = tuple(str(column) for column in x.columns) if hasattr(x, "columns") else ()
+    inputs = {"": x} if not isinstance(x, Mapping) else dict(x)
+    targets = {"": y} if not isinstance(y, Mapping) else dict(y)
+    ready_x = {key: _numbers(values, f"x {key}".strip(), name) for key, values in inputs.items()}
+    ready_y = {key: canonical_target(_numbers(values, f"y {key}".strip(), name)) for key, values in targets.items()}
+    rows = {len(values) for values in [*ready_x.values(), *ready_y.values()]}
+    if len(rows) != 1 or 0 in rows:
+        raise InvalidInput(
+            f"The arrays of {name} must have one number of rows, above 0; they have {sorted(rows)}.", code="bad-data"
+        )
+    return Arrays(name, ready_x, ready_y, columns)
+
+
+def _numbers(values: Any, what: str, name: str) -> NDArray[Any]:
+    """`values` as an array of finite numbers."""
+    try:
+        array = values.to_numpy(dtype="float32") if hasattr(values, "columns") else np.asarray(values)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(
+            f"{what} of {name} is not numbers through and through: {error}.",
+            code="bad-data",
+            hint="Encode text and categories as numbers first, e.g. pandas.get_dummies or scikit-learn's encoders.",
+        ) from error
+    if array.dtype.kind not in "biuf" or array.ndim == 0:
+        raise InvalidInput(
+            f"{what} of {name} must be an array of numbers; it is {array.dtype} of shape {array.shape}.",
+            code="bad-data",
+            hint="Encode text and categories as numbers first.",
+        )
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise InvalidInput(
+            f"{what} of {name} has missing or infinite values.",
+            code="missing-values",
+            hint="Fill them (pandas: table.fillna(...)) or drop those rows.",
+        )
+    return array
+
+
+def _require_alike(first: Arrays, other: Arrays) -> None:
+    def shapes(arrays: Arrays) -> dict[str, Any]:
+        groups = {"x": arrays.inputs, "y": arrays.targets}
+        return {f"{k} {name}".strip(): v.shape[1:] for k, group in groups.items() for name, v in group.items()}
+
+    if shapes(first) != shapes(other):
+        raise InvalidInput(
+            f"The rows of {other.name} have other shapes than those of {first.name}: {shapes(other)} and "
+            f"{shapes(first)}.",
+            code="bad-data",
+        )
+
+
+def _appended(first: Arrays, others: Sequence[Arrays]) -> Arrays:
+    """All rows one after another; what there is once already is not copied."""
+    if not others:
+        return first
+
+    def joined(group: str) -> dict[str, NDArray[Any]]:
+        return {
+            name: np.concatenate([values, *(getattr(other, group)[name] for other in others)])
+            for name, values in getattr(first, group).items()
+        }
+
+    return Arrays(first.name, joined("inputs"), joined("targets"), first.columns)
+
+
+def _read_options(data: dict[str, Any]) -> RunOptions:
+    from ..protocols.combination import read_privacy
+
+    return RunOptions(**{**data, "privacy": read_privacy(data["privacy"])})
+
+
+def _positive(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise InvalidInput(f"{name} must be a positive integer, not {value!r}.", code="bad-setting")
+    return int(value)
