@@ -26,21 +26,24 @@ import workload
 from workload import SPECS, Workload
 
 HERE = Path(__file__).parent
-WORK = HERE.parents[1] / ".bench"
+ROOT = HERE.parents[1]
+WORK = ROOT / ".bench"
 # Peers train the workload's cohorts in the workload's order: the same model to rounding. Ours draws both itself.
-SAME, ALIKE = 0.01, 0.15
+SAME, ALIKE = 0.01, 0.05
 
 
 @dataclass(frozen=True)
 class Peer:
     name: str
     script: str
-    environment: str | None = None  # None: this one
+
+    @property
+    def folder(self) -> str:
+        return self.script.partition("/")[0]
 
     def python(self) -> Path:
-        if self.environment is None:
-            return Path(sys.executable)
-        return environments.python_of(HERE / self.environment / "requirements.txt", WORK / "peers" / self.environment)
+        requirements = HERE / self.folder / "requirements.txt"
+        return environments.python_of(requirements, WORK / "peers" / self.folder, ROOT / "pyproject.toml")
 
 
 @dataclass(frozen=True)
@@ -50,22 +53,21 @@ class Plan:
     warmup: int
     rounds: int
     slow_rounds: int
-    memory_rounds: int
 
 
 PEERS = (
     Peer(report.OURS, "flaas/run.py"),
-    Peer("fedjax", "fedjax/run.py", "fedjax"),
-    Peer("fedml", "fedml/run.py", "fedml"),
-    Peer("pfl", "pfl/run.py", "pfl"),
-    Peer("flower", "flower/run.py", "flower"),
-    Peer("flower-legacy", "flower/run_legacy.py", "flower"),
+    Peer("fedjax", "fedjax/run.py"),
+    Peer("fedml", "fedml/run.py"),
+    Peer("pfl", "pfl/run.py"),
+    Peer("flower", "flower/run.py"),
+    Peer("flower-legacy", "flower/run_legacy.py"),
 )
 PLANS = {
-    "W1": Plan(warmup=5, rounds=200, slow_rounds=50, memory_rounds=20),
-    "W2": Plan(warmup=2, rounds=30, slow_rounds=7, memory_rounds=4),
-    "W3": Plan(warmup=2, rounds=12, slow_rounds=12, memory_rounds=4),
-    "scale": Plan(warmup=2, rounds=20, slow_rounds=20, memory_rounds=20),
+    "W1": Plan(warmup=5, rounds=200, slow_rounds=50),
+    "W2": Plan(warmup=2, rounds=30, slow_rounds=7),
+    "W3": Plan(warmup=2, rounds=12, slow_rounds=12),
+    "scale": Plan(warmup=2, rounds=20, slow_rounds=20),
 }
 
 
@@ -83,15 +85,23 @@ class Comparison:
             except environments.NotInstallable as error:
                 self.skipped[peer.name] = f"not installable: {error}"
 
-    def run(self, peer: Peer, work: Workload, rounds: int, warmup: int, *, watch_memory: bool = False) -> None:
+    def run(self, peer: Peer, work: Workload, plan: Plan, *, watch_memory: bool) -> None:
         """Run a peer once; of a run whose memory is watched only that is kept, as watching takes time."""
         if peer.name in self.skipped:
             return
-        name = work.spec.name
+        name, rounds = work.spec.name, plan.slow_rounds if peer.folder == "flower" else plan.rounds
         print(f"{name}: {peer.name}, {rounds} rounds{', memory' if watch_memory else ''}", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory() as folder:
             weights = Path(folder) / "weights.npz"
-            arguments = [str(work.folder), "--rounds", str(rounds), "--warmup", str(warmup), "--weights", str(weights)]
+            arguments = [
+                str(work.folder),
+                "--rounds",
+                str(rounds),
+                "--warmup",
+                str(plan.warmup),
+                "--weights",
+                str(weights),
+            ]
             try:
                 figures = processes.run(
                     self.pythons[peer.name], HERE / peer.script, arguments, watch_memory=watch_memory
@@ -153,10 +163,9 @@ def compare(peers: list[Peer], names: list[str], repetitions: int) -> Comparison
         taking_part = [one for one in peers if name != "scale" or one.name == report.OURS]
         for _ in range(repetitions if name != "scale" else 1):
             for peer in taking_part:
-                rounds = plan.slow_rounds if peer.environment == "flower" else plan.rounds
-                comparison.run(peer, work, rounds, plan.warmup)
+                comparison.run(peer, work, plan, watch_memory=False)
         for peer in taking_part:
-            comparison.run(peer, work, plan.memory_rounds, plan.warmup, watch_memory=True)
+            comparison.run(peer, work, plan, watch_memory=True)
     return comparison
 
 

@@ -5,6 +5,7 @@ Cohorts and the order of a client's rows are drawn by the seed of `fit`, not tak
 
 from __future__ import annotations
 
+import functools
 import os
 
 os.environ["KERAS_BACKEND"] = "jax"  # before Keras is imported: nothing here needs TensorFlow
@@ -18,14 +19,16 @@ import flaas_jupyter as flaas
 
 
 def outputs_of(spec: Spec, inputs: keras.KerasTensor) -> keras.KerasTensor:
+    # Weights are set afterwards: drawing them first would only compile programs that draw.
+    dense = functools.partial(keras.layers.Dense, kernel_initializer="zeros")
     x = inputs
     if spec.model == "cnn":
         for filters in FILTERS:
-            x = keras.layers.Conv2D(filters, KERNEL, padding="same", activation="relu")(x)
+            x = keras.layers.Conv2D(filters, KERNEL, padding="same", activation="relu", kernel_initializer="zeros")(x)
             x = keras.layers.MaxPooling2D(2)(x)
         x = keras.layers.Flatten()(x)
-    x = keras.layers.Dense(HIDDEN if spec.model == "mlp" else DENSE, activation="relu")(x)
-    return keras.layers.Dense(CLASSES, activation="softmax")(x)
+    x = dense(HIDDEN if spec.model == "mlp" else DENSE, activation="relu")(x)
+    return dense(CLASSES, activation="softmax")(x)
 
 
 def train(work: Workload, rounds: Rounds) -> Weights:
