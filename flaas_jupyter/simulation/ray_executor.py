@@ -55,7 +55,9 @@ class RayExecutor:
         self._ray = ray
         _connect(ray)
         workers = max(1, min(MOST_LANES, int(ray.cluster_resources().get("CPU", 1))))
-        make = ray.remote(num_cpus=1, runtime_env={"env_vars": {"KERAS_BACKEND": backend, "PJRT_NPROC": "1"}})(LaneWorker)
+        make = ray.remote(num_cpus=1, runtime_env={"env_vars": {"KERAS_BACKEND": backend, "PJRT_NPROC": "1"}})(
+            LaneWorker
+        )
         shared = ray.put(data)
         self._actors = [make.remote(plan.to_dict(), shared, backend) for _ in range(workers)]
         self._answers([actor.run.remote([]) for actor in self._actors])

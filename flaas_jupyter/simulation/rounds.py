@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from ..errors import Aborted, FlaasError, InvalidInput
 from ..federation import RoundResult, RunOptions
-from ..protocols.aggregation import Aggregated, Cohort, Needs, Rule, ScalarRule
+from ..protocols.aggregation import Aggregated, Ballot, Cohort, Needs, Rule, ScalarRule
 from ..protocols.attacks import AttackView
-from . import behaviour
+from . import behaviour, secure
 from .journal import Journal, SavedState
 from .work import Executor, RoundOutput, RoundWork, Task
 
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from ..protocols.privacy import PrivacyPlan
     from .simulated import SimulatedFederation
 
-_ATTACK, _PRIVACY = 2, 3
+_ATTACK, _PRIVACY, _SECURE = 2, 3, 4
+# After a round in which values were clipped, the next one allows this many times the range, as on real nodes.
+_CLIP_GROWTH = 4.0
 _ATTEMPTS = 100
 # Under privacy single updates are clipped and added up this many values at a time, about 256 MiB.
 _CHUNK_VALUES = 1 << 26
@@ -46,6 +48,8 @@ class _Round:
     began: float = field(default_factory=time.perf_counter)
     started: str = field(default_factory=lambda: datetime.now(UTC).isoformat())
     seconds: dict[str, float] = field(default_factory=dict)
+    clipped: int = 0
+    error_bound: float | None = None
 
     @property
     def clients(self) -> NDArray[np.int64]:
@@ -92,6 +96,7 @@ class SimulatedTraining:
         self._seed, self._journal = seed, journal
         self._weights, self._previous, self._number = state.weights, state.previous, state.round
         self._learning_rate: float | None = state.run.get("learning_rate")
+        self._clip = float(state.run.get("clip", options.clip))
         self._replayed = [RoundResult(int(report["number"]), self._weights, report) for report in reports]
         self._unrecorded: dict[str, Any] | None = None
         self._ended = False
@@ -198,6 +203,8 @@ class SimulatedTraining:
         return asked if trusted is None else np.union1d(asked, [trusted])
 
     def _outcome(self, current: _Round) -> tuple[Aggregated, RoundOutput, _Round]:
+        if self._options.secure_aggregation:
+            return self._secure(current)
         if self._options.privacy is not None:
             return self._private(current)
         malicious = self._federation.malicious[current.clients]
@@ -305,6 +312,69 @@ class SimulatedTraining:
         scalars = np.array([self._rule.scalar(update, self._weights) for update in updates])
         scalars[malicious] = forged
         return updates, scalars
+
+    # ---- secure aggregation ------------------------------------------------------------------------------------
+
+    def _secure(self, current: _Round) -> tuple[Aggregated, RoundOutput, _Round]:
+        """The opened sum of updates in fixed point, weighted by examples or by votes (see `secure`)."""
+        settings = secure.settings_of(self._federation.ids(current.asked), current.number, self._clip)
+        output = self._train(current, current.tasks, each=True)
+        current, fine = self._without_failed(current, output.failed)
+        updates, scalars = self._attacked(current, output.values[fine])
+        began = time.perf_counter()
+        rng = np.random.default_rng([self._seed, _SECURE, current.number])
+        names, examples = self._federation.ids(current.clients), self._examples(current.clients)
+        deltas = self._noised(updates - self._weights, rng)
+        shares: list[float] | None = None
+        ballot: Ballot | None = None
+        if isinstance(self._rule, ScalarRule):
+            if scalars is None:
+                scalars = np.array([self._rule.scalar(update, self._weights) for update in updates])
+            ballot = self._rule.ballot(scalars, examples, tuple(names))
+            shares = secure.hiding_votes(ballot.votes, names, settings)
+            if shares is None:
+                if not ballot.votes.any():
+                    self._rule.settle(ballot, names)
+                kept = Aggregated(self._weights.astype(np.float64), np.zeros(len(names)), ballot.columns)
+                return kept, _kept(output, fine), current
+        elif self._privacy is not None and self._central_privacy:
+            shares = [1.0] * len(names)
+        most = int(self._federation.sizes.max())
+        opened = secure.opened_sum(deltas, examples.astype(np.int64), most, settings, rng, shares)
+        current.clipped, current.error_bound = opened.clipped, opened.error_bound
+        if opened.clipped:
+            self._clip *= _CLIP_GROWTH
+        mean = opened.mean
+        if self._privacy is not None and self._central_privacy:
+            mean = (
+                mean * len(names) + rng.normal(0.0, self._privacy.sigma, len(mean))
+            ) / self._privacy.expected_clients
+        if isinstance(self._rule, ScalarRule):
+            assert ballot is not None
+            assert shares is not None
+            self._rule.settle(ballot, names)
+            result = Aggregated(self._weights + mean, np.array(shares) / sum(shares), ballot.columns)
+        else:
+            weights = np.array(shares) if shares is not None else examples
+            made = self._rule_on_mean(self._weights + mean, examples.sum())
+            result = Aggregated(made.weights, weights / weights.sum())
+        current.seconds["aggregate"] = time.perf_counter() - began
+        return result, _kept(output, fine), current
+
+    @property
+    def _central_privacy(self) -> bool:
+        return self._options.privacy is not None and self._options.privacy.mode == "central"
+
+    def _noised(self, deltas: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+        """Clip private updates and, in local mode, add each client's noise."""
+        if self._privacy is None or self._options.privacy is None:
+            return deltas
+        from ..protocols.privacy import clip_update
+
+        clipped = np.stack([clip_update(delta.astype(np.float64), self._options.privacy.clip)[0] for delta in deltas])
+        if self._central_privacy:
+            return clipped
+        return clipped + rng.normal(0.0, self._privacy.sigma, clipped.shape)
 
     # ---- privacy -----------------------------------------------------------------------------------------------
 
@@ -449,8 +519,8 @@ class SimulatedTraining:
             "metrics": {name: float(values @ share) for name, values in output.metrics.items()},
             "clients": clients,
             "dropped": current.dropped,
-            "clipped": 0,
-            "error_bound": None,
+            "clipped": current.clipped,
+            "error_bound": current.error_bound,
             "epsilon": None if self._privacy is None else self._privacy.epsilon_after(current.number),
         }
 
@@ -464,7 +534,7 @@ class SimulatedTraining:
             self._journal.save(self._state())
 
     def _state(self) -> SavedState:
-        run = {"seed": self._seed, "learning_rate": self._learning_rate}
+        run = {"seed": self._seed, "learning_rate": self._learning_rate, "clip": self._clip}
         return SavedState(self._number, self._weights, self._previous, self._rule.state_dict(), run)
 
     def _require_wanted(self) -> None:

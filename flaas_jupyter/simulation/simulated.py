@@ -27,6 +27,7 @@ from .executors import check_backend, make_executor
 from .journal import Journal, SavedState
 from .partition import Partition, Split, partition, plot_partition
 from .rounds import SimulatedTraining
+from .secure import settings_of
 from .threads import cores
 from .work import ClientData, Executor
 
@@ -260,7 +261,7 @@ class SimulatedFederation:
         ------
         InvalidInput
             ``model-does-not-fit``, ``backend-unfit``, ``too-few-clients``, ``privacy-budget``,
-            ``aggregation-needs-updates``, ``simulated-secure-aggregation`` and other codes of what they come from.
+            ``aggregation-needs-updates``, ``secagg-too-many-nodes`` and other codes of what they come from.
         """
         seed = secrets.randbits(62) if options.seed is None else options.seed
         rule, privacy = self._protocols(options)
@@ -328,6 +329,8 @@ class SimulatedFederation:
         require_combination(rule, secure_aggregation=options.secure_aggregation, privacy=options.privacy)
         most = min(self.size, options.clients_per_round or self.size)
         least_clients(rule, self._ids[:most].tolist(), secure_aggregation=options.secure_aggregation)
+        if options.secure_aggregation:
+            settings_of(self._ids[:most].tolist(), 1, options.clip)  # so many can, or it says why not
         if getattr(rule, "needs_trusted", False) and self.root is None:
             raise InvalidInput(
                 f"The aggregation rule {rule.name} compares with an update that somebody trusted trained.",
