@@ -64,9 +64,11 @@ class OpinionRule(Rule):
     def judge(self, cohort: Cohort, prior: float) -> tuple[RankRegression, NDArray[np.float64]]:
         """Return the fitted regression and the opinion R̃ of each client, shape (n,), with `prior` for a."""
         regression = RankRegression(cohort, self.lam, type(self).__name__)
-        inside = np.zeros(len(cohort))
-        for order, confidence in regression.fit():
-            inside += np.bincount(order[confidence >= self.delta], minlength=len(cohort))
+
+        def within(order: NDArray[np.intp], confidence: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.bincount(order[confidence >= self.delta], minlength=len(cohort)).astype(np.float64)
+
+        inside = regression.fit(within)
         outside = cohort.updates.shape[1] - inside
         if self.variant == "released-2024":
             inside, outside = outside, inside

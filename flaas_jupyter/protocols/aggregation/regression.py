@@ -17,7 +17,7 @@ steps A to C of Chu et al., NDSS 2023 (arXiv 2201.13086).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -57,9 +57,16 @@ class RankRegression:
         leverage = 1.0 / clients + centred**2 / (centred**2).sum()
         self._trusted = lam * np.sqrt(2.0 / clients) * np.sqrt(1.0 - leverage)
 
-    def fit(self) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float64]]]:
-        """Fit block by block; yield which client is at each rank, and the confidence at each rank, both (M, b)."""
-        for block in self._cohort.blocks():
+    def fit(
+        self, evidence: Callable[[NDArray[np.intp], NDArray[np.float64]], NDArray[np.float64]]
+    ) -> NDArray[np.float64]:
+        """Fit the lines and return the sum of what `evidence` finds about each client, shape (M,).
+
+        `evidence` is called for every block with the client at each rank and the confidence at each rank, both
+        (M, b), by several threads at once; it may overwrite the confidence.
+        """
+
+        def fit_block(block: slice) -> NDArray[np.float64]:
             order, ordered = _in_order(self._cohort.updates[:, block])
             slope = _repeated_median(ordered)
             self._slope[block] = slope
@@ -67,20 +74,25 @@ class RankRegression:
             residuals = self._residuals(ordered, block)
             self._scale[block] = _scale(residuals)
             residuals /= self._scale[block]
-            yield (
-                order,
-                np.divide(self._trusted, residuals, out=np.ones_like(residuals), where=residuals > self._trusted),
-            )
+            confidence = np.ones_like(residuals)
+            np.divide(self._trusted, residuals, out=confidence, where=residuals > self._trusted)
+            return evidence(order, confidence)
+
+        return sum(self._cohort.each_block(fit_block), start=np.zeros(len(self._cohort)))
 
     def combine(self, weights: NDArray[np.float64], delta: float) -> NDArray[np.float64]:
         """Return Σ weights_m ỹ_m, shape (p,), ỹ being the models with values of confidence below δ replaced."""
         combined = np.empty(self._cohort.updates.shape[1])
-        for block in self._cohort.blocks():
+
+        def combine_block(block: slice) -> None:
             order, ordered = _in_order(self._cohort.updates[:, block])
             # conf < δ says that |e| > Z √(1−h) / δ, for δ ≤ 1
             limits = self._trusted * (self._scale[block] / delta) if delta > 0 else np.inf
             corrected = np.where(self._residuals(ordered, block) > limits, self._line(block), ordered)
             combined[block] = np.einsum("ij,ij->j", weights[order], corrected)
+
+        for _ in self._cohort.each_block(combine_block):
+            pass
         return combined
 
     def _line(self, block: slice) -> NDArray[np.float64]:

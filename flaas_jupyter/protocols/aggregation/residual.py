@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .checks import is_number, require_option
 from .regression import RankRegression
@@ -52,10 +53,12 @@ class Residual(Rule):
     def aggregate(self, cohort: Cohort) -> Aggregated:
         """Return the weighted mean of the corrected models."""
         regression = RankRegression(cohort, self.lam, "Residual-based reweighting")
-        evidence = np.zeros(len(cohort))
-        for order, confidence in regression.fit():
+
+        def spread(order: NDArray[np.intp], confidence: NDArray[np.float64]) -> NDArray[np.float64]:
             confidence *= confidence.std(axis=0)
-            evidence += np.bincount(order.ravel(), weights=confidence.ravel(), minlength=len(cohort))
+            return np.bincount(order.ravel(), weights=confidence.ravel(), minlength=len(cohort)).astype(np.float64)
+
+        evidence = regression.fit(spread)
         squared = np.square(evidence / evidence.max()) if evidence.any() else np.ones(len(cohort))
         contributions = squared / squared.sum()
         return Aggregated(regression.combine(contributions, self.delta), contributions)
