@@ -4,7 +4,7 @@ The limit is the same run's time for summing the whole float32 matrix: no rule c
 every value. Before each call of the rule the matrix is read once, so that what disturbs the machine disturbs both;
 the ratio is that of the quickest times. Peak memory is what NumPy and Python allocate during one call (tracemalloc),
 result included, as a part of the matrix. The rules that regress every parameter on the clients' ranks do O(n²) work
-per parameter; they are timed on a twentieth of the columns, against a twentieth of the reading.
+per parameter; they are timed on a tenth of the columns, against a tenth of the reading.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from flaas_jupyter.protocols.aggregation import Rule, aggregation, names
 
 SIZES = [(10, 1_000_000), (100, 1_000_000), (10, 10_000_000)]
 REGRESSING = {"residual", "reputation", "fedqv_reputation"}
-PART = 20
+PART = 10
 REPETITIONS = 5
 
 

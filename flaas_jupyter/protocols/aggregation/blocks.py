@@ -20,7 +20,7 @@ BLOCK_VALUES = 1 << 18
 
 THREADS = min(4, os.cpu_count() or 1)
 """More of them would wait for memory."""
-_WORTH_THREADS = 1 << 21
+_WORTH_THREADS = 1_000_000
 """Below so many values starting threads costs more than they save."""
 
 

@@ -295,7 +295,7 @@ def _check(
 def _finite_row(values: ArrayLike | None, name: str, length: int) -> NDArray[np.float64] | None:
     if values is None:
         return None
-    row = _array(values, name).astype(np.float64)
+    row: NDArray[np.float64] = _array(values, name).astype(np.float64, copy=False)
     if row.shape != (length,):
         raise _wrong_shape(name, row, f"({length},)")
     if not np.isfinite(row).all():
