@@ -13,7 +13,7 @@ import contextlib
 import functools
 import secrets
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from numpy.typing import NDArray
@@ -23,8 +23,10 @@ from .communications.directory import Directory
 from .communications.identity import Identity
 from .communications.wire import Message
 from .errors import Aborted, Conflict, FlaasError, NotAuthenticated, NotFound, Unreachable
+from .execution import rule_state
 from .federation import RoundResult, RunOptions
 from .home import Credentials, Home
+from .protocols import combination
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -267,7 +269,15 @@ class ConnectedFederation:
         return next(entry for entry in self.project._datasets() if entry["name"] == self.dataset)
 
     def train(self, plan: TrainingPlan, weights: NDArray[Any], options: RunOptions) -> ConnectedTraining:
-        """Create a run for `plan`; it is under way when the first `next` returns."""
+        """Create a run for `plan`; it is under way when the first `next` returns.
+
+        Raises
+        ------
+        InvalidInput
+            Code ``privacy-budget``: the run would spend more than its budget. Further codes are the coordination
+            API's, see docs/rest.md.
+        """
+        combination.plan_privacy(options.privacy, rounds=options.rounds)
         session = self.project.session
         _, identity = session._loop.run(session.mesh(self.project.description))
         body = {
@@ -279,6 +289,8 @@ class ConnectedFederation:
             "secure_aggregation": options.secure_aggregation,
             "clip": options.clip if options.secure_aggregation else None,
             "aggregation": options.aggregation,
+            "aggregation_options": options.aggregation_options,
+            "privacy": options.privacy.to_dict() if options.privacy is not None else None,
             "clients_per_round": options.clients_per_round,
             "minimum_nodes": options.minimum_nodes,
             "seed": options.seed,
@@ -323,6 +335,9 @@ class ConnectedTraining:
         self._project, self._plan = project, plan
         self._session = project.session
         self._weights = weights
+        # What the aggregation rule remembers with these weights, as it came; kept for another aggregator.
+        self._rule: dict[str, Any] | None = {}
+        self._rule_tensors: dict[str, NDArray[Any]] = {}
         self._reports: list[dict[str, Any]] = []
         self._pending: list[RoundResult] = []
         self._aggregator: str | None = None
@@ -332,6 +347,9 @@ class ConnectedTraining:
         if not self._pending:
             self._session._loop.run(self._next(stop, learning_rate))
         return self._pending.pop(0) if self._pending else None
+
+    def evaluated(self, number: int, metrics: Mapping[str, float]) -> None:
+        """What the notebook measures on its own data stays there."""
 
     def cancel(self) -> None:
         """Cancel the run at the coordination API, which tells the nodes."""
@@ -373,6 +391,7 @@ class ConnectedTraining:
         reports = reply.body["reports"]
         if reports:
             self._weights = reply.tensors["weights"]
+            self._rule, self._rule_tensors = reply.body["rule"], rule_state.of_message(reply.tensors)
             self._reports += reports
             # Of rounds that were missed while nobody followed, the reports are kept but not the weights.
             self._pending = [RoundResult(int(report["number"]), self._weights, report) for report in reports]
@@ -389,8 +408,8 @@ class ConnectedTraining:
 
     async def _submit(self, mesh: Mesh) -> None:
         assert self._aggregator is not None
-        body = {"run": self.id, "plan": self._plan.to_dict(), "reports": self._reports}
-        message = Message("run/submit", body, {"weights": self._weights})
+        body = {"run": self.id, "plan": self._plan.to_dict(), "reports": self._reports, "rule": self._rule}
+        message = Message("run/submit", body, {"weights": self._weights, **self._rule_tensors})
         with contextlib.suppress(Unreachable, NotFound):  # found out by the next question
             await mesh.call(self._aggregator, message, timeout=API_PATIENCE, limit=1 << 20)
 

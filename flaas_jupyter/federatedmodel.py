@@ -7,6 +7,7 @@ them work unchanged, and ``fit`` with arrays is Keras's. Given a federation, ``f
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,12 +18,15 @@ import numpy as np
 
 from . import activations
 from .errors import InvalidInput
-from .protocols.aggregation import Needs, Rule, aggregation
+from .protocols import combination
+from .protocols.aggregation import Rule, aggregation
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_OPTIONS = ("secure_aggregation", "aggregation", "privacy")
+    from .protocols.privacy import DifferentialPrivacy
+
+_OPTIONS = ("secure_aggregation", "aggregation", "aggregation_options", "privacy")
 _FEDERATED_ONLY = ("rounds", "local_epochs", "clients_per_round", "minimum_nodes", "seed", "resume", "run_name")
 
 
@@ -68,9 +72,12 @@ class FederatedModel(keras.Model):  # type: ignore[misc]
     secure_aggregation : bool or SecureAggregation
         Whether updates travel masked, so that nobody learns more than their sum.
     aggregation : str or Rule
-        How updates become the new model: a registered name (``flaas.aggregation.names()``) or a rule.
-    privacy : None
-        Differential privacy; not available yet.
+        How updates become the new model: a registered name (``flaas.aggregation.names()``), or a rule with options
+        of its own: ``flaas.aggregation("krum", byzantine=2)``. What the rule remembers begins anew with each ``fit``.
+    privacy : DifferentialPrivacy, optional
+        Clipping and noise, and the budget that a run must keep to. With central privacy updates count equally,
+        whatever their numbers of examples, and the rule must be one that needs sums only; with local privacy any rule
+        will do. Training metrics are not reported then, for they carry no noise: use `validation_data`.
     name : str, optional
         Also the name that runs are shown under.
 
@@ -83,8 +90,8 @@ class FederatedModel(keras.Model):  # type: ignore[misc]
     ------
     InvalidInput
         ``unknown-aggregation``: the message lists the names; ``aggregation-needs-updates``: the rule cannot work on
-        masked updates; ``bad-secure-aggregation``; ``privacy-not-available``; ``foreign-activation``: a layer has an
-        activation that nodes cannot rebuild.
+        masked updates; ``aggregation-with-privacy``: nor on a noisy mean; ``bad-secure-aggregation``;
+        ``bad-privacy``; ``foreign-activation``: a layer has an activation that nodes cannot rebuild.
 
     Examples
     --------
@@ -104,17 +111,12 @@ class FederatedModel(keras.Model):  # type: ignore[misc]
         outputs: Any,
         secure_aggregation: bool | SecureAggregation = False,
         aggregation: str | Rule = "fedavg",
-        privacy: None = None,
+        privacy: DifferentialPrivacy | None = None,
         name: str | None = None,
     ) -> None:
         secure = _secure_aggregation(secure_aggregation)
-        _check_aggregation(aggregation, secure)
-        if privacy is not None:
-            raise InvalidInput(
-                f"privacy={privacy!r}: differential privacy is not available yet.",
-                code="privacy-not-available",
-                hint="Leave it out (privacy=None).",
-            )
+        _check_privacy(privacy)
+        combination.require_combination(_rule(aggregation), secure_aggregation=secure is not None, privacy=privacy)
         super().__init__(inputs=inputs, outputs=outputs, name=name)
         activations.adopt(self)
         self.secure_aggregation = secure
@@ -130,16 +132,27 @@ class FederatedModel(keras.Model):  # type: ignore[misc]
         Raises
         ------
         InvalidInput
-            Code ``aggregation-object``: the rule was given as an object, which has no name to send or save.
+            Code ``aggregation-object``: the rule is an object of a class that is not registered, which has no name to
+            send or save.
         """
         if isinstance(self.aggregation, str):
             return self.aggregation
+        name: str | None = getattr(self.aggregation, "name", None)
+        if name in aggregation.names() and type(aggregation(name)) is type(self.aggregation):
+            return name
         raise InvalidInput(
-            f"The aggregation rule {type(self.aggregation).__name__} was given as an object; only a rule's registered "
-            "name can be sent to nodes or saved.",
+            f"The aggregation rule {type(self.aggregation).__name__} is not registered; only a rule's registered name "
+            "and its options can be sent to nodes or saved.",
             code="aggregation-object",
-            hint='Name it: flaas_jupyter.protocols.aggregation.register("my_rule", make); aggregation="my_rule".',
+            hint='Register it: flaas_jupyter.protocols.aggregation.register("my_rule", make), where name = "my_rule".',
         )
+
+    @property
+    def aggregation_options(self) -> dict[str, Any]:
+        """The options that the aggregation rule was given with, JSON values; empty for a rule given by name."""
+        if isinstance(self.aggregation, str):
+            return {}
+        return {name: _plain(name, value) for name, value in self.aggregation.options.items()}
 
     # ---- saving -----------------------------------------------------------------------------------------------------
 
@@ -152,7 +165,8 @@ class FederatedModel(keras.Model):  # type: ignore[misc]
             "trainable": self.trainable,
             "secure_aggregation": dataclasses.asdict(secure) if secure is not None else False,
             "aggregation": self.aggregation_name,
-            "privacy": self.privacy,
+            "aggregation_options": self.aggregation_options,
+            "privacy": self.privacy.to_dict() if self.privacy is not None else None,
         }
 
     @classmethod
@@ -162,6 +176,11 @@ class FederatedModel(keras.Model):  # type: ignore[misc]
         options = {key: config[key] for key in _OPTIONS if key in config}
         if isinstance(options.get("secure_aggregation"), dict):
             options["secure_aggregation"] = SecureAggregation(**options["secure_aggregation"])
+        rule_options = options.pop("aggregation_options", {})
+        if rule_options:
+            options["aggregation"] = combination.make_rule(options["aggregation"], rule_options)
+        if "privacy" in options:
+            options["privacy"] = combination.read_privacy(options["privacy"])
         trainable = graph.get("trainable", True)
         functional = keras.Model.from_config(graph, custom_objects=custom_objects)
         model = cls(inputs=functional.input, outputs=functional.output, name=functional.name, **options)
@@ -181,6 +200,7 @@ class FederatedModel(keras.Model):  # type: ignore[misc]
         callbacks: Sequence[keras.callbacks.Callback] | None = None,
         *args: Any,
         validation_data: Any = None,
+        validation_freq: int = 1,
         rounds: int | None = None,
         local_epochs: int | None = None,
         clients_per_round: int | None = None,
@@ -200,7 +220,7 @@ class FederatedModel(keras.Model):  # type: ignore[misc]
         y : array_like, optional
             Arrays only; a federation's targets stay at its nodes.
         batch_size : int, optional
-            Rows per local training step and per validation step; 32 by default.
+            Rows per local training step; 32 by default.
         epochs : int, optional
             Arrays only. A federation has ``rounds`` and ``local_epochs``.
         verbose : "auto", 0, 1 or 2
@@ -212,6 +232,8 @@ class FederatedModel(keras.Model):  # type: ignore[misc]
             Further arguments of `keras.Model.fit`, with arrays only.
         validation_data : tuple of arrays or data set, optional
             Evaluated in this process after each round.
+        validation_freq : int
+            Evaluate after every so many rounds, and after the last.
         rounds : int
             Rounds of local training and aggregation. May be left out with `resume`.
         local_epochs : int, optional
@@ -261,7 +283,7 @@ class FederatedModel(keras.Model):  # type: ignore[misc]
             if epochs is not None:
                 kwargs["epochs"] = epochs
             if validation_data is not None:
-                kwargs["validation_data"] = validation_data
+                kwargs |= {"validation_data": validation_data, "validation_freq": validation_freq}
             if args:
                 return super().fit(x, y, batch_size, kwargs.pop("epochs", 1), verbose, callbacks, *args, **kwargs)
             return super().fit(x, y, batch_size=batch_size, verbose=verbose, callbacks=callbacks, **kwargs)
@@ -279,6 +301,7 @@ class FederatedModel(keras.Model):  # type: ignore[misc]
             clients_per_round=None if clients_per_round is None else _count("clients_per_round", clients_per_round),
             minimum_nodes=None if minimum_nodes is None else _count("minimum_nodes", minimum_nodes),
             validation_data=validation_data,
+            validation_freq=_count("validation_freq", validation_freq),
             callbacks=list(callbacks or []),
             seed=_seed(seed),
             verbose=1 if verbose == "auto" else int(verbose),
@@ -306,21 +329,43 @@ def _secure_aggregation(value: Any) -> SecureAggregation | None:
     )
 
 
-def _check_aggregation(rule: Any, secure: SecureAggregation | None) -> None:
-    if not isinstance(rule, str | Rule):
+def _rule(given: Any) -> Rule:
+    if isinstance(given, Rule):
+        return given
+    if isinstance(given, str):
+        return aggregation(given)
+    raise InvalidInput(
+        f"aggregation must be one of {', '.join(aggregation.names())}, or a rule, not {given!r}.",
+        code="unknown-aggregation",
+        hint='A rule with options of its own: flaas.aggregation("krum", byzantine=2).',
+        allowed=aggregation.names(),
+    )
+
+
+def _check_privacy(given: Any) -> None:
+    if given is None:
+        return
+    from .protocols.privacy import DifferentialPrivacy
+
+    if not isinstance(given, DifferentialPrivacy):
         raise InvalidInput(
-            f"aggregation must be one of {', '.join(aggregation.names())}, or a Rule, not {rule!r}.",
-            code="unknown-aggregation",
-            allowed=aggregation.names(),
+            f"privacy must be None or flaas.DifferentialPrivacy(epsilon, delta, clip), not {given!r}.",
+            code="bad-privacy",
         )
-    made = aggregation(rule) if isinstance(rule, str) else rule
-    if secure is not None and made.needs is not Needs.SUM:
+
+
+def _plain(option: str, value: Any) -> Any:
+    """Return an option's value as JSON has it."""
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    try:
+        return json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError) as error:
         raise InvalidInput(
-            f"The aggregation rule {type(made).__name__} needs more than the sum of the updates, and secure "
-            "aggregation shows nothing else.",
-            code="aggregation-needs-updates",
-            hint='Use aggregation="fedavg", or secure_aggregation=False.',
-        )
+            f"The option {option}={value!r} of the aggregation rule can be neither sent nor saved: {error}.",
+            code="bad-aggregation-option",
+            hint="Options are numbers, texts, lists and dictionaries of these.",
+        ) from error
 
 
 def _is_federation(x: Any) -> bool:

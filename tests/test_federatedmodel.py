@@ -8,7 +8,8 @@ from flaas_jupyter import activations, federatedmodel
 from flaas_jupyter.errors import InvalidInput
 from flaas_jupyter.federatedmodel import FederatedModel, SecureAggregation
 from flaas_jupyter.plan import TrainingPlan
-from flaas_jupyter.protocols.aggregation import FedAvg, Needs, Rule, aggregation
+from flaas_jupyter.protocols.aggregation import Needs, Rule, aggregation
+from flaas_jupyter.protocols.privacy import DifferentialPrivacy
 
 
 def small(**options) -> FederatedModel:
@@ -172,13 +173,38 @@ def test_an_unknown_aggregation_rule_is_refused_with_the_names():
         small(aggregation=3)
 
 
-def test_a_rule_may_be_an_object_which_has_no_name_to_send(tmp_path):
-    model = small(aggregation=FedAvg())
-    assert isinstance(model.aggregation, Rule)
-    for use in (lambda: model.aggregation_name, lambda: model.save(tmp_path / "m.keras")):
-        with pytest.raises(InvalidInput, match="FedAvg") as error:
-            use()
+class Unheard(Rule):
+    """A rule that nobody has registered."""
+
+    name = "unheard"
+    needs = Needs.SUM
+
+    def aggregate(self, cohort):
+        raise NotImplementedError
+
+
+def test_a_rule_of_ones_own_has_no_name_to_send_before_it_is_registered(tmp_path):
+    for rule in (Unheard(), type("Krum", (Unheard,), {"name": "krum"})()):
+        model = small(aggregation=rule)
+        with pytest.raises(InvalidInput, match=type(rule).__name__) as error:
+            model.save(tmp_path / "m.keras")
         assert error.value.code == "aggregation-object"
+
+
+def test_a_registered_rule_is_sent_and_saved_by_name_and_options(tmp_path):
+    model = compiled(aggregation=aggregation("trimmed_mean", byzantine=1))
+    assert (model.aggregation_name, model.aggregation_options["byzantine"]) == ("trimmed_mean", 1)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.aggregation == aggregation("trimmed_mean", byzantine=1)
+    assert loaded.aggregation_options == model.aggregation_options
+    assert small(aggregation="trimmed_mean").aggregation_options == {}
+
+
+def test_options_are_sent_as_json_has_them():
+    model = small(aggregation=aggregation("krum", byzantine=np.int64(2)))
+    assert model.aggregation_options == {"byzantine": 2}
+    assert type(model.aggregation_options["byzantine"]) is int
 
 
 def test_a_rule_that_must_see_updates_is_refused_with_secure_aggregation():
@@ -199,10 +225,41 @@ def test_every_registered_rule_can_be_asked_for():
         assert small(aggregation=name).aggregation_name == name
 
 
-def test_privacy_is_refused_for_now():
-    with pytest.raises(InvalidInput, match="not available") as error:
-        small(privacy=object())
-    assert error.value.code == "privacy-not-available"
+def test_privacy_is_saved_and_restored(tmp_path):
+    privacy = DifferentialPrivacy(epsilon=4.0, delta=1e-5, clip=0.5, mode="local")
+    model = compiled(privacy=privacy, aggregation="krum")
+    model.save(tmp_path / "model.keras")
+    assert keras.saving.load_model(tmp_path / "model.keras").privacy == privacy
+    assert FederatedModel.from_config(small().get_config()).privacy is None
+
+
+@pytest.mark.parametrize("privacy", [True, 1.0, "central", {"epsilon": 1.0}], ids=str)
+def test_what_is_no_privacy_is_refused(privacy):
+    with pytest.raises(InvalidInput, match=r"flaas\.DifferentialPrivacy") as error:
+        small(privacy=privacy)
+    assert error.value.code == "bad-privacy"
+
+
+@pytest.mark.parametrize("rule", ["median", "fedqv"])
+def test_central_privacy_is_for_rules_that_need_sums_only(rule):
+    central = DifferentialPrivacy(epsilon=4.0, delta=1e-5, clip=0.5)
+    with pytest.raises(InvalidInput, match=rf"{rule}.*mean of the clipped updates") as error:
+        small(privacy=central, aggregation=rule)
+    assert error.value.code == "aggregation-with-privacy"
+    assert "fedavg" in error.value.hint
+    assert "krum" not in error.value.hint
+    for allowed in ("fedavg", "fedprox", "fedadam"):
+        assert small(privacy=central, aggregation=allowed, secure_aggregation=True).privacy == central
+
+
+def test_with_secure_aggregation_a_rule_may_see_sums_and_a_number_of_each_client():
+    for rule in ("fedavg", "fedprox", "fedyogi", "fedqv"):
+        assert small(secure_aggregation=True, aggregation=rule).aggregation == rule
+    with pytest.raises(InvalidInput, match="krum must see every client's update") as error:
+        small(secure_aggregation=True, aggregation=aggregation("krum", byzantine=2))
+    assert error.value.code == "aggregation-needs-updates"
+    assert "fedqv" in error.value.hint
+    assert "median" not in error.value.hint
 
 
 # ---- activations ----------------------------------------------------------------------------------------------------
@@ -285,7 +342,7 @@ def test_fit_hands_a_federation_over(fitted):
     assert options == {
         "rounds": 3, "local_epochs": 2, "batch_size": 16, "clients_per_round": 5, "minimum_nodes": 2,
         "validation_data": (x, y), "callbacks": [callback], "seed": 7, "verbose": 0, "resume": None,
-        "run_name": "first",
+        "run_name": "first", "validation_freq": 1,
     }  # fmt: skip
 
 

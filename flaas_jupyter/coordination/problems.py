@@ -51,12 +51,20 @@ _DOCUMENT = "Sign it again with the same version of flaas_jupyter on both sides.
 _NEW_TOKEN = "Ask the platform's administrator for a new token, then run `flaas login`."  # noqa: S105
 
 MEANINGS: Mapping[str, Meaning] = {
+    "aggregation-needs-updates": Meaning(
+        "The aggregation rule must see single updates", "Choose another rule, or switch secure aggregation off."
+    ),
+    "aggregation-with-privacy": Meaning(
+        "The aggregation rule does not go with central privacy", "Choose another rule, or local privacy."
+    ),
     "answered": Meaning("The node is out of the run", "Wait for the next run."),
+    "bad-aggregation-option": Meaning("The aggregation rule has no such option", "Its documentation lists them."),
     "bad-cursor": Meaning("The cursor is none of this list's", "Follow the `next` links, or start without one."),
     "bad-document": Meaning("Not a signed document", _DOCUMENT),
     "bad-idempotency-key": Meaning("The idempotency key cannot be used", "Send 1 to 200 printable ASCII characters."),
     "bad-membership": Meaning("Not a membership", _DOCUMENT),
     "bad-node-id": Meaning("Not a node id", "Give 64 lower-case hex digits."),
+    "bad-privacy": Meaning("These settings of differential privacy are none", "The message names the setting."),
     "bad-record": Meaning("Not a directory record", _DOCUMENT),
     "bad-signature": Meaning("The signature does not verify", _SIGN),
     "bad-token": Meaning("The token is not known", _NEW_TOKEN),
@@ -78,6 +86,9 @@ MEANINGS: Mapping[str, Meaning] = {
     "not-the-aggregator": Meaning("Only the run's aggregator may do this", "Read the run: it names its aggregator."),
     "organisation-exists": Meaning("There is such an organisation already", "Choose another id."),
     "organisation-in-use": Meaning("The organisation is in use", "Remove its nodes, projects and tokens first."),
+    "privacy-budget": Meaning(
+        "The run would spend more than its privacy budget", "Plan fewer rounds, more noise, or a larger epsilon."
+    ),
     "project-exists": Meaning("There is such a project already", "Choose another id."),
     "project-in-use": Meaning("Runs of the project are open", "Cancel them, or wait for their end."),
     "replayed": Meaning("The signed request was made before", _SIGN),
@@ -92,6 +103,7 @@ MEANINGS: Mapping[str, Meaning] = {
     "stale-membership": Meaning("A newer membership is known", "Sign one with a higher serial."),
     "stale-record": Meaning("A newer record is known", "Sign one with a higher sequence."),
     "stale-term": Meaning("The run has another aggregator by now", "Read the run and follow the new one."),
+    "too-few-clients": Meaning("Too few nodes for the aggregation rule", "Use more nodes, or another rule."),
     "token-expired": Meaning("The token has expired", _NEW_TOKEN),
     "unknown-aggregation": Meaning("There is no such aggregation rule", "Choose one of those named."),
     "unknown-dataset": Meaning("No node of the project holds this data set", "Choose one of those named."),

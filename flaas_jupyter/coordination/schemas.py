@@ -5,12 +5,14 @@ Nothing that is not named here is let in: no field, no binary value, no list of 
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 _DEEPEST = 20
+_LONGEST_OPTIONS = 4096
 _NO_CONTROLS = r"^[^\x00-\x1f\x7f]+$"
 
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
@@ -43,7 +45,15 @@ def _require_plain(value: Any, depth: int = 0) -> Any:
     return value
 
 
+def _require_short(value: Any) -> Any:
+    """Check that options are what people write, and nothing that weights could hide in."""
+    if len(json.dumps(value)) > _LONGEST_OPTIONS:
+        raise ValueError(f"longer than {_LONGEST_OPTIONS} characters of JSON")
+    return value
+
+
 PlainObject = Annotated[dict[str, Any], AfterValidator(_require_plain)]
+Options = Annotated[PlainObject, AfterValidator(_require_short), Field(max_length=32)]
 
 
 class _In(BaseModel):
@@ -141,6 +151,16 @@ class DatasetIn(_In):
     target: Target
 
 
+class Privacy(_In):
+    """Differential privacy of a run: its budget, the clipping, who adds the noise."""
+
+    epsilon: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    delta: Annotated[float, Field(gt=0, lt=1)]
+    clip: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    mode: Literal["central", "local"] = "central"
+    noise_multiplier: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+
+
 class RunIn(_In):
     """A run to create."""
 
@@ -152,6 +172,8 @@ class RunIn(_In):
     secure_aggregation: bool = False
     clip: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     aggregation: Name = "fedavg"
+    aggregation_options: Options = {}
+    privacy: Privacy | None = None
     clients_per_round: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     minimum_nodes: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     seed: Count | None = None
@@ -198,6 +220,7 @@ class Client(_In):
     node: Key
     examples: Count
     weight: Annotated[float, Field(ge=0, le=1)]
+    columns: Annotated[dict[Name, Finite], Field(max_length=16)] = {}
 
 
 class Dropped(_In):
@@ -221,6 +244,7 @@ class RoundIn(_In):
     dropped: Annotated[list[Dropped], Field(max_length=2000)]
     clipped: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     error_bound: Finite | None = None
+    epsilon: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 
 
 # ---- what is answered ---------------------------------------------------------------------------------------------
@@ -384,6 +408,8 @@ class Run(_Resource):
     secure_aggregation: bool
     clip: float | None
     aggregation: str
+    aggregation_options: dict[str, Any]
+    privacy: Privacy | None
     clients_per_round: int | None
     minimum_nodes: int | None
     seed: int | None
@@ -420,6 +446,7 @@ class Round(_Resource):
     dropped: list[Dropped]
     clipped: float
     error_bound: float | None
+    epsilon: float | None
 
 
 class Event(_Out):

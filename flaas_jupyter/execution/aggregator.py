@@ -15,32 +15,27 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..communications.wire import Message
-from ..errors import Aborted, Conflict, FlaasError, InvalidInput, NotAllowed, NotAuthenticated, Unreachable
+from ..errors import Aborted, Conflict, FlaasError, InvalidInput, NotAllowed, Unreachable
 from ..plan import TrainingPlan
-from ..protocols.aggregation import aggregation
-from ..protocols.secure_aggregation import (
-    Advertisement,
-    Reveal,
-    SecureSum,
-    decode_sum,
-)
-from .checkpoint import Checkpoint, CheckpointStore, digest
-from .participant import Verify, round_settings
+from . import rule_state
+from .checkpoint import Checkpoint, CheckpointStore
+from .combining import Combiner
+from .participant import Verify
 from .reporter import Reporter
+from .rounds import Outcome, Round, RoundLog, Terms
+from .rule_state import State
 from .timing import Timing
 
 log = logging.getLogger(__name__)
 
-R = TypeVar("R")
 DEFAULT_CLIP = 8.0
 # After a round in which values were clipped, the next one allows this many times the range.
 CLIP_GROWTH = 4.0
@@ -57,27 +52,6 @@ class _Seat:
     joined: bool = False
     prepared: bool = False
     error: FlaasError | None = None
-
-
-@dataclass
-class _RoundLog:
-    """Figures of the round under way, for its report."""
-
-    began: float = field(default_factory=time.perf_counter)
-    started: str = field(default_factory=lambda: datetime.now(UTC).isoformat())
-    seconds: dict[str, float] = field(default_factory=dict)
-    dropped: list[dict[str, str]] = field(default_factory=list)
-    clipped: int = 0
-    error_bound: float | None = None
-
-    def drop(self, node: str, phase: str, error: FlaasError) -> None:
-        log.warning("%s dropped out of the round at %s: %s", node[:12], phase, error)
-        self.dropped.append({"node": node, "phase": phase, "reason": str(error)})
-
-    def phase(self, name: str, since: float) -> float:
-        now = time.perf_counter()
-        self.seconds[name] = self.seconds.get(name, 0.0) + now - since
-        return now
 
 
 class Aggregator:
@@ -124,10 +98,12 @@ class Aggregator:
         self._domain, self._my_id = domain, my_id
         self._verify, self._ask_one, self._traffic = verify, ask, traffic
         self._reporter, self._checkpoints, self._timing = reporter, checkpoints, timing
-        self._rule = aggregation(str(run["aggregation"]))
         self._seats: dict[str, _Seat] = {}
         self._plan: TrainingPlan | None = None
         self._weights: NDArray[Any] | None = None
+        self._rule_state: State = {}
+        self._combiner: Combiner | None = None
+        self._least = 1
         self._reports: list[dict[str, Any]] = []
         self._clip = float(run["clip"] or DEFAULT_CLIP)
         self._attempt = 0
@@ -184,7 +160,8 @@ class Aggregator:
                 code="wrong-weights",
             )
         # After a change of aggregator the notebook may hold the result of a round that no participant has.
-        self._take_newer(plan, weights, list(message.body["reports"]))
+        state = rule_state.from_message(message.body["rule"], message.tensors)
+        self._take_newer(plan, weights, list(message.body["reports"]), state or {})
         self._follower_attached = True
         self._notify()
         return Message("ok")
@@ -193,8 +170,9 @@ class Aggregator:
         """Answer with what came after round ``after``, as soon as there is something; the question is a verdict."""
         self._only_submitter(node_id)
         after = int(message.body["after"])
-        if self._weights is None and self.state == "gathering":
-            raise Conflict("The aggregator has no plan of this run yet.", code="no-plan")
+        behind = self._weights is None or after > len(self._reports)
+        if behind and not self._finished.is_set():
+            raise Conflict("The aggregator has no plan of this run yet, or older weights.", code="no-plan")
         self._follower_attached = True
         if message.body.get("learning_rate") is not None:  # None: as it was
             self._learning_rate = float(message.body["learning_rate"])
@@ -216,8 +194,10 @@ class Aggregator:
         }
         if message.body.get("plan") and self._plan is not None:
             body["plan"] = self._plan.to_dict()
-        weights = {"weights": self._weights} if self._weights is not None else {}
-        return Message("ok", body, weights)
+        body["rule"], tensors = rule_state.to_message(self._rule_state)
+        if self._weights is not None:
+            tensors["weights"] = self._weights
+        return Message("ok", body, tensors)
 
     def cancel(self, state: str, reason: FlaasError | None) -> None:
         """The API ended the run, or gave it to another aggregator: tell whoever follows."""
@@ -227,7 +207,7 @@ class Aggregator:
 
     def restore(self, saved: Checkpoint) -> None:
         """Be the ended run that `saved` is, for a notebook that comes back for its weights."""
-        self._take_newer(TrainingPlan.from_dict(saved.plan), saved.weights, saved.reports)
+        self._take_newer(TrainingPlan.from_dict(saved.plan), saved.weights, saved.reports, saved.rule_state)
         reason = self.run["reason"]
         self.cancel(saved.state, FlaasError.from_dict(reason) if reason else None)
 
@@ -236,6 +216,7 @@ class Aggregator:
     async def lead(self) -> None:
         """Lead the run to its end. Cancelling the task leaves the newest checkpoint behind."""
         try:
+            await self._make_combiner()
             await self._start_point()
             await self._until(lambda: self._assembled() or not self._enough_able(), self._timing.assembly)
             await self._rounds()
@@ -253,58 +234,111 @@ class Aggregator:
             )
             await self._end("failed", unexpected)
 
+    async def _make_combiner(self) -> None:
+        """Make the rule, and find out before anybody trains whether it can do with those who take part."""
+        self._combiner = await asyncio.to_thread(Combiner, self.run)
+        able = [node for node, seat in self._seats.items() if seat.error is None]
+        most = self.run["clients_per_round"]
+        self._least = await asyncio.to_thread(self._combiner.least_clients, able, most)
+        self._clip = self._combiner.clip or self._clip
+
     async def _start_point(self) -> None:
         """Find plan and weights: own checkpoint, another participant's newest, else the notebook's hand-over."""
         saved = await asyncio.to_thread(self._checkpoints.load, self.run["id"])
         if saved is not None:
-            self._take_newer(TrainingPlan.from_dict(saved.plan), saved.weights, saved.reports)
-        elif int(self.run["term"]) > 1:
-            await self._until(lambda: self._weights is not None or self._assembled(), self._timing.assembly)
-            if self._weights is None:
-                await self._recover_from_participants()
-        if not await self._until(lambda: self._weights is not None, self._timing.patience):
+            self._take_newer(TrainingPlan.from_dict(saved.plan), saved.weights, saved.reports, saved.rule_state)
+        recovered = True
+        if int(self.run["term"]) > 1:
+            # Others may have led since this node did.
+            await self._until(self._assembled, self._timing.assembly)
+            recovered = await self._recover_from_participants()
+        if await self._until(lambda: self._weights is not None, self._timing.patience):
+            return
+        if not recovered:
             raise Aborted(
-                f"No notebook handed over the model within {self._timing.patience:g} s.",
-                code="no-plan",
-                hint="Start the run again and keep the notebook's kernel alive until the first round.",
+                f"What the aggregation rule {self.run['aggregation']!r} remembers of the rounds so far was lost with "
+                "the aggregator, and no notebook has handed it over again.",
+                code="rule-state-lost",
+                hint="Start a new run from the last weights, and keep the notebook's kernel alive: it has that memory.",
             )
+        raise Aborted(
+            f"No notebook handed over the model within {self._timing.patience:g} s.",
+            code="no-plan",
+            hint="Start the run again and keep the notebook's kernel alive until the first round.",
+        )
 
-    async def _recover_from_participants(self) -> None:
+    async def _recover_from_participants(self) -> bool:
+        """Take the newest weights that participants hold; False if what the rule remembers with them is lost."""
+        status = Message("run/status", {"run": self.run["id"], "weights": False})
+        replies, _ = await self._ask_all(self._present(), lambda _: status, self._timing.peer)
+        rounds = {node: int(reply.body["round"]) for node, reply in replies.items() if reply.body["known"]}
+        newest = max(rounds.values(), default=-1)
+        if newest < 0 or (self._weights is not None and newest <= len(self._reports)):
+            return True
         status = Message("run/status", {"run": self.run["id"], "weights": True})
-        replies, _ = await self._ask_all(self._present(), lambda _: status, self._timing.assembly)
-        for reply in replies.values():
-            if reply.body["known"] and "weights" in reply.tensors:
-                reports = [{"number": number} for number in range(1, int(reply.body["round"]) + 1)]
-                self._take_newer(TrainingPlan.from_dict(reply.body["plan"]), reply.tensors["weights"], reports)
+        for node in sorted(node for node, done in rounds.items() if done == newest):
+            replies, _ = await self._ask_all([node], lambda _: status, self._timing.assembly)
+            if node in replies and int(replies[node].body["round"]) == newest:
+                body, tensors = replies[node].body, replies[node].tensors
+                state = rule_state.from_message(body["rule"], tensors)
+                if state is None:
+                    return False
+                reports = [{"number": number} for number in range(1, newest + 1)]
+                self._take_newer(TrainingPlan.from_dict(body["plan"]), tensors["weights"], reports, state)
+                break
+        return True
 
-    def _take_newer(self, plan: TrainingPlan, weights: NDArray[Any], reports: list[dict[str, Any]]) -> None:
+    def _take_newer(
+        self, plan: TrainingPlan, weights: NDArray[Any], reports: list[dict[str, Any]], state: State
+    ) -> None:
         """Start from these weights, unless those at hand are the result of as many rounds."""
         if self._weights is None or len(reports) > len(self._reports):
-            self._plan, self._weights, self._reports = plan, weights, reports
+            self._plan, self._weights, self._reports, self._rule_state = plan, weights, reports, state
             self._notify()
 
     async def _rounds(self) -> None:
         while len(self._reports) < int(self.run["rounds"]) and not self._stop_asked:
             cohort = await self._gather()
             await self._report_state("running")
-            figures = _RoundLog()
+            figures = RoundLog()
             before = self._traffic()
             self._attempt += 1
+            number = len(self._reports) + 1
             try:
-                await self._one_round(len(self._reports) + 1, cohort, figures, before)
+                outcome = await self._round(number, figures).lead(cohort)
+                self._keep(number, outcome, figures, before)
             except (Aborted, Unreachable) as error:
-                log.warning("round %d, attempt %d given up: %s", len(self._reports) + 1, self._attempt, error)
+                log.warning("round %d, attempt %d given up: %s", number, self._attempt, error)
                 await self._after_abort(error)
                 continue
             self._attempt = 0
             await self._await_verdict()
 
-    async def _one_round(self, number: int, cohort: list[str], figures: _RoundLog, before: tuple[int, int]) -> None:
+    def _round(self, number: int, figures: RoundLog) -> Round:
+        assert self._weights is not None  # by _start_point
+        assert self._combiner is not None
+        terms = Terms(
+            number, self._attempt, self._clip, {n: seat.rows for n, seat in self._seats.items()}, self._learning_rate
+        )
+        return Round(
+            self.run,
+            domain=self._domain,
+            terms=terms,
+            start=self._weights,
+            state=self._rule_state,
+            combiner=self._combiner,
+            ask_all=self._ask_all,
+            limit=self._timing.round,
+            verify=self._verify,
+            figures=figures,
+        )
+
+    def _keep(self, number: int, outcome: Outcome, figures: RoundLog, before: tuple[int, int]) -> None:
+        """Make a round's outcome the run's present state: weights, what the rule remembers, and the report at once."""
         assert self._weights is not None
-        secure = bool(self.run["secure_aggregation"])
-        step = self._secure_round if secure else self._plain_round
-        weights, examples, metrics = await step(number, cohort, figures)
-        if not np.isfinite(weights).all():
+        assert self._combiner is not None
+        combined = outcome.combined
+        if not np.isfinite(combined.weights).all():
             raise InvalidInput(
                 f"The weights after round {number} hold NaN or infinite values.",
                 code="non-finite-update",
@@ -312,8 +346,8 @@ class Aggregator:
             )
         if len(self._reports) != number - 1:
             return  # the notebook handed over a newer result meanwhile
-        self._weights = weights.astype(self._weights.dtype)
-        total = sum(examples.values())
+        self._weights = combined.weights.astype(self._weights.dtype)
+        self._rule_state = combined.state
         figures.seconds["total"] = time.perf_counter() - figures.began
         sent, received = self._traffic()
         report = {
@@ -322,11 +356,20 @@ class Aggregator:
             "started": figures.started,
             "seconds": {name: round(value, 6) for name, value in figures.seconds.items()},
             "bytes": {"up": received - before[1], "down": sent - before[0]},
-            "metrics": metrics,
-            "clients": [{"node": n, "examples": e, "weight": e / total} for n, e in sorted(examples.items())],
+            "metrics": outcome.metrics,
+            "clients": [
+                {
+                    "node": node,
+                    "examples": examples,
+                    "weight": combined.contributions.get(node, 0.0),
+                    "columns": combined.columns.get(node, {}),
+                }
+                for node, examples in sorted(outcome.examples.items())
+            ],
             "dropped": figures.dropped,
             "clipped": figures.clipped,
             "error_bound": figures.error_bound,
+            "epsilon": self._combiner.epsilon(number),
         }
         self._reports.append(report)
         self._reporter.put(f"/v1/runs/{self.run['id']}/rounds/{number}", report)
@@ -334,140 +377,6 @@ class Aggregator:
         if figures.clipped:
             self._clip *= CLIP_GROWTH
         self._notify()
-
-    # ---- the two kinds of round -------------------------------------------------------------------------------
-
-    async def _plain_round(
-        self, number: int, cohort: list[str], figures: _RoundLog
-    ) -> tuple[NDArray[Any], dict[str, int], dict[str, float]]:
-        since = time.perf_counter()
-        begin = self._begin(number, cohort)
-        begun = await self._step(cohort, figures, "begin", lambda _: begin)
-        since = figures.phase("begin", since)
-        updates = await self._step(begun, figures, "update", lambda _: self._in_round("round/update", number))
-        self._no_updates_is_an_abort(updates)
-        since = self._training_phase(figures, updates, since)
-        nodes = sorted(updates)
-        examples = {node: int(updates[node].body["examples"]) for node in nodes}
-        result = await asyncio.to_thread(
-            self._rule,
-            np.stack([updates[node].tensors["update"] for node in nodes]),
-            np.array([examples[node] for node in nodes]),
-            client_ids=nodes,
-            reference=self._weights,
-        )
-        metrics = _weighted_metrics({node: updates[node].body["metrics"] for node in nodes}, examples)
-        figures.phase("aggregate", since)
-        return result.weights, examples, metrics
-
-    async def _secure_round(
-        self, number: int, cohort: list[str], figures: _RoundLog
-    ) -> tuple[NDArray[Any], dict[str, int], dict[str, float]]:
-        assert self._weights is not None
-        begin = self._begin(number, cohort)
-        settings = round_settings(self._domain, begin.body, digest(self._weights))
-        total = SecureSum(settings, verify=self._verify)
-        since = time.perf_counter()
-        keys = await self._step(cohort, figures, "begin", lambda _: begin)
-        advertised = {node: Advertisement.from_dict(reply.body["advertisement"]) for node, reply in keys.items()}
-        self._take_what_is_sound(total.advertised, advertised, figures, "begin")
-        since = figures.phase("begin", since)
-        entries = {node: advertisement.to_dict() for node, advertisement in advertised.items()}
-        share = self._in_round("round/share", number, advertisements=entries)
-        sealed = await self._step(advertised, figures, "share", lambda _: share)
-        shares = {node: reply.body["shares"] for node, reply in sealed.items()}
-        inboxes = self._take_what_is_sound(total.shared, shares, figures, "share")
-        since = figures.phase("share", since)
-        masked = await self._step(
-            inboxes,
-            figures,
-            "update",
-            lambda node: self._in_round("round/update", number, inbox=inboxes[node]),
-            lambda node, reply: total.add(node, reply.tensors["masked"]),
-        )
-        names = _agreed_metric_names(masked.values())
-        since = self._training_phase(figures, masked, since)
-        survivors = list(total.survivors)
-        signed = await self._step(
-            survivors,
-            figures,
-            "survivors",
-            lambda _: self._in_round("round/survivors", number, survivors=survivors),
-        )
-        signatures = {node: reply.body["signature"] for node, reply in signed.items()}
-        total.confirmed(signatures)
-        since = figures.phase("survivors", since)
-        opened = await self._step(
-            signatures,
-            figures,
-            "unmask",
-            lambda _: self._in_round("round/unmask", number, signatures=signatures),
-        )
-        reveals = {
-            node: {member: Reveal.from_dict(entry) for member, entry in reply.body["reveals"].items()}
-            for node, reply in opened.items()
-        }
-        since = figures.phase("unmask", since)
-        vector = await asyncio.to_thread(total.open, reveals)
-        result = decode_sum(vector, len(survivors), names, settings, self._weights.shape[0], self._maximum_examples())
-        figures.clipped, figures.error_bound = result.clipped, result.error_bound
-        figures.phase("aggregate", since)
-        examples = {node: self._seats[node].rows for node in survivors}
-        if sum(examples.values()) != result.examples:
-            raise InvalidInput(
-                f"The survivors trained on {result.examples} rows together; their descriptions say "
-                f"{sum(examples.values())}.",
-                code="wrong-row-count",
-                hint="A data set changed after it was described: restart that node so that it describes it again.",
-            )
-        # A rule that needs only sums makes of the opened mean what it would make of all the updates.
-        mean = (self._weights + result.mean)[None]
-        made = self._rule(mean, [result.examples], client_ids=["sum"], reference=self._weights)
-        return made.weights, examples, result.metrics
-
-    @staticmethod
-    def _take_what_is_sound(
-        take: Callable[[dict[str, Any]], R], entries: dict[str, Any], figures: _RoundLog, phase: str
-    ) -> R:
-        """Hand `entries` to `take`; whoever's is at fault is left out of the round and of `entries`."""
-        while True:
-            try:
-                return take(entries)
-            except (InvalidInput, NotAuthenticated) as error:
-                member = error.details.get("member")
-                if member not in entries:
-                    raise Aborted(f"The {phase} phase failed: {error.message}", code=error.code) from error
-                del entries[member]
-                figures.drop(member, phase, error)
-
-    def _begin(self, number: int, cohort: list[str]) -> Message:
-        assert self._weights is not None
-        body = {
-            "run": self.run["id"],
-            "term": self.run["term"],
-            "round": number,
-            "attempt": self._attempt,
-            "members": cohort,
-            "clip": self._clip,
-            "maximum_examples": self._maximum_examples(),
-            "learning_rate": self._learning_rate,
-            "plan": self.run["model_digest"],
-        }
-        return Message("round/begin", body, {"weights": self._weights})
-
-    def _in_round(self, kind: str, number: int, **body: Any) -> Message:
-        return Message(kind, {"run": self.run["id"], "round": number, "attempt": self._attempt, **body})
-
-    @staticmethod
-    def _training_phase(figures: _RoundLog, updates: Mapping[str, Message], since: float) -> float:
-        """Split the wait for updates in the slowest participant's training and masking, and the rest."""
-        train = max((float(reply.body["train_seconds"]) for reply in updates.values()), default=0.0)
-        mask = max((float(reply.body.get("mask_seconds", 0.0)) for reply in updates.values()), default=0.0)
-        now = time.perf_counter()
-        figures.seconds["train"] = train
-        figures.seconds["mask"] = mask
-        figures.seconds["transfer"] = max(0.0, now - since - train - mask)
-        return now
 
     # ---- participants -----------------------------------------------------------------------------------------
 
@@ -477,7 +386,7 @@ class Aggregator:
         while True:
             await self._prepare_newcomers()
             ready = [node for node in self._present() if self._seats[node].prepared]
-            if len(ready) >= self._needed():
+            if len(ready) >= self._needed() and self._indispensable <= set(ready):
                 return self._sample(ready)
             self._fail_if_hopeless()
             await self._report_state("gathering")
@@ -516,10 +425,15 @@ class Aggregator:
         return len(self._present()) >= self._needed() and set(expected) <= set(self._present())
 
     def _needed(self) -> int:
-        return int(self.run["minimum_nodes"] or (3 if self.run["secure_aggregation"] else 1))
+        return max(self._least, int(self.run["minimum_nodes"] or (3 if self.run["secure_aggregation"] else 1)))
+
+    @property
+    def _indispensable(self) -> frozenset[str]:
+        return self._combiner.indispensable if self._combiner is not None else frozenset()
 
     def _enough_able(self) -> bool:
-        return sum(seat.error is None for seat in self._seats.values()) >= self._needed()
+        able = {node for node, seat in self._seats.items() if seat.error is None}
+        return len(able) >= self._needed() and self._indispensable <= able
 
     def _fail_if_hopeless(self) -> None:
         if self._enough_able():
@@ -535,34 +449,20 @@ class Aggregator:
         )
 
     def _sample(self, ready: list[str]) -> list[str]:
+        """Draw the round's participants; those whom the rule cannot do without are always among them."""
         wanted = self.run["clients_per_round"]
         if wanted is None or int(wanted) >= len(ready):
             return sorted(ready)
         rng = np.random.default_rng([int(self.run["seed"] or 0), len(self._reports)])
-        return sorted(str(node) for node in rng.choice(sorted(ready), size=int(wanted), replace=False))
-
-    def _maximum_examples(self) -> int:
-        return max(seat.rows for seat in self._seats.values())
+        others = sorted(set(ready) - self._indispensable)
+        drawn = rng.choice(others, size=int(wanted) - len(self._indispensable), replace=False)
+        return sorted([*self._indispensable, *(str(node) for node in drawn)])
 
     def _entry(self, node_id: str) -> dict[str, Any]:
         found: dict[str, Any] = next(e for e in self.run["participants"] if e["node"] == node_id)
         return found
 
     # ---- asking -----------------------------------------------------------------------------------------------
-
-    async def _step(
-        self,
-        nodes: Iterable[str],
-        figures: _RoundLog,
-        phase: str,
-        message: Callable[[str], Message],
-        take: Callable[[str, Message], object] | None = None,
-    ) -> dict[str, Message]:
-        """Ask `nodes` at once; whoever cannot answer is out of this round and the report says at which phase."""
-        replies, errors = await self._ask_all(nodes, message, self._timing.round, take)
-        for node, error in errors.items():
-            figures.drop(node, phase, error)
-        return replies
 
     async def _ask_all(
         self,
@@ -605,11 +505,6 @@ class Aggregator:
                 hint=error.hint,
             )
 
-    @staticmethod
-    def _no_updates_is_an_abort(updates: Mapping[str, Message]) -> None:
-        if not updates:
-            raise Aborted("No participant handed over an update.", code="no-updates")
-
     # ---- reporting --------------------------------------------------------------------------------------------
 
     async def _await_verdict(self) -> None:
@@ -651,7 +546,12 @@ class Aggregator:
         if self._plan is None or self._weights is None:
             return
         self._unsaved = Checkpoint(
-            self._plan.to_dict(), self._weights, len(self._reports), list(self._reports), self.state
+            self._plan.to_dict(),
+            self._weights,
+            len(self._reports),
+            list(self._reports),
+            self.state,
+            self._rule_state,
         )
         if self._saving is None or self._saving.done():
             self._saving = asyncio.create_task(self._write_checkpoints())
@@ -686,16 +586,3 @@ class Aggregator:
         except TimeoutError:
             return true()
         return True
-
-
-def _weighted_metrics(metrics: Mapping[str, Mapping[str, float]], examples: Mapping[str, int]) -> dict[str, float]:
-    total = sum(examples.values())
-    names = sorted({name for each in metrics.values() for name in each})
-    return {name: sum(metrics[n][name] * examples[n] for n in examples) / total for name in names}
-
-
-def _agreed_metric_names(replies: Iterable[Message]) -> list[str]:
-    names = {tuple(reply.body["metric_names"]) for reply in replies}
-    if len(names) > 1:
-        raise InvalidInput(f"Participants report different metrics: {sorted(names)}.", code="different-metrics")
-    return list(next(iter(names), ()))

@@ -49,8 +49,8 @@ class Checkpoint:
         One report per round done.
     state : str
         ``running`` or the state the run ended in.
-    rule_state : dict, optional
-        What the aggregation rule remembers after `round` rounds; None where nobody knows.
+    rule_state : dict
+        What the aggregation rule remembers after `round` rounds.
     """
 
     plan: dict[str, Any]
@@ -58,7 +58,7 @@ class Checkpoint:
     round: int
     reports: list[dict[str, Any]]
     state: str = "running"
-    rule_state: State | None = field(default_factory=dict)
+    rule_state: State = field(default_factory=dict)
 
 
 class CheckpointStore:
@@ -76,7 +76,7 @@ class CheckpointStore:
             write_private(folder / "plan.json", json.dumps(checkpoint.plan).encode())
             self._prune(keep=folder)
         write_private(folder / "weights.npy", buffer.getvalue())
-        rule, arrays = (None, []) if checkpoint.rule_state is None else rule_state.pack(checkpoint.rule_state)
+        rule, arrays = rule_state.pack(checkpoint.rule_state)
         remembered = io.BytesIO()
         np.savez(remembered, *arrays)  # as arr_0, arr_1, …
         write_private(folder / "rule.npz", remembered.getvalue())
@@ -115,11 +115,9 @@ class CheckpointStore:
             shutil.rmtree(old, ignore_errors=True)
 
 
-def _load_rule(path: Path, state: dict[str, Any]) -> State | None:
+def _load_rule(path: Path, state: dict[str, Any]) -> State:
     if "rule" not in state:
         return {}  # written before rules had a memory
-    if state["rule"] is None:
-        return None
     stored = path.read_bytes()
     if hashlib.sha256(stored).hexdigest() != state["rule_digest"]:
         raise ValueError("rule.npz is not of the same moment as state.json")

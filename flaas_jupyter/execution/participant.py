@@ -8,8 +8,8 @@ runs while the model trains, and what leaves the node is the masked vector only 
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
-import secrets
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -24,10 +24,22 @@ from ..communications.identity import Identity
 from ..communications.wire import Message
 from ..errors import Aborted, Conflict, InvalidInput
 from ..plan import TrainingPlan
-from ..protocols.secure_aggregation import Advertisement, Member, RoundSettings, encode_update
+from ..protocols import combination
+from ..protocols.aggregation import Needs, ScalarRule
+from ..protocols.secure_aggregation import (
+    Advertisement,
+    Member,
+    RoundSettings,
+    Votes,
+    encode_update,
+    rounding_norm,
+)
+from . import rule_state
 from .checkpoint import digest
+from .combining import fresh_generator
 
 if TYPE_CHECKING:
+    from ..protocols.privacy import PrivacyPlan
     from .datasets import Dataset
     from .policy import Policy
     from .trainer import LocalResult, Trainer
@@ -35,8 +47,22 @@ if TYPE_CHECKING:
 Verify = Callable[[str, str, bytes, bytes], None]
 """Node id, context, payload, signature."""
 
-TERMS = ("term", "plan", "maximum_examples", "learning_rate")
+OF_THE_RUN = ("aggregation", "aggregation_options", "privacy")
+TERMS = ("term", "plan", "maximum_examples", "learning_rate", *OF_THE_RUN)
 """What, beside the fields of `RoundSettings`, shapes the vector that a member of a secure round sends."""
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """A round's training at this node, and the update that leaves it: clipped, and with noise, where privacy asks."""
+
+    number: int
+    start_digest: str
+    result: LocalResult
+    update: NDArray[Any]
+
+    def __post_init__(self) -> None:
+        self.update.flags.writeable = False
 
 
 @dataclass
@@ -49,10 +75,16 @@ class _Round:
     start_digest: str
     maximum_examples: int
     stop: threading.Event = field(default_factory=threading.Event)
-    training: asyncio.Future[LocalResult] | None = None
+    training: asyncio.Future[_Trained] | None = None
     settings: RoundSettings | None = None
     secure: Member | None = None
+    votes: Votes | None = None
     survivors: frozenset[str] = frozenset()
+
+    @property
+    def votes_digest(self) -> bytes:
+        """Digest of the votes, empty without."""
+        return b"" if self.votes is None else self.votes.digest
 
 
 class Participant:
@@ -94,6 +126,8 @@ class Participant:
         """Newest global weights received, of shape (p,)."""
         self.round = 0
         """Number of rounds that `weights` is the result of."""
+        self.rule_state: tuple[dict[str, Any] | None, dict[str, NDArray[Any]]] = ({}, {})
+        """What the rule remembered with `weights`, as it came: for an aggregator that takes over."""
         self._domain = domain
         self._identity = identity
         self._verify = verify
@@ -101,10 +135,15 @@ class Participant:
         self._policy = policy
         self._executor = executor
         self._current: _Round | None = None
-        self._trained: tuple[int, str, LocalResult] | None = None
+        self._rule = combination.make_rule(run["aggregation"], run["aggregation_options"])
+        self._privacy = combination.read_privacy(run["privacy"])
+        self._privacy_plan: PrivacyPlan | None = None
+        self._trained: _Trained | None = None
+        # Rounds and starting weights for which this node has given out an update, to keep within the privacy budget.
+        self._given: set[tuple[int, str]] = set()
         # Starting weights whose sum this node has helped to open, and whose sum it was: to open it again for other
         # members would reveal, by subtraction, the update of whoever differs.
-        self._opened: dict[str, frozenset[str]] = {}
+        self._opened: dict[str, tuple[frozenset[str], bytes]] = {}
 
     async def answer(self, message: Message) -> Message:
         """Answer one of the aggregator's `messages`."""
@@ -116,6 +155,7 @@ class Participant:
         "run/status": "status",
         "round/begin": "begin",
         "round/share": "share",
+        "round/scalar": "scalar",
         "round/update": "update",
         "round/survivors": "survivors",
         "round/unmask": "unmask",
@@ -140,6 +180,7 @@ class Participant:
     def _build(self, plan: TrainingPlan) -> Trainer:
         from .trainer import Trainer
 
+        self._privacy_plan = combination.plan_privacy(self._privacy, rounds=int(self.run["rounds"]))
         return Trainer(plan, self._dataset.load(), allowed_custom=self._policy.allow_layers)
 
     async def status(self, message: Message) -> Message:
@@ -147,7 +188,8 @@ class Participant:
         tensors = {}
         body: dict[str, Any] = {"round": self.round, "known": self.weights is not None}
         if message.body.get("weights") and self.weights is not None and self.plan is not None:
-            tensors["weights"] = self.weights
+            body["rule"], arrays = self.rule_state
+            tensors = {"weights": self.weights, **arrays}
             body["plan"] = self.plan.to_dict()
         return Message("ok", body, tensors)
 
@@ -169,37 +211,58 @@ class Participant:
             answer["advertisement"] = self._advertise(current, body)
         self._current = current
         self.weights, self.round = weights, number - 1
+        self.rule_state = (body["rule"], rule_state.of_message(message.tensors))
         current.training = self._train(trainer, current, body.get("learning_rate"))
         return Message("ok", answer)
 
     def _advertise(self, current: _Round, body: dict[str, Any]) -> dict[str, Any]:
         assert self.plan is not None  # begin() has checked
-        own = {**body, "plan": self.plan.digest}
+        own = {**body, "plan": self.plan.digest, **{name: self.run[name] for name in OF_THE_RUN}}
         current.settings = round_settings(self._domain, own, current.start_digest)
         current.secure = Member(current.settings, self._identity.node_id, self._identity.sign, self._verify)
         return current.secure.advertise().to_dict()
 
-    def _train(self, trainer: Trainer, current: _Round, learning_rate: float | None) -> asyncio.Future[LocalResult]:
-        # A round that is tried again from the same weights gives the same update: no need to train twice.
-        if self._trained is not None and self._trained[:2] == (current.number, current.start_digest):
-            done: asyncio.Future[LocalResult] = asyncio.get_running_loop().create_future()
-            done.set_result(self._trained[2])
+    def _train(self, trainer: Trainer, current: _Round, learning_rate: float | None) -> asyncio.Future[_Trained]:
+        # A round that is tried again from the same weights gives the same update: no need to train twice, and no
+        # second draw of noise, whose average would tell more than one.
+        known = self._trained
+        if known is not None and (known.number, known.start_digest) == (current.number, current.start_digest):
+            done: asyncio.Future[_Trained] = asyncio.get_running_loop().create_future()
+            done.set_result(known)
             return done
 
-        def work() -> LocalResult:
+        def work() -> _Trained:
             result = trainer.train(
                 current.start,
                 round_number=current.number,
                 learning_rate=learning_rate,
+                proximal=self._rule.proximal,
                 should_stop=current.stop.is_set,
             )
-            self._trained = (current.number, current.start_digest, result)
-            return result
+            update = self._private(result.weights.astype(np.float64) - current.start, current)
+            self._trained = _Trained(current.number, current.start_digest, result, update)
+            return self._trained
 
         future = asyncio.get_running_loop().run_in_executor(self._executor, work)
         # A round that is given up is never awaited; its error is told when somebody asks for the update.
         future.add_done_callback(lambda f: f.cancelled() or f.exception())
         return future
+
+    def _private(self, update: NDArray[np.float64], current: _Round) -> NDArray[np.float64]:
+        """Clip the update and add this node's noise, as the run's privacy asks."""
+        if self._privacy is None:
+            return update
+        from ..protocols import privacy
+
+        clip = float(self._privacy.clip)
+        if current.settings is not None:
+            clip -= rounding_norm(update.size, current.settings)
+        clipped: NDArray[np.float64] = privacy.clip_update(update, clip)[0]
+        if self._privacy.mode == "central":
+            return clipped
+        assert self._privacy_plan is not None  # prepare came first
+        noisy: NDArray[np.float64] = privacy.add_noise(clipped, self._privacy_plan.sigma)
+        return noisy
 
     async def share(self, message: Message) -> Message:
         """Check everybody's keys and answer with this node's secrets, shared and sealed per recipient."""
@@ -209,43 +272,83 @@ class Participant:
         }
         return Message("ok", {"shares": secure.share(advertisements)})
 
+    async def scalar(self, message: Message) -> Message:
+        """Answer, when training is done, with the number from which the rule makes this node's vote."""
+        current = self._round(message)
+        self._secure(message)
+        if not isinstance(self._rule, ScalarRule):
+            raise InvalidInput(
+                f"The aggregation rule {self._rule.name!r} asks participants for no number.", code="no-scalar"
+            )
+        trained = await self._trained_in(current)
+        value = await asyncio.to_thread(self._rule.scalar, current.start + trained.update, current.start)
+        return Message("ok", {"scalar": float(value), "train_seconds": trained.result.seconds})
+
     async def update(self, message: Message) -> Message:
         """Answer, when training is done, with the update: masked, or in the clear without secure aggregation."""
         current = self._round(message)
-        assert current.training is not None  # set by begin
-        result = await asyncio.shield(current.training)
-        body: dict[str, Any] = {"train_seconds": result.seconds, "metric_names": sorted(result.metrics)}
+        trained = await self._trained_in(current)
+        result = trained.result
+        metrics = result.metrics if self._privacy is None else {}  # they are of the data, and carry no noise
+        body: dict[str, Any] = {"train_seconds": result.seconds, "metric_names": sorted(metrics)}
         if current.secure is None or current.settings is None:
-            body |= {"examples": result.examples, "metrics": result.metrics}
-            return Message("ok", body, {"update": result.weights})
+            body |= {"examples": result.examples, "metrics": metrics}
+            return Message("ok", body, {"update": self._weights_of(current, trained)})
         started = time.perf_counter()
-        secure, settings, inbox = current.secure, current.settings, message.body["inbox"]
-        masked = await asyncio.to_thread(self._mask, current, settings, secure, result, inbox)
+        encoding = functools.partial(
+            encode_update,
+            trained.update,
+            result.examples,
+            current.maximum_examples,
+            {name: metrics[name] for name in sorted(metrics)},
+            current.settings,
+            fresh_generator(),
+        )
+        votes = self._votes(message)
+        share = self._share(votes)
+        secure, inbox = current.secure, message.body["inbox"]
+        masked = await asyncio.to_thread(lambda: secure.mask(encoding(share=share), inbox, votes=votes))
+        current.votes = votes
         body["mask_seconds"] = time.perf_counter() - started
         return Message("ok", body, {"masked": masked})
 
-    @staticmethod
-    def _mask(
-        current: _Round, settings: RoundSettings, secure: Member, result: LocalResult, inbox: dict[str, bytes]
-    ) -> NDArray[np.uint32]:
-        delta = result.weights.astype(np.float64) - current.start
-        encoded = encode_update(
-            delta,
-            result.examples,
-            current.maximum_examples,
-            {name: result.metrics[name] for name in sorted(result.metrics)},
-            settings,
-            np.random.default_rng(secrets.randbits(128)),
-        )
-        return secure.mask(encoded, inbox)
+    async def _trained_in(self, current: _Round) -> _Trained:
+        """Wait for the training; refuse to give out more updates than the privacy budget is made for."""
+        assert current.training is not None  # set by begin
+        trained = await asyncio.shield(current.training)
+        self._given.add((trained.number, trained.start_digest))
+        if self._privacy is not None and len(self._given) > int(self.run["rounds"]):
+            raise InvalidInput(
+                f"This node has given out {self.run['rounds']} private updates, which is what the budget of "
+                f"epsilon {self._privacy.epsilon:g} is made for; round {current.number} asks for one more.",
+                code="privacy-budget",
+                hint="A round was lost and is done again. Start a new run, with a budget of its own, for more.",
+            )
+        return trained
+
+    def _weights_of(self, current: _Round, trained: _Trained) -> NDArray[Any]:
+        if self._privacy is None:
+            return trained.result.weights
+        weights: NDArray[Any] = (current.start + trained.update).astype(current.start.dtype)
+        return weights
+
+    def _votes(self, message: Message) -> Votes | None:
+        """Return everybody's share where the run's rule gives votes; the aggregator cannot leave them away."""
+        return Votes(message.body.get("votes") or {}) if self._rule.needs is Needs.SCALARS else None
+
+    def _share(self, votes: Votes | None) -> float | None:
+        """Return what this node's update counts for; None for its share of the examples."""
+        if votes is not None:
+            return votes.share_of(self._identity.node_id)
+        return 1.0 if self._privacy is not None and self._privacy.mode == "central" else None
 
     async def survivors(self, message: Message) -> Message:
         """Sign the list of those whose masked vectors arrived."""
         current, survivors = self._round(message), [str(member) for member in message.body["survivors"]]
         opened = self._opened.get(current.start_digest)
-        if opened is not None and opened != frozenset(survivors):
+        if opened is not None and opened != (frozenset(survivors), current.votes_digest):
             raise Conflict(
-                f"The sum of round {current.number} was opened once already, for other members.",
+                f"The sum of round {current.number} was opened once already, for other members or with other votes.",
                 code="round-already-opened",
                 hint="The difference of the two sums would be single updates. Start a new run from the last weights.",
             )
@@ -257,7 +360,7 @@ class Participant:
         """Reveal one share per member, once enough survivors signed the same list."""
         current = self._round(message)
         reveals = self._secure(message).unmask(message.body["signatures"])
-        self._opened[current.start_digest] = current.survivors
+        self._opened[current.start_digest] = (current.survivors, current.votes_digest)
         return Message("ok", {"reveals": {member: reveal.to_dict() for member, reveal in reveals.items()}})
 
     def cancel_round(self) -> None:
@@ -318,5 +421,5 @@ def round_settings(domain: str, begin: Mapping[str, Any], start_digest: str) -> 
         members=tuple(str(member) for member in begin["members"]),
         model_digest=start_digest,
         clip=float(begin["clip"]),
-        terms=json.dumps([begin[name] for name in TERMS]).encode(),
+        terms=json.dumps([begin[name] for name in TERMS], sort_keys=True).encode(),
     )

@@ -42,12 +42,6 @@ def test_what_a_rule_remembers_comes_back_as_it_was(store):
     assert found["moments"][1]["second"].dtype == np.float32
 
 
-@pytest.mark.parametrize("memory", [None, {}], ids=["lost", "nothing yet"])
-def test_a_memory_that_is_lost_is_not_an_empty_one(store, memory):
-    store.save("run-1", checkpoint(rule_state=memory))
-    assert store.load("run-1").rule_state == memory
-
-
 def test_a_memory_of_another_moment_is_not_used(store, tmp_path):
     store.save("run-1", checkpoint(rule_state={"momentum": np.zeros(5)}))
     old = (tmp_path / "runs" / "run-1" / "rule.npz").read_bytes()

@@ -46,8 +46,9 @@ class FakeTrainer:
         self.examples, self.step, self.trained = rows, step, 0
         self.error: Exception | None = None
 
-    def train(self, weights, *, round_number, learning_rate=None, should_stop):
+    def train(self, weights, *, round_number, learning_rate=None, proximal=0.0, should_stop):
         self.trained += 1
+        self.proximal = proximal
         if self.error is not None:
             raise self.error
         moved = weights + np.float32(self.step) * np.arange(1, PARAMETERS + 1, dtype="float32")
@@ -82,7 +83,8 @@ class Table:
         self.ids = [identity.node_id for identity in self.identities]
         self.run = {
             "id": "run-1", "rounds": rounds, "model_digest": "d1", "secure_aggregation": secure, "term": 1,
-            "aggregation": "fedavg", "minimum_nodes": None, "clients_per_round": None, "seed": 0,
+            "aggregation": "fedavg", "aggregation_options": {}, "privacy": None,
+            "minimum_nodes": None, "clients_per_round": None, "seed": 0,
             "submitter": NOTEBOOK, "reason": None, "clip": None,
             "participants": [
                 {"node": node, "name": f"n{i}", "rows": count, "state": "accepted", "online": True, "reason": None}
@@ -136,7 +138,7 @@ class Table:
             await self.aggregator.join(node, Message("run/join", {}))
 
     async def submit(self, reports: list[dict[str, Any]] = ()) -> None:
-        body = {"plan": {}, "reports": list(reports)}
+        body = {"plan": {}, "reports": list(reports), "rule": {}}
         await self.aggregator.submit(NOTEBOOK, Message("run/submit", body, {"weights": self.start}))
 
     async def follow(self, after: int, **verdict: Any) -> Message:
@@ -439,6 +441,8 @@ def test_a_restarted_aggregator_goes_on_from_its_checkpoint(tmp_path):
         again = asyncio.create_task(table.aggregator.lead())
         await table.seat()
         await table.submit()  # as a notebook does that is told "no plan"; the checkpoint is newer
+        while len(table.aggregator._reports) < 2:
+            await asyncio.sleep(0.01)
         reply = await table.follow(2)
         np.testing.assert_allclose(reply.tensors["weights"], table.start + 3 * table.mean_step(table.ids), atol=1e-6)
         await table.follow(3)

@@ -29,19 +29,19 @@ def create(session: Session, view: View, scheduler: Scheduler, project: Project,
     NotFound
         Code ``unknown-dataset``.
     InvalidInput
-        Codes ``schema-mismatch``, ``secagg-too-few-nodes``, ``unknown-aggregation``.
+        Codes ``schema-mismatch``, ``secagg-too-few-nodes``; those of `flaas_jupyter.protocols.combination`.
     """
     found = datasets.require_known(session, project, body.dataset)
     datasets.require_same_schema(body.dataset, found)
-    _require_rule(body.aggregation)
     if body.secure_aggregation:
         _require_enough_for_secrecy(body, found)
+    least = _least_nodes(body, found)
     run = Run(
         id=secrets.token_hex(8),
         project=project.id,
         dataset=body.dataset,
         request=body.model_dump(),
-        needed=body.minimum_nodes or (SECURE_MINIMUM if body.secure_aggregation else 1),
+        needed=max(least, body.minimum_nodes or (SECURE_MINIMUM if body.secure_aggregation else 1)),
         state=State.QUEUED.value,
         term=0,
         round=0,
@@ -242,16 +242,19 @@ def count_by_state(session: Session) -> dict[str, int]:
     return counts
 
 
-def _require_rule(name: str) -> None:
-    from ...protocols.aggregation import names  # NumPy is loaded with the first run, not with the API
+def _least_nodes(body: RunIn, found: list[datasets.Holding]) -> int:
+    """Refuse what does not go together; return how many nodes the aggregation rule needs."""
+    from ...protocols import combination  # NumPy is loaded with the first run, not with the API
 
-    if name not in names():
-        raise InvalidInput(
-            f"There is no aggregation rule {name!r}; there are: {', '.join(names())}.",
-            code="unknown-aggregation",
-            hint="Choose one of these.",
-            allowed=names(),
-        )
+    holders = {holding.node.id: holding.node.name for holding in found}
+    options = combination.resolve_clients(body.aggregation_options, holders)
+    rule = combination.make_rule(body.aggregation, options)
+    privacy = combination.read_privacy(body.privacy.model_dump() if body.privacy else None)
+    combination.require_combination(rule, secure_aggregation=body.secure_aggregation, privacy=privacy)
+    combination.plan_privacy(privacy, rounds=body.rounds)
+    named = combination.named_clients(options)
+    sampled = sorted(holders, key=lambda node: node not in named)[: body.clients_per_round]
+    return combination.least_clients(rule, sampled, secure_aggregation=body.secure_aggregation)
 
 
 def _require_enough_for_secrecy(body: RunIn, found: list[datasets.Holding]) -> None:

@@ -33,6 +33,7 @@ from .encoding import (
     encoded_length,
     error_bound,
     mean_error_bound,
+    rounding_norm,
 )
 from .member import Member
 from .messages import Advertisement, Reveal
@@ -57,4 +58,5 @@ __all__ = [
     "error_bound",
     "mean_error_bound",
     "minimum_voters",
+    "rounding_norm",
 ]

@@ -110,6 +110,11 @@ def mean_error_bound(settings: RoundSettings, summed: int, shares: float) -> flo
     return error_bound(settings.clip, len(settings.members), summed) / shares
 
 
+def rounding_norm(parameters: int, settings: RoundSettings) -> float:
+    """Return what rounding adds at most to the Euclidean norm of one member's update: sqrt(p) steps."""
+    return math.sqrt(parameters) * step(settings.clip, len(settings.members))
+
+
 def encoded_length(parameters: int, metrics: int) -> int:
     """Return the number of uint32 that carry `parameters` values and `metrics` metrics."""
     return LIMBS * (_OWN_SCALARS + metrics) + parameters

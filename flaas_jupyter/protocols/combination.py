@@ -1,0 +1,222 @@
+"""What goes together in one run: an aggregation rule, secure aggregation, differential privacy, so many clients.
+
+The model asks before anything is sent, the coordination API when the run is created, the aggregator before anybody
+trains. All of them ask here, so that a combination is refused everywhere for the same reason or nowhere.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import InvalidInput
+from .aggregation import Needs, Rule, ScalarRule, aggregation
+from .secure_aggregation import minimum_voters
+
+if TYPE_CHECKING:
+    from .privacy import DifferentialPrivacy, PrivacyPlan
+
+_PROBE_PARAMETERS = 8
+_NAMES_A_CLIENT = {"trusted"}
+"""Options of rules whose value is the name of a client."""
+
+
+def make_rule(name: str, options: Mapping[str, Any]) -> Rule:
+    """Make a registered rule from what was sent or saved.
+
+    Raises
+    ------
+    InvalidInput
+        ``unknown-aggregation``; ``bad-aggregation-option``: the rule has no such option, or not with this value.
+    """
+    try:
+        return aggregation(name, **{str(key): value for key, value in options.items()})
+    except InvalidInput as error:
+        if error.code in ("unknown-aggregation", "bad-aggregation-option"):
+            raise
+        raise InvalidInput(error.message, code="bad-aggregation-option", hint=error.hint, **error.details) from error
+    except (TypeError, ValueError, ArithmeticError) as error:  # a value of a kind that the rule does not expect
+        raise InvalidInput(
+            f"The aggregation rule {name!r} cannot be made with {dict(options)!r}: {error}.",
+            code="bad-aggregation-option",
+            hint="The rule's docstring lists its options.",
+        ) from error
+
+
+def require_combination(rule: Rule, *, secure_aggregation: bool, privacy: DifferentialPrivacy | None) -> None:
+    """Refuse a rule that secure aggregation or differential privacy takes away from what it must see.
+
+    Raises
+    ------
+    InvalidInput
+        ``aggregation-needs-updates``: under secure aggregation there are sums, and one number of each client, and
+        the rule needs single updates. ``aggregation-with-privacy``: the noise of central differential privacy is
+        calibrated to the mean of clipped updates, and the rule makes something else of them.
+    """
+    name = _name_of(rule)
+    if secure_aggregation and rule.needs is Needs.UPDATES:
+        raise InvalidInput(
+            f"The aggregation rule {name} must see every client's update, and under secure aggregation nobody sees "
+            "more than their sum.",
+            code="aggregation-needs-updates",
+            hint=f"Use one of {', '.join(_names(Needs.SUM, Needs.SCALARS))}, or secure_aggregation=False.",
+            aggregation=name,
+        )
+    if privacy is not None and privacy.mode == "central" and rule.needs is not Needs.SUM:
+        raise InvalidInput(
+            f"The aggregation rule {name} weights or selects single updates by their values. The noise of central "
+            "differential privacy hides what one client adds to the mean of the clipped updates, not what its update "
+            "does to the rule's choice.",
+            code="aggregation-with-privacy",
+            hint=f'Use one of {", ".join(_names(Needs.SUM))}, or DifferentialPrivacy(..., mode="local"), where each '
+            "client adds noise before any rule sees its update.",
+            aggregation=name,
+        )
+
+
+def read_privacy(data: Mapping[str, Any] | None) -> DifferentialPrivacy | None:
+    """Rebuild the settings of differential privacy from what was sent or saved.
+
+    Raises
+    ------
+    InvalidInput
+        Code ``bad-privacy``.
+    """
+    if data is None:
+        return None
+    from .privacy import DifferentialPrivacy
+
+    try:
+        return DifferentialPrivacy.from_dict(dict(data))
+    except InvalidInput as error:
+        raise InvalidInput(error.message, code="bad-privacy", hint=error.hint, **error.details) from error
+
+
+def plan_privacy(privacy: DifferentialPrivacy | None, *, rounds: int) -> PrivacyPlan | None:
+    """Return how much noise `rounds` rounds on real nodes take, or None without privacy.
+
+    Real nodes see who takes part in a round, so that sampling amplifies nothing: each node is accounted for as if
+    it took part in all rounds.
+
+    Raises
+    ------
+    InvalidInput
+        Code ``privacy-budget``: the run would spend more than its epsilon.
+    """
+    if privacy is None:
+        return None
+    from . import privacy as accounting
+
+    return accounting.plan_privacy(privacy, rounds=rounds, clients=1, clients_per_round=1, amplified=False)
+
+
+def resolve_clients(options: Mapping[str, Any], clients: Mapping[str, str]) -> dict[str, Any]:
+    """Return a rule's options with the client that is given by name given by its id.
+
+    Parameters
+    ----------
+    options : mapping
+        As they were sent; ``trusted`` names a client by name or id.
+    clients : mapping of str to str
+        Id to name of everybody who can take part.
+
+    Raises
+    ------
+    InvalidInput
+        Code ``bad-aggregation-option``: nobody, or more than one, has that name.
+    """
+    resolved = dict(options)
+    for option in _NAMES_A_CLIENT & resolved.keys():
+        wanted = resolved[option]
+        if wanted is None:
+            continue
+        found = [client for client, name in clients.items() if wanted in (client, name)]
+        if len(found) != 1:
+            raise InvalidInput(
+                f"The option {option}={wanted!r} of the aggregation rule names {len(found)} of the participants "
+                f"{', '.join(sorted(clients.values()))}; it must name one.",
+                code="bad-aggregation-option",
+                hint="Give the name or the id of a node that holds the data set.",
+            )
+        resolved[option] = found[0]
+    return resolved
+
+
+def named_clients(options: Mapping[str, Any]) -> frozenset[str]:
+    """Return the ids of the clients that resolved options name: no round is without them."""
+    return frozenset(str(options[option]) for option in _NAMES_A_CLIENT & options.keys() if options[option] is not None)
+
+
+def least_clients(rule: Rule, client_ids: Sequence[str], *, secure_aggregation: bool) -> int:
+    """Return with how many clients the rule works at least, found by trying it on random numbers.
+
+    Parameters
+    ----------
+    rule : Rule
+        Stays as it is.
+    client_ids : sequence of str
+        Those that can take part at most; who is indispensable to the rule comes first.
+    secure_aggregation : bool
+        Whether votes of the rule must hide each other, see `Votes`.
+
+    Raises
+    ------
+    InvalidInput
+        Code ``too-few-clients``: not with all of them either; the message is the rule's. ``bad-aggregation-option``:
+        the rule compares with trusted weights, and its options name no client that trains them.
+    """
+    if rule.needs_trusted:
+        raise InvalidInput(
+            f"The aggregation rule {_name_of(rule)} compares updates with a trusted one, and no participant is named "
+            "as trusted.",
+            code="bad-aggregation-option",
+            hint=f'Name one: flaas.aggregation({_name_of(rule)!r}, trusted="<name of the node>").',
+        )
+    refusal: InvalidInput | None = None
+    for count in range(1, len(client_ids) + 1):
+        try:
+            _try(copy.deepcopy(rule), client_ids[:count], secure_aggregation)
+            return count
+        except InvalidInput as error:
+            refusal = error
+    if refusal is None:
+        raise InvalidInput("A run needs clients.", code="too-few-clients")
+    raise InvalidInput(refusal.message, code="too-few-clients", hint=refusal.hint, **refusal.details) from refusal
+
+
+def _try(rule: Rule, client_ids: Sequence[str], secure_aggregation: bool) -> None:
+    rng = np.random.default_rng(0)
+    reference = rng.normal(size=_PROBE_PARAMETERS)
+    updates = reference + rng.normal(size=(len(client_ids), _PROBE_PARAMETERS))
+    examples = np.ones(len(client_ids))
+    if rule.needs is Needs.SUM:
+        updates, examples, client_ids = updates[:1], examples[:1], client_ids[:1]
+    rule(updates, examples, client_ids=client_ids, reference=reference)
+    if secure_aggregation and isinstance(rule, ScalarRule):
+        _try_votes(copy.deepcopy(rule), client_ids)
+
+
+def _try_votes(rule: ScalarRule, client_ids: Sequence[str]) -> None:
+    """Let all clients but two extreme ones report the same, which is when quadratic voting silences the fewest."""
+    count = len(client_ids)
+    scalars = np.full(count, 0.5)
+    scalars[:1], scalars[1:2] = 0.0, 1.0
+    votes = rule.ballot(scalars, np.ones(count), tuple(client_ids)).votes
+    voting = int(np.count_nonzero(votes > 0))
+    if voting < minimum_voters(count):
+        raise InvalidInput(
+            f"Of {count} clients the aggregation rule {_name_of(rule)} lets {voting} vote, and with secure aggregation "
+            f"at least {minimum_voters(count)} votes must hide each other.",
+            hint="Use more nodes, or no secure aggregation.",
+        )
+
+
+def _name_of(rule: Rule) -> str:
+    return str(getattr(rule, "name", type(rule).__name__))
+
+
+def _names(*needs: Needs) -> list[str]:
+    return [name for name in aggregation.names() if aggregation(name).needs in needs]
