@@ -388,6 +388,48 @@ def dataset_remove(name: str) -> None:
     click.echo(f"{name} is no longer registered; its file was not touched.")
 
 
+# ---- simulations ----------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("path", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--target", help="The column to predict (CSV, Parquet).")
+@click.option("--clients", type=click.IntRange(min=1), help="Default: 100, or as many as the partition says.")
+@click.option("--partition", default="iid", show_default=True, help="iid, dirichlet:0.5, shards:2, column:NAME, ….")
+@click.option("--rounds", default=20, show_default=True, type=click.IntRange(min=1))
+@click.option("--per-round", type=click.IntRange(min=1), help="Clients of a round; all by default.")
+@click.option("--epochs", default=1, show_default=True, type=click.IntRange(min=1), help="Local epochs.")
+@click.option("--batch-size", default=10, show_default=True, type=click.IntRange(min=1))
+@click.option("--learning-rate", default=0.05, show_default=True, type=click.FloatRange(min=0, min_open=True))
+@click.option("--hidden", multiple=True, type=click.IntRange(min=1), help="Units of a hidden layer; may be repeated.")
+@click.option("--aggregation", default="fedavg", show_default=True, help="See `flaas protocols`.")
+@click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="Of the aggregation rule.")
+@click.option("--attack", help="See `flaas protocols`.")
+@click.option("--attack-option", "attack_options", multiple=True, metavar="NAME=VALUE", help="E.g. fraction=0.3.")
+@click.option("--secure", is_flag=True, help="With secure aggregation.")
+@click.option("--backend", default="auto", show_default=True)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
+@as_json
+@told
+def simulate(json_output: bool, **settings: Any) -> None:
+    """Train on simulated clients that hold the rows of a table (or scikit-learn's digits)."""
+    from .simulation_command import run_simulation
+
+    report = run_simulation(verbose=0 if json_output else 1, **settings)
+    show(report, json_output, table([report["last"]], list(report["last"])))
+
+
+@main.command()
+@as_json
+def protocols(json_output: bool) -> None:
+    """List the aggregation rules and the attacks, with their options."""
+    from .protocols import aggregation, attacks
+
+    found = {"aggregation": aggregation.aggregation.describe(), "attacks": attacks.describe()}
+    text = "\n\n".join(f"{kind}\n{table(entries, ['name', 'summary'])}" for kind, entries in found.items())
+    show(found, json_output, text)
+
+
 # ---- whole federations on this machine ------------------------------------------------------------------------------
 
 

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from .federatedmodel import FederatedModel
 
 
+VALIDATION_BATCH = 256
+"""Rows of one validation step at least."""
+
+
 class RoundPrinter(keras.callbacks.Callback):  # type: ignore[misc]
     """One line a round on standard output."""
 
@@ -111,8 +115,10 @@ def federated_fit(
     )
     try:
         _rounds(model, plan, training, history, printer, validate, federation)
-    except KeyboardInterrupt:
-        training.cancel()
+    except BaseException as error:
+        # Real nodes go on without a notebook, whose callback has failed; a simulation ends with it, and can be resumed.
+        if simulated or isinstance(error, KeyboardInterrupt):
+            training.cancel()
         raise
     result: keras.callbacks.History = model.history
     return result
@@ -146,7 +152,7 @@ def _rounds(
             plan.assign(model, result.weights)
             reports.append(result.report)
             _warn_of_clipping(result)
-            measured = validate(number)
+            measured = {} if result.replayed else validate(number)
             training.evaluated(number, measured)
             result.report["metrics"] = logs = {**result.metrics, **measured}
             printer.report = result.report
@@ -176,7 +182,9 @@ class _Validation:
     def __init__(
         self, model: FederatedModel, federation: Federation, data: Any, batch_size: int, every: int, rounds: int
     ) -> None:
-        self._model, self._data, self._batch_size = model, data, batch_size
+        self._model, self._data = model, data
+        # Small batches are for training; here they would only take longer.
+        self._batch_size = max(batch_size, VALIDATION_BATCH)
         self._every, self._rounds = every, rounds
         # A tf.data.Dataset, PyDataset or torch loader brings its own batches.
         self._arrays = isinstance(data, tuple) and len(data) in (2, 3)

@@ -71,11 +71,14 @@ class RoundResult:
         The global weights after the round.
     report : dict
         ``metrics``, ``clients``, ``dropped``, ``seconds``, ``bytes``, ``clipped``, ``error_bound``, ``epsilon``.
+    replayed : bool
+        Whether this is only the report of a round of before, of a run that was resumed: `weights` are newer then.
     """
 
     number: int
     weights: NDArray[Any]
     report: dict[str, Any] = field(repr=False)
+    replayed: bool = False
 
     @property
     def metrics(self) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pandas as pd
@@ -19,8 +20,14 @@ class _RoundPlot(PlotAccessor):
         if not args and "y" not in kwargs:
             metrics = self._report.attrs.get("metrics", [])
             shown = [name for name in metrics if name in self._report.columns]
-            kwargs = {"y": shown, "subplots": True, "sharex": True, "marker": ".", **kwargs}
+            defaults = {"y": shown} if shown else {}  # under privacy real nodes tell no metrics
+            kwargs = {**defaults, "subplots": True, "sharex": True, "marker": ".", **kwargs}
         return super().__call__(*args, **kwargs)
+
+
+def _natural(name: Any) -> list[tuple[int, str]]:
+    """Sort key under which client-9 comes before client-10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", str(name))]
 
 
 class FederatedReport(pd.DataFrame):
@@ -55,8 +62,7 @@ class FederatedReport(pd.DataFrame):
         if column not in self.client_columns:
             raise KeyError(f"{column!r} is not a figure of each client; these are: {', '.join(self.client_columns)}")
         table = pd.DataFrame([value if isinstance(value, dict) else {} for value in self[column]], index=self.index)
-        known = {name: place for place, name in enumerate(self.attrs.get("names", []))}
-        return table[sorted(table.columns, key=lambda name: (known.get(name, len(known)), name))]
+        return table[sorted(table.columns, key=_natural)]
 
     def plot_clients(self, column: str = "weights", *, ax: Any = None) -> Any:
         """Draw a figure of each client by round as a heat map; attackers of a simulation come first, in red.

@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InvalidInput
 
-_COHORT, _FATE = 0, 1
+# What random numbers are for: these, and those of `rounds`, differ.
+_COHORT, _FATE, _RESAMPLE = 0, 1, 6
 
 
 @dataclass(frozen=True)
@@ -93,17 +94,26 @@ def available(behaviour: Behaviour, clients: int, seed: int, number: int, attemp
     return np.flatnonzero(rng.random(clients) < np.asarray(behaviour.availability))
 
 
-def sample(ready: NDArray[np.int64], wanted: int | None, seed: int, number: int) -> NDArray[np.int64]:
-    """Draw the clients of a round without replacement, ascending; all of them where `wanted` is None."""
+def sample(
+    ready: NDArray[np.int64], wanted: int | None, seed: int, number: int, attempt: int, indispensable: int | None
+) -> NDArray[np.int64]:
+    """Draw the clients of a round without replacement, ascending; all of them where `wanted` is None.
+
+    `indispensable`, if it is ready, is always among them.
+    """
     if wanted is None or wanted >= len(ready):
         return ready
-    rng = np.random.default_rng([seed, number - 1])
-    return np.sort(rng.choice(ready, size=wanted, replace=False))
+    rng = np.random.default_rng([seed, _RESAMPLE, number, attempt] if attempt else [seed, number - 1])
+    always = ready[ready == indispensable]
+    others = ready[ready != indispensable]
+    return np.sort(np.concatenate([always, rng.choice(others, size=wanted - len(always), replace=False)]))
 
 
-def fate(behaviour: Behaviour, asked: NDArray[np.int64], local_epochs: int, seed: int, number: int) -> Fate:
+def fate(
+    behaviour: Behaviour, asked: NDArray[np.int64], local_epochs: int, seed: int, number: int, attempt: int
+) -> Fate:
     """Draw what becomes of the clients asked."""
-    rng = np.random.default_rng([seed, _FATE, number])
+    rng = np.random.default_rng([seed, _FATE, number, attempt])
     epochs = np.full(len(asked), local_epochs, np.int64)
     if behaviour.epochs is not None:
         epochs = np.asarray(behaviour.epochs, np.int64)[asked]

@@ -163,7 +163,7 @@ def _measured(plan: TrainingPlan, data: ClientData, candidates: list[str], worke
 
 
 def _remembered(plan: TrainingPlan, workers: int, home: Home, measure: Callable[[], str]) -> str:
-    key = hashlib.sha256(json.dumps([_anonymous(plan.model), plan.batch_size, workers]).encode()).hexdigest()[:32]
+    key = hashlib.sha256(json.dumps([anonymous(plan.model), plan.batch_size, workers]).encode()).hexdigest()[:32]
     try:
         known: dict[str, Any] = json.loads(home.executors.read_text())
     except (OSError, ValueError):
@@ -174,12 +174,12 @@ def _remembered(plan: TrainingPlan, workers: int, home: Home, measure: Callable[
     return str(known[key])
 
 
-def _anonymous(value: Any) -> Any:
-    """A model's configuration without the names that Keras counts up."""
+def anonymous(value: Any) -> Any:
+    """Return a model's configuration without the names that Keras counts up."""
     if isinstance(value, dict):
-        return {key: _anonymous(item) for key, item in value.items() if key not in ("name", "inbound_nodes")}
+        return {key: anonymous(item) for key, item in value.items() if key not in ("name", "inbound_nodes")}
     if isinstance(value, list):
-        return [_anonymous(item) for item in value if not isinstance(item, str)]
+        return [anonymous(item) for item in value if not isinstance(item, str)]
     return value
 
 

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from ..plan import TrainingPlan
 from ..training.local import learning_rate_schedule, random_states
 from ..training.matching import match
+from ..training.seeds import ClientSeeds
 from .keras_executor import own_objects
 from .work import ClientData, RoundOutput, RoundWork, Task, in_lanes, lane_of, lanes_of
 
@@ -44,21 +45,23 @@ _ROW_BY_ROW = frozenset(
     """.split()  # noqa: SIM905
 )
 _ALIGNMENT = 64
+# For one device XLA makes another program than for several, whose last bits differ; one that is idle costs nothing.
+_LEAST_DEVICES = 2
 _MEANS = ("sum_over_batch_size", "mean")
 
 
 class _Batches(NamedTuple):
-    """The clients of one call, filled up to common shapes."""
+    """The clients of a round, filled up to common shapes: as many places for each worker."""
 
-    order: NDArray[np.int32]  # (clients, steps, batch): row indices
-    valid: NDArray[np.int32]  # (clients, steps): rows that count
-    steps: NDArray[np.int32]  # (clients,): steps to make
-    last_epoch: NDArray[np.int32]  # (clients,): the step at which metrics start anew
-    learning_rate: NDArray[np.float32]  # (clients,)
-    seeds: NDArray[np.uint32]  # (clients, random layers)
-    share: NDArray[np.float32]  # (clients,)
-    lane: NDArray[np.int32]  # (clients,): row of the result
-    clients: int  # how many of the rows above are clients
+    order: NDArray[np.int32]  # (places, steps, batch): row indices
+    valid: NDArray[np.int32]  # (places, steps): rows that count
+    steps: NDArray[np.int32]  # (places,): steps to make
+    last_epoch: NDArray[np.int32]  # (places,): the step at which metrics start anew
+    learning_rate: NDArray[np.float32]  # (places,)
+    seeds: NDArray[np.uint32]  # (places, random layers)
+    share: NDArray[np.float32]  # (places,)
+    lane: NDArray[np.int32]  # (places,): row of the worker's result
+    clients: NDArray[np.int32]  # (workers,): how many of a worker's places are clients
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,14 +94,13 @@ class JaxExecutor:
     name = "jax"
 
     def __init__(self, plan: TrainingPlan, data: ClientData, workers: int) -> None:
-        import jax
         import keras
 
         self._plan, self._data, self._workers = plan, data, workers
         model = _row_weighted(plan).build(allowed_custom=own_objects())
         x, y = match(plan, model, data.arrays)
-        x, y = keras.tree.map_structure(_aligned, (x, y))
-        self._rows = [jax.device_put((x, y), device, may_alias=True) for device in _devices(workers)]
+        self._devices = _devices(max(workers, _LEAST_DEVICES))
+        self._rows = keras.tree.map_structure(self._replicated, (x, y))
         model.optimizer.build(model.trainable_variables)
         two = keras.tree.map_structure(lambda values: values[:2], (x, y))
         model._symbolic_build(data_batch=two)  # makes the metrics' variables, which a stateless step cannot
@@ -111,75 +113,93 @@ class JaxExecutor:
 
     def run(self, work: RoundWork) -> RoundOutput:
         """Do one round's work."""
-        lanes, tasks = work.lanes, work.tasks
-        dealt = in_lanes(len(tasks), lanes, self._workers)
-        ragged = any(len(self._data.rows[task.client]) % self._plan.batch_size for task in tasks)
-        variant = _Variant(ragged, work.each, work.proximal != 0.0, work.free is not None)
-        done = []
-        for worker, places in enumerate(dealt):
-            own = lanes_of(worker, lanes, len(dealt))
-            batches = self._batches(work, places, [lane_of(place, lanes) - own.start for place in places])
-            rows = len(batches.steps) if work.each else math.ceil(lanes / len(dealt))
-            done.append(self._program(worker, variant, work, batches, rows))  # returns at once
-        return self._collected(work, dealt, lanes, done)
+        return self.start(work)()
 
-    def _collected(self, work: RoundWork, dealt: list[list[int]], lanes: int, done: list[Any]) -> RoundOutput:
-        parameters = len(work.weights)
-        values: Any = np.empty((len(work.tasks), parameters), work.weights.dtype) if work.each else []
+    def start(self, work: RoundWork) -> Callable[[], RoundOutput]:
+        """Begin one round's work; the devices do it beside the caller."""
+        dealt = in_lanes(len(work.tasks), work.lanes, self._workers)
+        ragged = any(len(self._data.rows[task.client]) % self._plan.batch_size for task in work.tasks)
+        variant = _Variant(ragged, work.each, work.proximal != 0.0, work.free is not None)
+        batches = self._batches(work, dealt)
+        most = len(batches.steps) // self._devices.mesh.size
+        parts = self._program(variant, work, batches, most if work.each else math.ceil(work.lanes / len(dealt)))
+        return lambda: self._collected(work, dealt, parts)
+
+    def _collected(self, work: RoundWork, dealt: list[list[int]], parts: Any) -> RoundOutput:
+        found, numbers, fine = ([np.asarray(shard.data) for shard in part.addressable_shards] for part in parts)
         metrics = np.empty((len(work.tasks), len(self._names)))
         finite = np.empty(len(work.tasks), bool)
-        for worker, (places, parts) in enumerate(zip(dealt, done, strict=True)):
-            found, numbers, fine = (np.asarray(part) for part in parts)  # waits
-            metrics[places], finite[places] = numbers[: len(places)], fine[: len(places)]
-            if not work.each:
-                values += list(found[: len(lanes_of(worker, lanes, len(dealt)))])  # views
+        values: Any = np.empty((len(work.tasks), len(work.weights)), work.weights.dtype) if work.each else []
+        for worker, places in enumerate(dealt):
+            metrics[places], finite[places] = numbers[worker][: len(places)], fine[worker][: len(places)]
+            if work.each:
+                values[places] = found[worker][: len(places)]
             else:
-                values[places] = found[: len(places)]
+                values += list(found[worker][: len(lanes_of(worker, work.lanes, len(dealt)))])  # views
         table = {name: metrics[:, i] for i, name in enumerate(self._names)}
         return RoundOutput(values, table, tuple(np.flatnonzero(~finite).tolist()))
 
     def close(self) -> None:
         """Let go of the data and the programs."""
-        self._rows.clear()
+        self._rows = ()
         self._compiled.clear()
+
+    def _replicated(self, values: NDArray[Any]) -> Any:
+        """Put rows on every device; on a CPU they share one copy."""
+        import jax
+
+        values = _aligned(values)
+        each = [jax.device_put(values, device, may_alias=True) for device in self._devices.mesh.devices]
+        return jax.make_array_from_single_device_arrays(values.shape, self._devices.replicated, each)
 
     # ---- tables of batches -------------------------------------------------------------------------------------
 
-    def _batches(self, work: RoundWork, places: Sequence[int], lanes: Sequence[int]) -> _Batches:
-        batch, tasks = self._plan.batch_size, [work.tasks[place] for place in places]
-        rows = [len(self._data.rows[task.client]) for task in tasks]
+    def _batches(self, work: RoundWork, dealt: Sequence[Sequence[int]]) -> _Batches:
+        batch, random = self._plan.batch_size, range(len(self._random))
+        rows = [len(self._data.rows[task.client]) for task in work.tasks]
         per_epoch = [math.ceil(count / batch) for count in rows]
-        steps = [task.epochs * each for task, each in zip(tasks, per_epoch, strict=True)]
-        shape = (_rounded(len(tasks)), _rounded(max(steps)))
-        order = np.zeros((*shape, batch), np.int32)
-        valid = np.zeros(shape, np.int32)
-        seeds = np.zeros((shape[0], len(self._random)), np.uint32)
-        for k, task in enumerate(tasks):
-            client = self._data.seeds(task.client, work.seed)
-            own = self._data.rows[task.client]
-            table = order[k].reshape(-1)
-            for epoch in range(task.epochs):
-                at = epoch * per_epoch[k] * batch
-                drawn = client.order(work.number, epoch, rows[k]) if self._plan.shuffle else slice(None)
-                table[at : at + rows[k]] = own[drawn]
-                table[at + rows[k] : (epoch + 1) * per_epoch[k] * batch] = own[0]
-            valid[k, : steps[k]] = batch
-            if rows[k] % batch:
-                valid[k, per_epoch[k] - 1 : steps[k] : per_epoch[k]] = rows[k] % batch
-            for index in range(len(self._random)):
-                seeds[k, index] = client.random_state(work.number, index)
-        empty = [0] * (shape[0] - len(tasks))
-        return _Batches(
-            order,
-            valid,
-            np.array(steps + empty, np.int32),
-            np.array([s - e for s, e in zip(steps, per_epoch, strict=True)] + empty, np.int32),
-            np.array([self._rate_of(task, work.number) for task in tasks] + empty, np.float32),
-            seeds,
-            np.array([task.share for task in tasks] + empty, np.float32),
-            np.array([*lanes, *empty], np.int32),
-            len(tasks),
+        most = _rounded(max(len(places) for places in dealt))
+        longest = _rounded(max(t.epochs * each for t, each in zip(work.tasks, per_epoch, strict=True)))
+        devices = self._devices.mesh.size
+        count = most * devices
+        empty = np.zeros(count, np.int32)
+        made = _Batches(
+            np.zeros((count, longest, batch), np.int32),
+            np.zeros((count, longest), np.int32),
+            empty.copy(),
+            empty.copy(),
+            np.zeros(count, np.float32),
+            np.zeros((count, len(random)), np.uint32),
+            np.zeros(count, np.float32),
+            empty.copy(),
+            np.zeros(devices, np.int32),
         )
+        for worker, places in enumerate(dealt):
+            made.clients[worker] = len(places)
+            first = lanes_of(worker, work.lanes, len(dealt)).start
+            for k, place in enumerate(places, start=worker * most):
+                task, n, each = work.tasks[place], rows[place], per_epoch[place]
+                seeds = self._data.seeds(task.client, work.seed)
+                self._fill(made.order[k].reshape(-1), task, n, each * batch, seeds, work.number)
+                made.steps[k], made.last_epoch[k] = task.epochs * each, (task.epochs - 1) * each
+                made.valid[k, : made.steps[k]] = batch
+                if n % batch:
+                    made.valid[k, each - 1 : made.steps[k] : each] = n % batch
+                made.learning_rate[k] = self._rate_of(task, work.number)
+                made.seeds[k] = [seeds.random_state(work.number, index) for index in random]
+                made.share[k], made.lane[k] = task.share, lane_of(place, work.lanes) - first
+        return made
+
+    def _fill(
+        self, table: NDArray[np.int32], task: Task, rows: int, epoch_size: int, seeds: ClientSeeds, number: int
+    ) -> None:
+        """Write the row indices of a client's epochs, each filled up with its first row."""
+        own = self._data.rows[task.client]
+        for epoch in range(task.epochs):
+            at = epoch * epoch_size
+            order = seeds.order(number, epoch, rows) if self._plan.shuffle else slice(None)
+            table[at : at + rows] = own[order]
+            table[at + rows : at + epoch_size] = own[0]
 
     def _rate_of(self, task: Task, number: int) -> float:
         if task.learning_rate is not None:
@@ -191,16 +211,16 @@ class JaxExecutor:
 
     # ---- the program -------------------------------------------------------------------------------------------
 
-    def _program(self, worker: int, variant: _Variant, work: RoundWork, batches: _Batches, rows: int) -> Any:
+    def _program(self, variant: _Variant, work: RoundWork, batches: _Batches, rows: int) -> Any:
         free = np.zeros(0, bool) if work.free is None else work.free
-        arguments = (work.weights, np.float32(work.proximal), free, *batches[:-1], np.int32(batches.clients))
-        key = (worker, variant, rows, batches.order.shape)
+        arguments = (work.weights, np.float32(work.proximal), free, *batches)
+        key = (variant, rows, batches.order.shape)
         compiled = self._compiled.get(key)
         if compiled is None:
-            compiled = self._compiled[key] = self._compile(worker, variant, rows, arguments)
-        return compiled(*self._rows[worker], *arguments)
+            compiled = self._compiled[key] = self._compile(variant, rows, arguments)
+        return compiled(*self._rows, *arguments)
 
-    def _compile(self, worker: int, variant: _Variant, rows: int, arguments: tuple[Any, ...]) -> Callable[..., Any]:
+    def _compile(self, variant: _Variant, rows: int, arguments: tuple[Any, ...]) -> Callable[..., Any]:
         import jax
 
         jnp = jax.numpy
@@ -223,15 +243,20 @@ class JaxExecutor:
                     values = values.at[lane[k]].add(jnp.where(fine, share[k] * change, 0))
                 return values, metrics.at[k].set(numbers), finite.at[k].set(fine)
 
-            most = order.shape[0]
+            most = order.shape[0]  # of this worker
             start = (
                 jnp.zeros((rows, weights.size), weights.dtype),
                 jnp.zeros((most, width), jnp.float32),
                 jnp.ones(most, bool),
             )
-            return jax.lax.fori_loop(0, clients, one, start)
+            return jax.lax.fori_loop(0, clients[0], one, start)
 
-        compiled: Callable[..., Any] = jax.jit(program).lower(*self._rows[worker], *arguments).compile()
+        every, own = self._devices.replicated, self._devices.by_worker
+        inputs = (every,) * 5 + (own,) * len(_Batches._fields)
+        specs = tuple(sharding.spec for sharding in inputs)
+        mapped = jax.shard_map(program, mesh=self._devices.mesh, in_specs=specs, out_specs=own.spec, check_vma=False)
+        jitted = jax.jit(mapped, in_shardings=inputs, out_shardings=own)
+        compiled: Callable[..., Any] = jitted.lower(*self._rows, *arguments).compile()
         return compiled
 
 
@@ -422,29 +447,37 @@ def _rounded(count: int) -> int:
     return -(-count // unit) * unit
 
 
+class _Devices(NamedTuple):
+    """The workers, as JAX sees them."""
+
+    mesh: Any
+    replicated: Any
+    by_worker: Any
+
+
 @functools.cache
-def _devices(workers: int) -> list[Any]:
-    """CPU devices that run one program at a time, each on one core.
+def _devices(workers: int) -> _Devices:
+    """Make CPU devices that run one program side by side, each on one core.
 
     JAX's own CPU client spreads even small operations over all cores, which suits one program on an idle machine, and
-    not workers that should have a core each: they would wait for each other in every step. These are clients beside
+    not workers that should have a core each: they would wait for each other in every step. This is a client beside
     JAX's own, which stays as it is for the notebook.
     """
-    import jax
+    from jax.sharding import Mesh, NamedSharding, PartitionSpec
     from jaxlib import xla_client
 
     before = os.environ.get("PJRT_NPROC")
-    os.environ["PJRT_NPROC"] = "1"  # threads of a client; read when it is made
+    os.environ["PJRT_NPROC"] = "1"  # threads within an operation; read when the client is made
     try:
-        make: Callable[[], Any] = xla_client.make_cpu_client
-        return [make().devices()[0] for _ in range(workers)]
-    except (AttributeError, TypeError):  # another version of JAX: its own client is right too, only slower
-        return [jax.devices("cpu")[0]] * workers
+        devices = xla_client.make_cpu_client(num_devices=workers).devices()
     finally:
         if before is None:
             del os.environ["PJRT_NPROC"]
         else:
             os.environ["PJRT_NPROC"] = before
+    mesh = Mesh(np.array(devices), ("worker",))
+    by_worker = NamedSharding(mesh, PartitionSpec("worker"))
+    return _Devices(mesh, NamedSharding(mesh, PartitionSpec()), by_worker)
 
 
 def _aligned(values: NDArray[Any]) -> NDArray[Any]:

@@ -13,6 +13,8 @@ import json
 import os
 import secrets
 import time
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,6 +26,7 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidInput, NotFound
 from ..home import Home, write_private
+from ..plan import TrainingPlan
 
 CHECKPOINT_SECONDS = 2.0
 FLUSH_SECONDS = 0.25
@@ -93,6 +96,8 @@ class Journal:
         ------
         NotFound
             Code ``unknown-simulation``.
+        InvalidInput
+            Code ``damaged-simulation``.
         """
         folder = (home or Home.default()).simulations / number
         if not number.startswith("sim-") or Path(number).name != number or not (folder / "simulation.json").is_file():
@@ -101,12 +106,33 @@ class Journal:
                 code="unknown-simulation",
                 hint="The Federated learning panel lists them.",
             )
-        return cls(folder, json.loads((folder / "simulation.json").read_text()))
+        try:
+            header = json.loads((folder / "simulation.json").read_text())
+            return cls(folder, {**header, "id": header["id"]})
+        except (ValueError, KeyError, TypeError) as error:
+            raise _damaged(number, "its simulation.json cannot be read") from error
 
     @property
     def id(self) -> str:
         """The simulation's id."""
         return str(self.header["id"])
+
+    def save_plan(self, plan: TrainingPlan) -> None:
+        """Keep what is trained."""
+        write_private(self.folder / "plan.json", json.dumps(plan.to_dict()).encode())
+
+    def plan(self) -> TrainingPlan:
+        """Return what is trained.
+
+        Raises
+        ------
+        InvalidInput
+            Code ``damaged-simulation``.
+        """
+        try:
+            return TrainingPlan.from_dict(json.loads((self.folder / "plan.json").read_text()))
+        except (OSError, ValueError, InvalidInput) as error:
+            raise _damaged(self.id, "its plan.json cannot be read") from error
 
     # ---- rounds ------------------------------------------------------------------------------------------------
 
@@ -127,17 +153,23 @@ class Journal:
         self._flushed = time.monotonic()
 
     def reports(self, rounds: int) -> list[dict[str, Any]]:
-        """Return the reports of the first `rounds` rounds, and forget later ones."""
+        """Return the reports of the first `rounds` rounds, and forget later ones.
+
+        Raises
+        ------
+        InvalidInput
+            Code ``damaged-simulation``.
+        """
         path = self.folder / "rounds.jsonl"
-        kept = path.read_text().splitlines()[:rounds]
-        if len(kept) < rounds:
-            raise InvalidInput(
-                f"The journal of simulation {self.id} ends after {len(kept)} of {rounds} rounds.",
-                code="damaged-simulation",
-                hint="Start it again.",
-            )
+        try:
+            kept = path.read_text().splitlines()[:rounds]
+            found: list[dict[str, Any]] = [json.loads(line) for line in kept]
+        except (OSError, ValueError) as error:
+            raise _damaged(self.id, "its rounds.jsonl cannot be read") from error
+        if len(found) < rounds:
+            raise _damaged(self.id, f"its journal ends after {len(found)} of {rounds} rounds")
         write_private(path, "".join(f"{line}\n" for line in kept).encode())
-        return [json.loads(line) for line in kept]
+        return found
 
     # ---- header ------------------------------------------------------------------------------------------------
 
@@ -154,10 +186,16 @@ class Journal:
         """Whether somebody asks the simulation to stop."""
         return (self.folder / "stop").exists()
 
-    def running(self) -> None:
-        """Take the simulation up again in this process."""
+    @property
+    def runs_elsewhere(self) -> bool:
+        """Whether another process is at it."""
+        pid = int(self.header.get("pid") or 0)
+        return self.header.get("state") == "running" and pid not in (0, os.getpid()) and _is_alive(pid)
+
+    def running(self, round_number: int) -> None:
+        """Take the simulation up again in this process, after `round_number` rounds."""
         (self.folder / "stop").unlink(missing_ok=True)
-        self.write_header(state="running", error=None, pid=os.getpid())
+        self.write_header(state="running", error=None, pid=os.getpid(), round=round_number)
 
     # ---- checkpoint --------------------------------------------------------------------------------------------
 
@@ -190,6 +228,8 @@ class Journal:
         ------
         NotFound
             Code ``no-checkpoint``: it was killed before its first one.
+        InvalidInput
+            Code ``damaged-simulation``.
         """
         path = self.folder / "checkpoint.npz"
         if not path.is_file():
@@ -198,12 +238,31 @@ class Journal:
                 code="no-checkpoint",
                 hint="Start it again.",
             )
-        with np.load(path, allow_pickle=False) as saved:
-            meta = json.loads(saved["meta"].tobytes())
-            rule = dict(meta["rule"])
-            rule |= {name[5:]: saved[name] for name in saved.files if name.startswith("rule/")}
-            previous = saved["previous"] if "previous" in saved.files else None
-            return SavedState(int(meta["round"]), saved["weights"], previous, rule, meta["run"])
+        try:
+            with np.load(path, allow_pickle=False) as saved:
+                meta = json.loads(saved["meta"].tobytes())
+                rule = dict(meta["rule"])
+                rule |= {name[5:]: saved[name] for name in saved.files if name.startswith("rule/")}
+                previous = saved["previous"] if "previous" in saved.files else None
+                return SavedState(int(meta["round"]), saved["weights"], previous, rule, meta["run"])
+        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+            raise _damaged(self.id, "its checkpoint cannot be read") from error
+
+
+def _damaged(simulation: str, what: str) -> InvalidInput:
+    return InvalidInput(
+        f"Simulation {simulation} cannot go on: {what}.", code="damaged-simulation", hint="Start it again."
+    )
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 def _now() -> str:

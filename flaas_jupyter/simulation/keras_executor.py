@@ -7,6 +7,7 @@ after another.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,10 @@ class KerasExecutor:
         names = list(dict.fromkeys(name for each in metrics for name in each))
         table = {name: np.array([each.get(name, np.nan) for each in metrics]) for name in names}
         return RoundOutput(values, table, tuple(sorted(failed)))
+
+    def start(self, work: RoundWork) -> Callable[[], RoundOutput]:
+        """Do one round's work when its output is asked for: Keras would share this process's Python with the caller."""
+        return lambda: self.run(work)
 
     def _train(self, training: LocalTraining, work: RoundWork, place: int) -> LocalResult:
         task = work.tasks[place]

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import weakref
+from collections.abc import Callable
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,13 +75,17 @@ class ProcessExecutor:
 
     def run(self, work: RoundWork) -> RoundOutput:
         """Do one round's work."""
+        return self.start(work)()
+
+    def start(self, work: RoundWork) -> Callable[[], RoundOutput]:
+        """Begin one round's work; the worker does it beside the caller."""
         rows = len(work.tasks) if work.each else work.lanes
         if len(self._values) < rows:
             self._values = _mapped(self._folder / "values", (rows, len(work.weights)), self._values.dtype)
         self._weights[:] = work.weights
         if work.free is not None:
             _mapped(self._folder / "free", (len(work.weights),), np.dtype(bool))[:] = work.free
-        answer = self._ask(
+        self._tell(
             {
                 "do": "run",
                 "number": work.number,
@@ -93,27 +98,54 @@ class ProcessExecutor:
                 "dtype": str(work.weights.dtype),
             }
         )
-        metrics = {name: np.array(values) for name, values in answer["metrics"].items()}
-        # A copy: the next round's results go to the same place.
-        return RoundOutput(np.array(self._values[:rows]), metrics, tuple(answer["failed"]))
+
+        def collected() -> RoundOutput:
+            answer = self._hear()
+            metrics = {name: np.array(values) for name, values in answer["metrics"].items()}
+            # A copy: the next round's results go to the same place.
+            return RoundOutput(np.array(self._values[:rows]), metrics, tuple(answer["failed"]))
+
+        return collected
 
     def close(self) -> None:
         """End the worker."""
         self._end()
 
+    @property
+    def alive(self) -> bool:
+        """Whether it can be asked for more."""
+        return self._end.alive and self._process.poll() is None
+
     def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
+        self._tell(message)
+        return self._hear()
+
+    def _tell(self, message: dict[str, Any]) -> None:
         try:
             self._pipe.send_bytes(msgpack.packb(message))
+        except OSError as error:
+            raise self._died() from error
+
+    def _hear(self) -> dict[str, Any]:
+        try:
             answer: dict[str, Any] = msgpack.unpackb(self._pipe.recv_bytes(), strict_map_key=False)
         except (EOFError, OSError) as error:
-            raise Aborted(
-                f"The worker process of the simulation ended (exit code {self._process.poll()}): {self._last_words()}",
-                code="worker-died",
-                hint="The last finished round is kept; model.fit(federation, resume=...) goes on from there.",
-            ) from error
+            raise self._died() from error
+        except BaseException:  # an interrupt: the answer would be taken for that of the next question
+            self.close()
+            raise
         if "error" in answer:
             raise FlaasError.from_dict(answer["error"])
         return answer
+
+    def _died(self) -> Aborted:
+        code, told = self._process.wait(timeout=10), self._last_words()
+        self.close()
+        return Aborted(
+            f"The worker process of the simulation ended (exit code {code}): {told}",
+            code="worker-died",
+            hint="The last finished round is kept; model.fit(federation, resume=...) goes on from there.",
+        )
 
     def _last_words(self) -> str:
         log = self._folder / "log"

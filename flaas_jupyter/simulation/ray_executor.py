@@ -7,6 +7,7 @@ Ray moves arguments by its own serialisation, pickle among it: connect to cluste
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -81,6 +82,10 @@ class RayExecutor:
         rows = [row for output in outputs for row in output.values]
         values = np.stack([rows[place] for place in order]) if work.each else rows
         return RoundOutput(values, metrics, tuple(sorted(failed)))
+
+    def start(self, work: RoundWork) -> Callable[[], RoundOutput]:
+        """Do one round's work when its output is asked for."""
+        return lambda: self.run(work)
 
     def _answers(self, pending: list[Any]) -> list[Any]:
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,9 @@ from ..errors import Aborted, FlaasError, InvalidInput
 from ..federation import RoundResult, RunOptions
 from ..protocols.aggregation import Aggregated, Ballot, Cohort, Needs, Rule, ScalarRule
 from ..protocols.attacks import AttackView
+from ..protocols.secure_aggregation import MINIMUM_MEMBERS, default_threshold
 from . import behaviour, secure
+from .ahead import AheadExecutor
 from .journal import Journal, SavedState
 from .work import Executor, RoundOutput, RoundWork, Task
 
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
     from ..protocols.privacy import PrivacyPlan
     from .simulated import SimulatedFederation
 
-_ATTACK, _PRIVACY, _SECURE = 2, 3, 4
+# What random numbers are for: these, and those of `behaviour`, differ.
+_ATTACK, _NOISE, _SECURE, _POISSON = 2, 3, 4, 5
 # After a round in which values were clipped, the next one allows this many times the range, as on real nodes.
 _CLIP_GROWTH = 4.0
 _ATTEMPTS = 100
@@ -67,6 +70,8 @@ class SimulatedTraining:
     rule : Rule
         The aggregation rule, as it is before the first round.
     privacy : PrivacyPlan or None
+    least : int
+        Clients without which the rule cannot do.
     options : RunOptions
     seed : int
         Of everything random in the run.
@@ -84,6 +89,7 @@ class SimulatedTraining:
         executor: Executor,
         rule: Rule,
         privacy: PrivacyPlan | None,
+        least: int,
         options: RunOptions,
         *,
         seed: int,
@@ -91,13 +97,17 @@ class SimulatedTraining:
         journal: Journal | None,
         reports: list[dict[str, Any]],
     ) -> None:
-        self._federation, self._plan, self._executor = federation, plan, executor
+        self._federation, self._plan, self._executor = federation, plan, AheadExecutor(executor)
         self._rule, self._privacy, self._options = rule, privacy, options
         self._seed, self._journal = seed, journal
         self._weights, self._previous, self._number = state.weights, state.previous, state.round
         self._learning_rate: float | None = state.run.get("learning_rate")
         self._clip = float(state.run.get("clip", options.clip))
-        self._replayed = [RoundResult(int(report["number"]), self._weights, report) for report in reports]
+        self._indispensable = federation.number_of(rule.options.get("trusted"))
+        self._needed = max(1, least, options.minimum_nodes or (MINIMUM_MEMBERS if options.secure_aggregation else 1))
+        self._replayed = [
+            RoundResult(int(report["number"]), self._weights, report, replayed=True) for report in reports
+        ]
         self._unrecorded: dict[str, Any] | None = None
         self._ended = False
 
@@ -117,8 +127,8 @@ class SimulatedTraining:
         Raises
         ------
         FlaasError
-            ``too-few-clients``: no draw of clients gave enough that answer; what the aggregation rule refuses; what
-            the executor refuses.
+            ``too-few-clients``: no draw of clients gave enough that answer; ``non-finite-update``: nobody's training
+            held, or the aggregated weights overflow; what the aggregation rule refuses; what the executor refuses.
         Aborted
             ``run-cancelled``: somebody asked for it in the panel.
         """
@@ -139,7 +149,12 @@ class SimulatedTraining:
         except FlaasError as error:
             self._end("cancelled" if error.code == "run-cancelled" else "failed", error)
             raise
+        except Exception as error:  # of an attack or a rule that somebody else has written
+            found = FlaasError(f"{type(error).__name__}: {str(error)[:500]}", code="simulation-failed")
+            self._end("failed", found)
+            raise
         self._unrecorded = report
+        self._look_ahead()
         return RoundResult(self._number, self._weights, report)
 
     def evaluated(self, number: int, metrics: Mapping[str, float]) -> None:
@@ -156,77 +171,109 @@ class SimulatedTraining:
     # ---- one round ---------------------------------------------------------------------------------------------
 
     def _one_round(self) -> dict[str, Any]:
-        current = self._draw(self._number + 1)
-        result, output, current = self._outcome(current)
-        if not np.isfinite(result.weights).all():
-            raise InvalidInput(
-                f"The weights after round {current.number} hold NaN or infinite values.",
-                code="non-finite-update",
-                hint="Lower the learning rate or clip gradients (optimizer clipnorm=...).",
-            )
-        self._previous, self._weights = self._weights, result.weights.astype(self._plan.dtype)
-        self._number = current.number
-        return self._report(current, result, output)
+        """Do a round; one that fails or is interrupted leaves everything as it was before it."""
+        memory, clip = copy.deepcopy(self._rule.state_dict()), self._clip
+        try:
+            result, output, current = self._outcome(self._draw(self._number + 1))
+            weights = result.weights.astype(self._plan.dtype)
+            if not np.isfinite(weights).all():
+                raise InvalidInput(
+                    f"The weights after round {current.number} hold NaN or infinite values.",
+                    code="non-finite-update",
+                    hint="Lower the learning rate or clip gradients (optimizer clipnorm=...).",
+                )
+            report = self._report(current, result, output)
+        except BaseException:
+            self._rule.load_state_dict(memory)
+            self._clip = clip
+            raise
+        self._previous, self._weights, self._number = self._weights, weights, current.number
+        return report
 
     def _draw(self, number: int) -> _Round:
-        """Draw who is asked, until enough of them answer."""
-        federation, options = self._federation, self._options
+        """Draw who is asked, until enough of them answer.
+
+        Under central privacy the first draw stands, whoever answers: the accounting is of Poisson sampling, and to draw
+        again until there are enough would be another mechanism, which tells who takes part.
+        """
+        federation = self._federation
         for attempt in range(_ATTEMPTS):
             ready = behaviour.available(federation.behaviour, federation.size, self._seed, number, attempt)
+            ready = ready[federation.sizes[ready] > 0]  # who has no rows has nothing to train on
             asked = self._sample(ready, number, attempt)
-            fate = behaviour.fate(federation.behaviour, asked, self._plan.local_epochs, self._seed, number)
+            fate = behaviour.fate(federation.behaviour, asked, self._plan.local_epochs, self._seed, number, attempt)
             tasks = [
                 Task(int(client), int(epochs), self._learning_rate)
                 for client, epochs, lost in zip(asked, fate.epochs, fate.lost, strict=True)
                 if not lost
             ]
-            if len(tasks) >= max(1, options.minimum_nodes or 1):
-                lost = [_dropped(client, "update", "The client was lost.") for client in asked[fate.lost]]
-                return _Round(number, asked, tasks, lost)
-        needed = max(1, options.minimum_nodes or 1)
+            if self._central_privacy or self._enough(asked, asked[~fate.lost]):
+                dropped = [_dropped(client, "update", "The client was lost.") for client in asked[fate.lost]]
+                return _Round(number, asked, tasks, dropped)
+        without = "" if self._indispensable is None else f", client {self._indispensable} among them"
         raise InvalidInput(
-            f"Round {number} needs {needed} clients that answer, and {_ATTEMPTS} draws gave fewer.",
+            f"Round {number} needs {self._needed} clients that answer{without}, and {_ATTEMPTS} draws gave fewer.",
             code="too-few-clients",
             hint="Raise clients_per_round or availability, or lower dropout or minimum_nodes.",
         )
 
+    def _enough(self, asked: NDArray[np.int64], answering: NDArray[np.int64]) -> bool:
+        needed = self._needed
+        if self._options.secure_aggregation:
+            needed = max(needed, default_threshold(len(asked)))  # fewer could not open the sum
+        return len(answering) >= needed and (self._indispensable is None or self._indispensable in answering)
+
     def _sample(self, ready: NDArray[np.int64], number: int, attempt: int) -> NDArray[np.int64]:
-        wanted = self._options.clients_per_round
         if self._privacy is not None and self._privacy.sampling_rate < 1:
             from ..protocols.privacy import sample_poisson
 
-            rng = np.random.default_rng([self._seed, _PRIVACY, number, attempt])
-            drawn = sample_poisson(self._federation.size, self._privacy.sampling_rate, rng)
-            return np.intersect1d(drawn, ready)
-        trusted = self._federation.number_of(self._rule.options.get("trusted"))
-        asked = behaviour.sample(ready, wanted, self._seed, number)
-        return asked if trusted is None else np.union1d(asked, [trusted])
+            rng = np.random.default_rng([self._seed, _POISSON, number])
+            return np.intersect1d(sample_poisson(self._federation.size, self._privacy.sampling_rate, rng), ready)
+        wanted = self._options.clients_per_round
+        return behaviour.sample(ready, wanted, self._seed, number, attempt, self._indispensable)
 
     def _outcome(self, current: _Round) -> tuple[Aggregated, RoundOutput, _Round]:
-        if self._options.secure_aggregation:
+        # Fewer cannot mask each other. Central privacy still releases what there is: the noise hides it.
+        if self._options.secure_aggregation and len(current.asked) >= MINIMUM_MEMBERS:
             return self._secure(current)
         if self._options.privacy is not None:
             return self._private(current)
-        malicious = self._federation.malicious[current.clients]
+        return self._summed(current) if self._needs_sum(current) else self._single(current)
+
+    def _needs_sum(self, current: _Round) -> bool:
+        """Whether the round can do without single updates."""
         attack = self._federation.attack
         interferes = (
             attack is not None
-            and bool(malicious.any())
+            and bool(self._federation.malicious[current.clients].any())
             and (attack.crafts_updates or self._free_coordinates() is not None)
         )
-        if self._rule.needs is Needs.SUM and not interferes:
-            return self._summed(current)
-        return self._single(current)
+        return self._rule.needs is Needs.SUM and not interferes
+
+    def _shared(self, tasks: list[Task]) -> list[Task]:
+        """Give each client the share of the sum that its examples are."""
+        examples = self._examples(np.array([task.client for task in tasks]))
+        shares = (examples / examples.sum()).tolist()
+        return [replace(task, share=share) for task, share in zip(tasks, shares, strict=True)]
+
+    def _look_ahead(self) -> None:
+        """Start the next round as it will be if the notebook goes on; see `ahead`."""
+        special = self._options.secure_aggregation or self._options.privacy is not None
+        if special or self._number >= self._options.rounds or self._free_coordinates() is not None:
+            return
+        try:
+            following = self._draw(self._number + 1)
+        except InvalidInput:
+            return  # told when the round is asked for
+        each = not self._needs_sum(following)
+        tasks = following.tasks if each else self._shared(following.tasks)
+        self._executor.expect(self._work(following, tasks, each))
 
     def _summed(self, current: _Round) -> tuple[Aggregated, RoundOutput, _Round]:
         """A rule that needs the sum only: no client's update is ever held."""
         examples = self._examples(current.clients)
         total = examples.sum()
-        tasks = [
-            Task(t.client, t.epochs, t.learning_rate, float(n / total))
-            for t, n in zip(current.tasks, examples, strict=True)
-        ]
-        output = self._train(current, tasks)
+        output = self._train(current, self._shared(current.tasks))
         current, fine = self._without_failed(current, output.failed)
         began = time.perf_counter()
         shares = examples[fine] / total
@@ -253,33 +300,30 @@ class SimulatedTraining:
         return result, output, current
 
     def _aggregate(self, current: _Round, updates: NDArray[Any], scalars: NDArray[Any] | None) -> Aggregated:
+        trusted = self._trusted(current)
         began = time.perf_counter()
         names = self._federation.ids(current.clients)
         examples = self._examples(current.clients)
-        trusted = self._trusted(current)
-        # A rule that refuses, or is interrupted, must not have changed its budgets.
-        before = copy.deepcopy(self._rule.state_dict())
-        try:
-            if self._rule.needs is Needs.SUM:
-                shares = examples / examples.sum()
-                mean = self._weights + shares @ (updates - self._weights)
-                result = Aggregated(self._rule_on_mean(mean, examples.sum()).weights, shares)
-            else:
-                result = self._rule(
-                    updates, examples, client_ids=names, reference=self._weights, scalars=scalars, trusted=trusted
-                )
-        except BaseException:
-            self._rule.load_state_dict(before)
-            raise
+        if self._rule.needs is Needs.SUM:
+            shares = examples / examples.sum()
+            mean = self._weights + shares @ (updates - self._weights)
+            result = Aggregated(self._rule_on_mean(mean, examples.sum()).weights, shares)
+        else:
+            result = self._rule(
+                updates, examples, client_ids=names, reference=self._weights, scalars=scalars, trusted=trusted
+            )
         current.seconds["aggregate"] = time.perf_counter() - began
         return result
 
     def _trusted(self, current: _Round) -> NDArray[Any] | None:
         """Weights trained on the federation's root data, for a rule that compares with them."""
-        if self._federation.root is None or not getattr(self._rule, "needs_trusted", False):
+        if self._federation.root is None or not self._rule.needs_trusted:
             return None
         task = Task(self._federation.root, self._plan.local_epochs, self._learning_rate)
-        trusted: NDArray[Any] = self._train(current, [task], each=True).values[0]
+        output = self._train(current, [task], each=True)
+        if output.failed:
+            raise _nobody_left(current.number, "the aggregator's own data")
+        trusted: NDArray[Any] = output.values[0]
         return trusted
 
     # ---- attackers ---------------------------------------------------------------------------------------------
@@ -331,9 +375,12 @@ class SimulatedTraining:
             if scalars is None:
                 scalars = np.array([self._rule.scalar(update, self._weights) for update in updates])
             ballot = self._rule.ballot(scalars, examples, tuple(names))
-            shares = secure.hiding_votes(ballot.votes, names, settings)
+            votes = ballot.votes
+            if not votes.any() and self._rule.on_silence == "average":
+                votes = np.ones(len(names))
+            shares = secure.hiding_votes(votes, names, settings)
             if shares is None:
-                if not ballot.votes.any():
+                if not votes.any():
                     self._rule.settle(ballot, names)
                 kept = Aggregated(self._weights.astype(np.float64), np.zeros(len(names)), ballot.columns)
                 return kept, _kept(output, fine), current
@@ -385,7 +432,7 @@ class SimulatedTraining:
         assert self._privacy is not None
         assert self._options.privacy is not None
         clip, central = self._options.privacy.clip, self._options.privacy.mode == "central"
-        rng = np.random.default_rng([self._seed, _PRIVACY, current.number])
+        rng = np.random.default_rng([self._seed, _NOISE, current.number])
         if not central:
             output = self._train(current, current.tasks, each=True)
             current, fine = self._without_failed(current, output.failed)
@@ -404,28 +451,29 @@ class SimulatedTraining:
 
         assert self._privacy is not None
         total = np.zeros(len(self._weights), np.float64)
-        outputs, failed = [], []
-        together = len(current.tasks) if self._needs_all() else max(1, _CHUNK_VALUES // len(self._weights))
-        for start in range(0, len(current.tasks), together):
-            tasks = current.tasks[start : start + together]
-            output = self._train(current, tasks, each=True)
-            part = _Round(current.number, current.asked, tasks, [])
-            updates, _ = self._attacked(part, output.values)
-            for place, update in enumerate(updates):
-                if place not in output.failed:
-                    total += clip_update(update - self._weights, clip)[0]
+        metrics: list[dict[str, NDArray[np.float64]]] = []
+        failed: list[int] = []
+        together = len(current.tasks) if self._needs_all() else _CHUNK_VALUES // len(self._weights)
+        for start in range(0, len(current.tasks), max(1, together)):
+            part = replace(current, tasks=current.tasks[start : start + max(1, together)])
+            output = self._train(part, part.tasks, each=True)
+            fine = _fine(part, output.failed)
+            updates, _ = self._attacked(replace(part, tasks=[part.tasks[place] for place in fine]), output.values[fine])
+            for update in updates:
+                total += clip_update(update - self._weights, clip)[0]
             failed += [start + place for place in output.failed]
-            outputs.append(output)
-        output = _joined(outputs)
+            metrics.append(output.metrics)
         current, fine = self._without_failed(current, tuple(failed))
         began = time.perf_counter()
         # A fixed divisor: the number that took part would itself tell who did.
         expected = self._privacy.expected_clients
         mean = self._weights + (total + rng.normal(0.0, self._privacy.sigma, len(total))) / expected
-        result = self._rule_on_mean(mean, float(len(fine)))
+        result = self._rule_on_mean(mean, float(expected))
         current.seconds["aggregate"] = time.perf_counter() - began
-        shares = np.full(len(fine), 1 / len(fine))
-        return Aggregated(result.weights, shares), _kept(output, fine), current
+        shares = np.full(len(fine), 1 / max(1, len(fine)))
+        names = metrics[0] if metrics else {}
+        joined = {name: np.concatenate([each[name] for each in metrics]) for name in names}
+        return Aggregated(result.weights, shares), _kept(RoundOutput((), joined), fine), current
 
     def _needs_all(self) -> bool:
         attack = self._federation.attack
@@ -438,7 +486,7 @@ class SimulatedTraining:
         free = self._free_coordinates() if each else None
         held = [place for place, task in enumerate(tasks) if free is not None and self._is_malicious(task.client)]
         if not held:
-            output = self._executor.run(self._work(current, tasks, each))
+            output = self._run(self._work(current, tasks, each))
         else:
             output = self._train_held(current, tasks, held, free)
         current.seconds["train"] = current.seconds.get("train", 0.0) + time.perf_counter() - began
@@ -450,7 +498,7 @@ class SimulatedTraining:
         """Some clients may change some coordinates only: they are trained apart."""
         others = [place for place in range(len(tasks)) if place not in held]
         parts = [
-            (places, self._executor.run(self._work(current, [tasks[p] for p in places], True, mask)))
+            (places, self._run(self._work(current, [tasks[p] for p in places], True, mask)))
             for places, mask in ((others, None), (held, free))
             if places
         ]
@@ -464,6 +512,14 @@ class SimulatedTraining:
                 metrics[name][places] = numbers
         return RoundOutput(values, metrics, tuple(sorted(failed)))
 
+    def _run(self, work: RoundWork) -> RoundOutput:
+        try:
+            return self._executor.run(work)
+        except BaseException:
+            # Its threads may still be at this round, its worker be gone or about to answer: nobody must use it again.
+            self._federation.discard(self._executor.inner)
+            raise
+
     def _work(self, current: _Round, tasks: list[Task], each: bool, free: NDArray[np.bool_] | None = None) -> RoundWork:
         return RoundWork(
             current.number, self._weights, tasks, self._seed, each=each, proximal=self._rule.proximal, free=free
@@ -474,21 +530,15 @@ class SimulatedTraining:
 
     def _without_failed(self, current: _Round, failed: tuple[int, ...]) -> tuple[_Round, NDArray[np.int64]]:
         """Leave clients out whose weights became NaN or infinite; refuse the round when nobody else is there."""
-        fine = np.array([place for place in range(len(current.tasks)) if place not in failed], np.int64)
+        fine = _fine(current, failed)
         if not failed:
             return current, fine
         names = ", ".join(self._federation.ids(current.clients[list(failed)]))
         if not len(fine):
-            raise InvalidInput(
-                f"NaN or infinite values in the update of {names} in round {current.number}; no other client is left.",
-                code="non-finite-update",
-                hint="Lower the learning rate, clip gradients (optimizer clipnorm=1.0), or scale the inputs.",
-            )
+            raise _nobody_left(current.number, f"client {names}")
         reason = "Its weights became NaN or infinite."
         dropped = [*current.dropped, *(_dropped(current.tasks[place].client, "update", reason) for place in failed)]
-        left = _Round(current.number, current.asked, [current.tasks[place] for place in fine], dropped)
-        left.began, left.started, left.seconds = current.began, current.started, current.seconds
-        return left, fine
+        return replace(current, tasks=[current.tasks[place] for place in fine], dropped=dropped), fine
 
     def _examples(self, clients: NDArray[np.int64]) -> NDArray[np.float64]:
         return self._federation.sizes[clients].astype(np.float64)
@@ -497,7 +547,7 @@ class SimulatedTraining:
 
     def _report(self, current: _Round, result: Aggregated, output: RoundOutput) -> dict[str, Any]:
         examples = self._examples(current.clients)
-        share = examples / examples.sum()
+        share = examples / max(1.0, examples.sum())  # a private cohort may be empty
         current.seconds["total"] = time.perf_counter() - current.began
         ids = self._federation.ids(current.clients)
         columns = {name: np.asarray(values).tolist() for name, values in result.columns.items()}
@@ -549,9 +599,24 @@ class SimulatedTraining:
         if self._ended:
             return
         self._ended = True
+        if self._executor.busy:  # with a round that nobody will ask for
+            self._federation.discard(self._executor.inner)
         if self._journal is not None:
             self._journal.save(self._state())
             self._journal.write_header(state=state, error=None if error is None else error.to_dict())
+
+
+def _fine(current: _Round, failed: tuple[int, ...]) -> NDArray[np.int64]:
+    """Return the places of the clients that have not failed."""
+    return np.setdiff1d(np.arange(len(current.tasks)), failed)
+
+
+def _nobody_left(number: int, whose: str) -> InvalidInput:
+    return InvalidInput(
+        f"NaN or infinite values in the update of {whose} in round {number}; no other is left.",
+        code="non-finite-update",
+        hint="Lower the learning rate, clip gradients (optimizer clipnorm=1.0), or scale the inputs.",
+    )
 
 
 def _dropped(client: int, phase: str, reason: str) -> dict[str, str]:
@@ -563,10 +628,3 @@ def _kept(output: RoundOutput, fine: NDArray[np.int64]) -> RoundOutput:
     if len(fine) == len(next(iter(output.metrics.values()), fine)):
         return output
     return RoundOutput(output.values, {name: values[fine] for name, values in output.metrics.items()})
-
-
-def _joined(outputs: list[RoundOutput]) -> RoundOutput:
-    names = outputs[0].metrics
-    return RoundOutput(
-        outputs[0].values[:0], {name: np.concatenate([output.metrics[name] for output in outputs]) for name in names}
-    )

@@ -23,7 +23,7 @@ from ..protocols.attacks import Attack, AttackTest
 from ..protocols.combination import least_clients, make_rule, require_combination, resolve_clients
 from ..training.arrays import Arrays, canonical_target
 from .behaviour import Behaviour
-from .executors import check_backend, make_executor
+from .executors import anonymous, check_backend, make_executor
 from .journal import Journal, SavedState
 from .partition import Partition, Split, partition, plot_partition
 from .rounds import SimulatedTraining
@@ -92,7 +92,8 @@ def simulate(
     ------
     InvalidInput
         ``no-data``, ``bad-data``, ``missing-values``, ``bad-clients``, ``bad-seed``, ``not-an-attack``,
-        ``bad-behaviour``, ``unknown-backend``, ``extra-missing``, and the partition's and the attack's own.
+        ``bad-behaviour``, ``bad-setting`` (`workers`), ``unknown-backend``, ``extra-missing``, and the
+        partition's and the attack's own.
 
     Examples
     --------
@@ -110,6 +111,14 @@ def simulate(
             code="not-an-attack",
             hint="For example flaas.attacks.LabelFlip(fraction=0.3).",
         )
+    if behaviour is not None and not isinstance(behaviour, Behaviour):
+        raise InvalidInput(
+            f"behaviour must be a Behaviour, not {behaviour!r}.",
+            code="bad-behaviour",
+            hint="For example flaas.Behaviour(availability=0.8, dropout=0.1).",
+        )
+    if root is not None and (not isinstance(root, Sequence) or len(root) != 2):
+        raise InvalidInput(f"root is not a pair (x, y), but {type(root).__name__}.", code="bad-data")
     check_backend(backend)
     if isinstance(clients, Sequence) and not isinstance(clients, str):
         if x is not None or y is not None:
@@ -264,14 +273,16 @@ class SimulatedFederation:
             ``aggregation-needs-updates``, ``secagg-too-many-nodes`` and other codes of what they come from.
         """
         seed = secrets.randbits(62) if options.seed is None else options.seed
-        rule, privacy = self._protocols(options)
+        protocols = self._protocols(options)
         executor = self._executor_for(plan)
         journal = None
         if self._journal:
             journal = Journal.create(self._header(plan, options, seed, executor.name))
-            (journal.folder / "plan.json").write_text(json.dumps(plan.to_dict()))
+            journal.save_plan(plan)
         state = SavedState(0, weights, None)
-        return self._training(plan, executor, rule, privacy, options, seed, state, journal, [])
+        return SimulatedTraining(
+            self, plan, executor, *protocols, options, seed=seed, state=state, journal=journal, reports=[]
+        )
 
     def resume(self, run: str, plan: TrainingPlan, weights: NDArray[Any]) -> SimulatedTraining:
         """Go on with a run that was interrupted, failed, stopped or killed; its settings are its own.
@@ -281,11 +292,20 @@ class SimulatedFederation:
         NotFound
             ``unknown-simulation``, ``no-checkpoint``.
         Conflict
-            ``other-model``; ``other-federation``: it ran on other data, clients or attackers.
+            ``simulation-running``: another process is at it; ``other-model``; ``other-federation``: it ran on other
+            data, clients or attackers.
+        InvalidInput
+            ``damaged-simulation``.
         """
         journal = Journal.open(run)
-        saved = TrainingPlan.from_dict(json.loads((journal.folder / "plan.json").read_text()))
-        if [(s.shape, s.dtype) for s in saved.weights] != [(s.shape, s.dtype) for s in plan.weights]:
+        if journal.runs_elsewhere:
+            raise Conflict(
+                f"Simulation {run} is running in process {journal.header['pid']}.",
+                code="simulation-running",
+                hint="Stop it first, in the Federated learning panel or where it runs.",
+            )
+        saved = journal.plan()
+        if _structure(saved) != _structure(plan):
             raise Conflict(
                 f"Simulation {run} does not train this model.",
                 code="other-model",
@@ -299,39 +319,41 @@ class SimulatedFederation:
             )
         options = _read_options(journal.header["options"])
         state = journal.load()
-        rule, privacy = self._protocols(options)
+        rule, privacy, least = self._protocols(options)
         rule.load_state_dict(state.rule)
         reports = journal.reports(state.round)
         executor = self._executor_for(saved)
-        journal.running()
-        return self._training(saved, executor, rule, privacy, options, int(state.run["seed"]), state, journal, reports)
-
-    def _training(
-        self,
-        plan: TrainingPlan,
-        executor: Executor,
-        rule: Rule,
-        privacy: PrivacyPlan | None,
-        options: RunOptions,
-        seed: int,
-        state: SavedState,
-        journal: Journal | None,
-        reports: list[dict[str, Any]],
-    ) -> SimulatedTraining:
+        journal.running(state.round)
+        seed = int(state.run["seed"])
         return SimulatedTraining(
-            self, plan, executor, rule, privacy, options, seed=seed, state=state, journal=journal, reports=reports
+            self,
+            saved,
+            executor,
+            rule,
+            privacy,
+            least,
+            options,
+            seed=seed,
+            state=state,
+            journal=journal,
+            reports=reports,
         )
 
-    def _protocols(self, options: RunOptions) -> tuple[Rule, PrivacyPlan | None]:
-        """Make rule and privacy of a run, and refuse what cannot end well before anything is trained."""
+    def _protocols(self, options: RunOptions) -> tuple[Rule, PrivacyPlan | None, int]:
+        """Make rule and privacy of a run, and refuse what cannot end well before anything is trained.
+
+        The third is with how many clients the rule works at least.
+        """
         names = dict(zip(self._ids.tolist(), self._names, strict=True))
         rule = make_rule(options.aggregation, resolve_clients(options.aggregation_options, names))
         require_combination(rule, secure_aggregation=options.secure_aggregation, privacy=options.privacy)
         most = min(self.size, options.clients_per_round or self.size)
-        least_clients(rule, self._ids[:most].tolist(), secure_aggregation=options.secure_aggregation)
+        trusted = rule.options.get("trusted")
+        able = sorted(self._ids[self.sizes > 0].tolist(), key=lambda client: client != trusted)[:most]
+        least = least_clients(rule, able, secure_aggregation=options.secure_aggregation)
         if options.secure_aggregation:
-            settings_of(self._ids[:most].tolist(), 1, options.clip)  # so many can, or it says why not
-        if getattr(rule, "needs_trusted", False) and self.root is None:
+            settings_of(able, 1, options.clip)  # so many can, or it says why not
+        if rule.needs_trusted and self.root is None:
             raise InvalidInput(
                 f"The aggregation rule {rule.name} compares with an update that somebody trusted trained.",
                 code="no-trusted-update",
@@ -339,16 +361,17 @@ class SimulatedFederation:
                 f'flaas.aggregation("{rule.name}", trusted="0").',
             )
         if options.privacy is None:
-            return rule, None
+            return rule, None, least
         from ..protocols.privacy import plan_privacy
 
-        return rule, plan_privacy(
+        plan = plan_privacy(
             options.privacy,
             rounds=options.rounds,
             clients=self.size,
             clients_per_round=None if options.clients_per_round is None else most,
             amplified=True,
         )
+        return rule, plan, least
 
     def _executor_for(self, plan: TrainingPlan) -> Executor:
         """The executor of this plan; the last one is kept, for a fit that goes on."""
@@ -358,6 +381,12 @@ class SimulatedFederation:
         executor = make_executor(plan, self.data, backend=self._backend, workers=self._workers)
         self._executor = (plan.digest, executor)
         return executor
+
+    def discard(self, executor: Executor) -> None:
+        """Close an executor that must not be used again."""
+        if self._executor is not None and self._executor[1] is executor:
+            self._executor = None
+        executor.close()
 
     def close(self) -> None:
         """Let go of worker processes and threads; the next ``fit`` makes new ones."""
@@ -431,7 +460,7 @@ class SimulatedFederation:
         x, y = self._one_array(attack)
         (x_name,), (y_name,) = self._clean.inputs, self._clean.targets
         extra, at = [], self._rows
-        for client in np.flatnonzero(self.malicious):
+        for client in np.flatnonzero(self.malicious & (self.sizes > 0)):
             rng = np.random.default_rng([self._seed, _POISON, int(client)])
             own = parts[client]
             new_x, new_y = attack.poison(x[own], y[own], rng)
@@ -542,7 +571,14 @@ def _appended(first: Arrays, others: Sequence[Arrays]) -> Arrays:
             for name, values in getattr(first, group).items()
         }
 
-    return Arrays(first.name, joined("inputs"), joined("targets"), first.columns)
+    # Some clients' targets may look like labels and others' not.
+    targets = {name: canonical_target(values) for name, values in joined("targets").items()}
+    return Arrays(first.name, joined("inputs"), targets, first.columns)
+
+
+def _structure(plan: TrainingPlan) -> list[Any]:
+    """What must be the same of a model for its weights to mean the same; names that Keras counts up may differ."""
+    return [[(spec.shape, str(spec.dtype)) for spec in plan.weights], anonymous(plan.model["layers"])]
 
 
 def _read_options(data: dict[str, Any]) -> RunOptions:

@@ -8,7 +8,7 @@ a few vectors in memory rather than one per client.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -106,6 +106,16 @@ class RoundWork:
             lanes = max(1, min(len(self.tasks), MOST_LANES, LANE_VALUES // len(self.weights)))
             object.__setattr__(self, "lanes", lanes)
 
+    def same_as(self, other: RoundWork) -> bool:
+        """Whether `other` asks for the same; weights are the same only if they are the same array."""
+        mine, theirs = ((w.number, w.seed, w.each, w.proximal, w.lanes) for w in (self, other))
+        return (
+            mine == theirs
+            and self.weights is other.weights
+            and self.free is other.free
+            and list(self.tasks) == list(other.tasks)
+        )
+
     def of_lane(self, tasks: Sequence[Task]) -> RoundWork:
         """Return the work of one lane, whose tasks these are."""
         return replace(self, tasks=tasks, lanes=1)
@@ -148,6 +158,12 @@ class Executor(Protocol):
 
     def run(self, work: RoundWork) -> RoundOutput:
         """Do one round's work."""
+
+    def start(self, work: RoundWork) -> Callable[[], RoundOutput]:
+        """Begin one round's work, where it can be done beside the caller's; return what gives its output.
+
+        That is to be called once, and nothing else may be asked before.
+        """
 
     def close(self) -> None:
         """Let go of what it holds."""

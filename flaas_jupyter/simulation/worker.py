@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import traceback
 from multiprocessing.connection import Connection
@@ -100,4 +101,7 @@ def _run(executor: Executor, message: dict[str, Any], folder: Path) -> dict[str,
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]))
+    try:
+        main(int(sys.argv[1]), Path(sys.argv[2]))
+    finally:  # a notebook that was killed could not
+        shutil.rmtree(sys.argv[2], ignore_errors=True)

@@ -47,9 +47,12 @@ class Anchor:
         free : list of ndarray of bool, optional
             For each trainable variable, in order, the coordinates that may change; all by default.
         """
+        import keras
+
         self._mu.assign(proximal)
         for index, (anchor, mask, variable) in enumerate(zip(self._global, self._free, self._variables, strict=True)):
-            anchor.assign(np.array(variable))  # a copy: JAX gives buffers away, each once
+            # A copy: JAX gives buffers away, each once.
+            anchor.assign(keras.ops.convert_to_numpy(variable).copy())
             mask.assign(np.ones(variable.shape, np.float32) if free is None else free[index].astype(np.float32))
 
     def _anchored_apply(self, grads: Any, trainable_variables: Any = None) -> Any:

@@ -54,6 +54,11 @@ class FLTrust(Rule):
             is_number(self.alpha, 0.0) and self.alpha > 0, self.name, "alpha", self.alpha, "a number above 0"
         )
 
+    @property
+    def needs_trusted(self) -> bool:
+        """Unless a client is named whose update is the trusted one."""
+        return self.trusted is None
+
     def aggregate(self, cohort: Cohort) -> Aggregated:
         """Return the trusted mean, with the columns trust (TS) and norm; the trusted client itself has trust 0."""
         reference = cohort.require_reference("FLTrust")

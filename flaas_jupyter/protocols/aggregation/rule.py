@@ -193,6 +193,11 @@ class Rule(ABC):
         """μ of the term μ/2 ‖w − w_global‖² that clients add to their local loss; 0 leaves it away."""
         return 0.0
 
+    @property
+    def needs_trusted(self) -> bool:
+        """Whether it compares with `Cohort.trusted`, which must be given then."""
+        return False
+
     def __call__(
         self,
         updates: ArrayLike,
