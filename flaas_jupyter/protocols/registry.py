@@ -135,6 +135,9 @@ def _documented_parameters(make: Callable[..., Any]) -> dict[str, tuple[str, str
     for each in reversed(make.__mro__ if isinstance(make, type) else [make]):
         text = inspect.cleandoc(each.__doc__ or "")
         section = re.search(r"^Parameters\n-+\n(.*?)(?=\n\n\S|\Z)", text, re.MULTILINE | re.DOTALL)
-        entries = re.findall(r"^(\w+) : (.+)\n((?:[ ]+.*(?:\n|\Z)|\n)*)", section[1] if section else "", re.MULTILINE)
-        found.update({name: (kind, " ".join(body.split())) for name, kind, body in entries})
+        entries = re.findall(
+            r"^(\w+(?:, \w+)*) : (.+)\n((?:[ ]+.*(?:\n|\Z)|\n)*)", section[1] if section else "", re.MULTILINE
+        )
+        for names, kind, body in entries:
+            found |= dict.fromkeys(names.split(", "), (kind, " ".join(body.split())))
     return found

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from flaas_jupyter.errors import Conflict, InvalidInput
-from flaas_jupyter.protocols.aggregation import FedAvg, Needs, Registry, aggregation, names
+from flaas_jupyter.protocols.aggregation import FedAvg, Needs, RuleRegistry, aggregation, names
 from flaas_jupyter.protocols.aggregation.blocks import BLOCK_COLUMNS
 
 
@@ -119,7 +119,7 @@ def test_unknown_option_is_refused():
 
 
 def test_one_can_register_ones_own_rule_once():
-    registry = Registry({"fedavg": FedAvg})
+    registry = RuleRegistry("rule", "rule", {"fedavg": FedAvg})
     registry.register("mine", FedAvg)
     assert registry.names() == ["fedavg", "mine"]
     assert isinstance(registry("mine"), FedAvg)

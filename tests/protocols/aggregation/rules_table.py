@@ -11,7 +11,7 @@ def table(rules: list[dict[str, Any]]) -> str:
     rows = [HEAD, "| --- " * 6 + "|"]
     for rule in rules:
         options = ", ".join(f"`{each['name']}={each['default']!r}`" for each in rule["options"]) or "none"
-        secure = "yes" if rule["secure_aggregation"] == "supported" else "no"
+        secure = "yes" if rule["secure_aggregation"]["supported"] else "no"
         if rule["needs"] == "scalars":
             secure += ", with one number per client"
         cells = [f"`{rule['name']}`", rule["summary"], rule["defends"], rule["limits"], options, secure]

@@ -14,7 +14,7 @@ from rules_table import table
 
 import flaas_jupyter as flaas
 from flaas_jupyter.protocols import aggregation as package
-from flaas_jupyter.protocols.aggregation import FedAvg, Needs, Registry, aggregation, describe, names
+from flaas_jupyter.protocols.aggregation import FedAvg, Needs, RuleRegistry, aggregation, describe, names
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "aggregation.md"
 
@@ -37,15 +37,15 @@ def test_every_rule_is_described_in_json():
 def test_it_is_said_what_goes_with_secure_aggregation():
     secure = {entry["name"]: entry for entry in describe()}
     for name in ("fedavg", "fedprox", "fedavgm", "fedadam", "fedyogi"):
-        assert (secure[name]["secure_aggregation"], secure[name]["needs"]) == ("supported", "sum")
-    assert (secure["fedqv"]["secure_aggregation"], secure["fedqv"]["needs"]) == ("supported", "scalars")
-    refused = {name for name, entry in secure.items() if entry["secure_aggregation"] == "refused"}
+        assert (secure[name]["secure_aggregation"]["supported"], secure[name]["needs"]) == (True, "sum")
+    assert (secure["fedqv"]["secure_aggregation"]["supported"], secure["fedqv"]["needs"]) == (True, "scalars")
+    refused = {name for name, entry in secure.items() if not entry["secure_aggregation"]["supported"]}
     assert refused == {name for name in names() if aggregation(name).needs is Needs.UPDATES}
-    assert "every client's update" in secure["krum"]["reason"]
+    assert "every client's update" in secure["krum"]["secure_aggregation"]["reason"]
 
 
 def test_a_rule_made_by_a_function_is_described_too():
-    registry = Registry({"plain": lambda: FedAvg()})
+    registry = RuleRegistry("rule", "rule", {"plain": lambda: FedAvg()})
     assert registry.describe()[0]["name"] == "plain"
     assert registry.describe()[0]["options"] == []
 
@@ -77,7 +77,7 @@ def test_the_first_example_finds_the_attacker(code):
 
 
 def test_the_tutorials_rule_works_with_one_file_and_one_line(code, monkeypatch):
-    monkeypatch.setattr(aggregation, "_rules", dict(aggregation._rules))
+    monkeypatch.setattr(aggregation, "_makers", dict(aggregation._makers))
     example = next(block for block in code if "an attacker" in block)
     file = next(block for block in code if "class CenteredClipping" in block)
     line = next(block for block in code if block.strip() == '"centered_clipping": CenteredClipping,')
@@ -87,11 +87,9 @@ def test_the_tutorials_rule_works_with_one_file_and_one_line(code, monkeypatch):
     module.__package__ = package.__name__
     monkeypatch.setitem(sys.modules, module.__name__, module)
     exec(compile(file, str(DOCUMENT), "exec"), module.__dict__)
-    registry = Registry(eval("{" + line + "}", module.__dict__))
-    assert registry.describe()[0]["options"] == [
-        {"name": "tau", "type": "float", "default": 10.0},
-        {"name": "iterations", "type": "int", "default": 3},
-    ]
+    registry = RuleRegistry("rule", "rule", eval("{" + line + "}", module.__dict__))
+    options = [(each["name"], each["type"], each["default"]) for each in registry.describe()[0]["options"]]
+    assert options == [("tau", "float", 10.0), ("iterations", "int", 3)]
 
     scope: dict[str, object] = {"CenteredClipping": module.CenteredClipping}
     exec(compile(example + usage, str(DOCUMENT), "exec"), scope)
