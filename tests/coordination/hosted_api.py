@@ -313,9 +313,10 @@ class Node:
             "seconds": {"train": 0.5},
             "bytes": {"up": 10, "down": 20},
             "metrics": {"loss": 0.25},
-            "clients": [{"node": self.id, "examples": 100, "weight": 1.0}],
+            "clients": [{"node": self.id, "examples": 100, "weight": 1.0, "columns": {"votes": 1.5}}],
             "dropped": [],
             "clipped": 0.0,
+            "epsilon": None,
             **changes,
         }
 
@@ -462,6 +463,8 @@ def run_body(**changes: Any) -> Json:
         "batch_size": 32,
         "secure_aggregation": False,
         "aggregation": "fedavg",
+        "aggregation_options": {},
+        "privacy": None,
         "clients_per_round": None,
         "minimum_nodes": None,
         "seed": 7,

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import threading
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import func, select, text
 
+from flaas_jupyter.coordination import migrations
 from flaas_jupyter.coordination.database import Database
 from flaas_jupyter.coordination.server import bootstrap
 from flaas_jupyter.coordination.settings import Settings
-from flaas_jupyter.coordination.tables import Base, Organisation
+from flaas_jupyter.coordination.tables import Base, Organisation, Project, Round, Run
 from flaas_jupyter.errors import Conflict, InvalidInput, Unreachable
 from flaas_jupyter.governance.tokens import verify
 
@@ -31,6 +35,46 @@ def test_migrations_make_exactly_the_tables_of_the_code(database):
     with database.reading() as session:
         context = MigrationContext.configure(session.connection(), opts={"compare_type": True})
         assert compare_metadata(context, Base.metadata) == []
+
+
+def test_runs_and_reports_of_before_there_were_rules_with_options_are_taken_over(database):
+    report = {"number": 1, "clients": [{"node": "aa", "examples": 3, "weight": 1.0}], "error_bound": None}
+    request = {"rounds": 5, "aggregation": "fedavg", "seed": None}
+    migrated_to(database, "0001")
+    now = datetime.now(UTC)
+    with database.writing() as session:
+        session.add(Organisation(id="lab", name="Lab", created=now))
+        session.add(Project(id="p", name="P", description="", domain_key="ab", created=now))
+        session.flush()
+        session.add(
+            Run(
+                id="r", project="p", dataset="d", request=request, needed=1, state="completed", term=1, round=1,
+                created_by="dev", organisation="lab", created=now,
+            )
+        )  # fmt: skip
+        session.flush()
+        session.add(Round(run=1, number=1, term=1, report=report))
+
+    def stored():
+        with database.reading() as session:
+            return session.scalars(select(Run.request)).one(), session.scalars(select(Round.report)).one()
+
+    database.migrate()
+    taken_over, reported = stored()
+    assert taken_over == {**request, "aggregation_options": {}, "privacy": None}
+    assert reported == {**report, "epsilon": None, "clients": [{**report["clients"][0], "columns": {}}]}
+    migrated_to(database, "0001")
+    assert stored() == (request, report)
+
+
+def migrated_to(database, revision):
+    """Bring the schema up or down to `revision`."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    with database._writers.connect() as connection, connection.begin():
+        config.attributes["connection"] = connection
+        upwards = MigrationContext.configure(connection).get_current_revision() is None
+        (command.upgrade if upwards else command.downgrade)(config, revision)
 
 
 def test_processes_that_start_together_migrate_once(fresh_url):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 
 import pytest
@@ -150,6 +151,8 @@ def test_an_unknown_rule_names_those_that_there_are(federation):
 WRONG = [
     ("rounds", 0), ("rounds", 1.5), ("rounds", "5"), ("rounds", 10**9), ("local_epochs", 0), ("batch_size", -1),
     ("minimum_nodes", 0), ("seed", -1), ("parameters", 0), ("model_digest", "short"), ("submitter", "AB" * 32),
+    ("aggregation_options", None), ("aggregation_options", {"x": "y" * 5000}),
+    ("aggregation_options", {str(i): 0 for i in range(33)}), ("aggregation_options", {"a": list(range(2000))}),
     ("secure_aggregation", "yes"), ("weights", [0.1, 0.2]), ("name", ""), ("name", "a\x00b"), ("clip", 0),
 ]  # fmt: skip
 
@@ -161,6 +164,75 @@ def test_what_is_wrong_with_a_run_is_pointed_at(federation):
         assert (problem["status"], problem["code"]) == (422, "invalid-input"), (name, value)
         assert [error["pointer"] for error in problem["errors"]] == [f"/{name}"], (name, value)
     assert federation.developer.embedded(f"{federation.path}/runs", "runs") == []
+
+
+PRIVACY = {"epsilon": 4.0, "delta": 1e-5, "clip": 1.0, "mode": "central", "noise_multiplier": None}
+
+
+def test_a_rule_with_options_and_privacy_are_part_of_the_run(federation):
+    federation.three()
+    run = federation.run(aggregation="fedadam", aggregation_options={"eta": 0.1}, privacy=PRIVACY)
+    assert (run["aggregation"], run["aggregation_options"]) == ("fedadam", {"eta": 0.1})
+    assert run["privacy"] == PRIVACY
+    short = federation.run(privacy={"epsilon": 4, "delta": 1e-5, "clip": 1})
+    assert short["privacy"] == PRIVACY
+
+
+REFUSED = [
+    ({"aggregation": "krum", "aggregation_options": {"malicious": 1}}, "bad-aggregation-option", "malicious"),
+    ({"aggregation": "krum", "aggregation_options": {"byzantine": "two"}}, "bad-aggregation-option", "two"),
+    ({"aggregation": "krum", "aggregation_options": {"byzantine": 1}}, "too-few-clients", "n ≥ 2f \\+ 3 = 5"),
+    ({"aggregation": "krum", "clients_per_round": 2}, "too-few-clients", "n = 2"),
+    ({"aggregation": "median", "secure_aggregation": True}, "aggregation-needs-updates", "median.*every client"),
+    ({"aggregation": "fedqv", "secure_aggregation": True}, "too-few-clients", "hide each other"),
+    ({"aggregation": "median", "privacy": PRIVACY}, "aggregation-with-privacy", "mean of the clipped"),
+    ({"aggregation": "fltrust"}, "bad-aggregation-option", "no participant is named"),
+    (
+        {"aggregation": "fltrust", "aggregation_options": {"trusted": "east"}},
+        "bad-aggregation-option",
+        "'east'.*north, south, west",
+    ),
+    ({"privacy": {**PRIVACY, "noise_multiplier": 0.1}}, "privacy-budget", "would spend"),
+]
+
+
+def test_what_does_not_go_together_is_refused_before_anybody_is_asked(federation):
+    federation.three()
+    for changes, code, told in REFUSED:
+        problem = federation.developer.problem("POST", f"{federation.path}/runs", run_body(**changes))
+        assert (problem["status"], problem["code"]) == (422, code), changes
+        assert re.search(told, problem["detail"]), problem["detail"]
+    assert federation.developer.embedded(f"{federation.path}/runs", "runs") == []
+
+
+def test_what_does_go_together_is_accepted(federation):
+    federation.three()
+    for changes in (
+        {"aggregation": "krum"},
+        {"aggregation": "fltrust", "aggregation_options": {"trusted": "south"}},
+        {"aggregation": "median", "privacy": {**PRIVACY, "mode": "local"}},
+        {"aggregation": "fedyogi", "secure_aggregation": True, "privacy": PRIVACY},
+        {"aggregation": "fedprox", "aggregation_options": {"mu": 0.5}, "secure_aggregation": True},
+    ):
+        assert federation.run(**changes)["state"] == "gathering"
+
+
+def test_a_run_waits_for_as_many_nodes_as_its_rule_needs(federation):
+    federation.node("north", online=True)
+    federation.node("south")
+    federation.node("west")
+    run = federation.run(aggregation="krum", aggregation_options={"byzantine": 0})
+    assert (run["state"], run["minimum_nodes"]) == ("queued", None)
+    assert run["waiting_for"].startswith("3 nodes")
+
+
+def test_settings_of_privacy_that_are_none_are_pointed_at(federation):
+    federation.three()
+    for name, value in (("epsilon", 0), ("delta", 1), ("clip", -1.0), ("mode", "global"), ("noise", 1.0)):
+        body = run_body(privacy={**PRIVACY, name: value})
+        problem = federation.developer.problem("POST", f"{federation.path}/runs", body)
+        assert (problem["status"], problem["code"]) == (422, "invalid-input"), name
+        assert [error["pointer"] for error in problem["errors"]] == [f"/privacy/{name}"]
 
 
 # ---- gathering and election ------------------------------------------------------------------------------------------
