@@ -257,6 +257,11 @@ class ConnectedFederation:
         return _frame(nodes, ["name", "organisation", "rows", "online", "id"])
 
     @property
+    def names(self) -> dict[str, str]:
+        """Each node's id and name."""
+        return {str(node["node"]): str(node["node_name"]) for node in self._description["nodes"]}
+
+    @property
     def schema(self) -> pd.DataFrame:
         """One row per column: ``name``, ``dtype``, ``shape``, ``role`` (feature or target)."""
         description = self._description

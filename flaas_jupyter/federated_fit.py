@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from .federation import Federation, RoundResult, RunOptions, Training, report_frame
+from .federation import Federation, RoundResult, RoundsDone, RunOptions, Training
 from .plan import TrainingPlan
 
 if TYPE_CHECKING:
@@ -158,10 +158,7 @@ def _rounds(
             printer.report = result.report
             callbacks.on_epoch_end(number - 1, logs)
     finally:
-        clients = federation.clients
-        model.federated_report = report_frame(reports, dict(zip(clients["id"], clients["name"], strict=True)))
-        if "attacker" in clients:
-            model.federated_report.attrs["attackers"] = clients["name"][clients["attacker"]].tolist()
+        model.rounds_done = RoundsDone(reports, federation.names, getattr(federation, "attackers", []))
         callbacks.on_train_end(logs)
 
 

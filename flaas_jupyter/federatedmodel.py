@@ -22,9 +22,9 @@ from .protocols import combination
 from .protocols.aggregation import Rule, aggregation
 
 if TYPE_CHECKING:
-    import pandas as pd
-
+    from .federation import RoundsDone
     from .protocols.privacy import DifferentialPrivacy
+    from .report import FederatedReport
 
 _OPTIONS = ("secure_aggregation", "aggregation", "aggregation_options", "privacy")
 _FEDERATED_ONLY = ("rounds", "local_epochs", "clients_per_round", "minimum_nodes", "seed", "resume", "run_name")
@@ -123,7 +123,12 @@ class FederatedModel(keras.Model):  # type: ignore[misc]
         """Options of secure aggregation, or None when it is off."""
         self.aggregation = aggregation
         self.privacy = privacy
-        self.federated_report: pd.DataFrame | None = None
+        self.rounds_done: RoundsDone | None = None
+
+    @property
+    def federated_report(self) -> FederatedReport | None:
+        """One row per round of the last ``fit`` on a federation; None before."""
+        return None if self.rounds_done is None else self.rounds_done.table
 
     @property
     def aggregation_name(self) -> str:

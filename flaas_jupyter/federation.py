@@ -6,6 +6,7 @@ hands back one round; calling it again is the verdict on the last: go on, stop, 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from .plan import TrainingPlan
     from .protocols.privacy import DifferentialPrivacy
+    from .report import FederatedReport
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,10 @@ class Federation(Protocol):
         """One row per participant: name, organisation, rows, whether it is online."""
 
     @property
+    def names(self) -> dict[str, str]:
+        """Each participant's id and the name to show."""
+
+    @property
     def schema(self) -> pd.DataFrame:
         """One row per column of the data: name, dtype, shape, role."""
 
@@ -133,7 +139,32 @@ class Federation(Protocol):
         """Follow a run that was started before, from its beginning or wherever it is."""
 
 
-def report_frame(reports: Sequence[dict[str, Any]], names: dict[str, str]) -> pd.DataFrame:
+class RoundsDone:
+    """What a ``fit`` has reported, laid out as a table when somebody looks at it.
+
+    Parameters
+    ----------
+    reports : sequence of dict
+        As in `RoundResult.report`.
+    names : dict of str to str
+        Participant id to the name to show.
+    attackers : sequence of str
+        Names of the malicious clients of a simulation.
+    """
+
+    def __init__(self, reports: Sequence[dict[str, Any]], names: dict[str, str], attackers: Sequence[str] = ()) -> None:
+        self._reports, self._names, self._attackers = list(reports), names, list(attackers)
+
+    @functools.cached_property
+    def table(self) -> FederatedReport:
+        """The table; see `report_frame`."""
+        table = report_frame(self._reports, self._names)
+        if self._attackers:
+            table.attrs["attackers"] = self._attackers
+        return table
+
+
+def report_frame(reports: Sequence[dict[str, Any]], names: dict[str, str]) -> FederatedReport:
     """Lay round reports out as a table, one row per round.
 
     Parameters

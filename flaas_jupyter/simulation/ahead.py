@@ -7,8 +7,11 @@ started, and taken if it is what is asked for next. What comes of a round does n
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from typing import NoReturn
 
+from ..errors import FlaasError
 from .work import Executor, RoundOutput, RoundWork
 
 
@@ -25,8 +28,11 @@ class AheadExecutor:
         self._expected: tuple[RoundWork, Callable[[], RoundOutput]] | None = None
 
     def expect(self, work: RoundWork) -> None:
-        """Start work that will probably be asked for."""
-        self._expected = (work, self.inner.start(work))
+        """Start work that will probably be asked for; what is wrong with it is told then."""
+        try:
+            self._expected = (work, self.inner.start(work))
+        except FlaasError as error:
+            self._expected = (work, functools.partial(_raise, error))
 
     def run(self, work: RoundWork) -> RoundOutput:
         """Do one round's work, or take what was started if it is the same."""
@@ -40,3 +46,7 @@ class AheadExecutor:
     def busy(self) -> bool:
         """Whether something was started that was not asked for yet."""
         return self._expected is not None
+
+
+def _raise(error: FlaasError) -> NoReturn:
+    raise error

@@ -92,6 +92,7 @@ class JaxExecutor:
     """
 
     name = "jax"
+    alive = True
 
     def __init__(self, plan: TrainingPlan, data: ClientData, workers: int) -> None:
         import keras

@@ -36,6 +36,8 @@ class KerasExecutor:
         The model does not fit the data, see `match` and `TrainingPlan.build`.
     """
 
+    alive = True
+
     def __init__(self, plan: TrainingPlan, data: ClientData, workers: int) -> None:
         import keras
 

@@ -49,6 +49,8 @@ class RayExecutor:
         Code ``no-ray-cluster``; and what the actors' executors refuse.
     """
 
+    alive = True
+
     def __init__(self, plan: TrainingPlan, data: ClientData, backend: str) -> None:
         import ray
 

@@ -223,6 +223,16 @@ class SimulatedFederation:
         )
 
     @property
+    def names(self) -> dict[str, str]:
+        """Each client's id and name."""
+        return dict(zip(self._ids.tolist(), self._names, strict=True))
+
+    @property
+    def attackers(self) -> list[str]:
+        """Names of the malicious clients."""
+        return [name for name, bad in zip(self._names, self.malicious, strict=True) if bad]
+
+    @property
     def schema(self) -> pd.DataFrame:
         """One row per column or array: ``name``, ``dtype``, ``shape``, ``role`` (feature or target)."""
         import pandas as pd
@@ -344,15 +354,8 @@ class SimulatedFederation:
 
         The third is with how many clients the rule works at least.
         """
-        names = dict(zip(self._ids.tolist(), self._names, strict=True))
-        rule = make_rule(options.aggregation, resolve_clients(options.aggregation_options, names))
+        rule = make_rule(options.aggregation, resolve_clients(options.aggregation_options, self.names))
         require_combination(rule, secure_aggregation=options.secure_aggregation, privacy=options.privacy)
-        most = min(self.size, options.clients_per_round or self.size)
-        trusted = rule.options.get("trusted")
-        able = sorted(self._ids[self.sizes > 0].tolist(), key=lambda client: client != trusted)[:most]
-        least = least_clients(rule, able, secure_aggregation=options.secure_aggregation)
-        if options.secure_aggregation:
-            settings_of(able, 1, options.clip)  # so many can, or it says why not
         if rule.needs_trusted and self.root is None:
             raise InvalidInput(
                 f"The aggregation rule {rule.name} compares with an update that somebody trusted trained.",
@@ -360,6 +363,14 @@ class SimulatedFederation:
                 hint="Give the aggregator clean data, flaas.simulate(..., root=(x, y)), or name a trusted client, "
                 f'flaas.aggregation("{rule.name}", trusted="0").',
             )
+        most = min(self.size, options.clients_per_round or self.size)
+        trusted = rule.options.get("trusted")
+        able = sorted(self._ids[self.sizes > 0].tolist(), key=lambda client: client != trusted)[:most]
+        least = least_clients(
+            rule, able, secure_aggregation=options.secure_aggregation, has_trusted=self.root is not None
+        )
+        if options.secure_aggregation:
+            settings_of(able, 1, options.clip)  # so many can, or it says why not
         if options.privacy is None:
             return rule, None, least
         from ..protocols.privacy import plan_privacy
@@ -375,7 +386,7 @@ class SimulatedFederation:
 
     def _executor_for(self, plan: TrainingPlan) -> Executor:
         """The executor of this plan; the last one is kept, for a fit that goes on."""
-        if self._executor is not None and self._executor[0] == plan.digest:
+        if self._executor is not None and self._executor[0] == plan.digest and self._executor[1].alive:
             return self._executor[1]
         self.close()
         executor = make_executor(plan, self.data, backend=self._backend, workers=self._workers)

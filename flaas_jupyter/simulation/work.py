@@ -156,6 +156,10 @@ class Executor(Protocol):
     def name(self) -> str:
         """What it is, for the report: ``"jax"``, ``"tensorflow"``, …."""
 
+    @property
+    def alive(self) -> bool:
+        """Whether it can be asked for more."""
+
     def run(self, work: RoundWork) -> RoundOutput:
         """Do one round's work."""
 
