@@ -150,7 +150,7 @@ def named_clients(options: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(str(options[option]) for option in _NAMES_A_CLIENT & options.keys() if options[option] is not None)
 
 
-def least_clients(rule: Rule, client_ids: Sequence[str], *, secure_aggregation: bool) -> int:
+def least_clients(rule: Rule, client_ids: Sequence[str], *, secure_aggregation: bool, has_trusted: bool = False) -> int:
     """Return with how many clients the rule works at least, found by trying it on random numbers.
 
     Parameters
@@ -161,6 +161,8 @@ def least_clients(rule: Rule, client_ids: Sequence[str], *, secure_aggregation: 
         Those that can take part at most; who is indispensable to the rule comes first.
     secure_aggregation : bool
         Whether votes of the rule must hide each other, see `Votes`.
+    has_trusted : bool
+        Whether the aggregator has trusted weights of its own to compare with.
 
     Raises
     ------
@@ -168,7 +170,7 @@ def least_clients(rule: Rule, client_ids: Sequence[str], *, secure_aggregation: 
         Code ``too-few-clients``: not with all of them either; the message is the rule's. ``bad-aggregation-option``:
         the rule compares with trusted weights, and its options name no client that trains them.
     """
-    if rule.needs_trusted:
+    if rule.needs_trusted and not has_trusted:
         raise InvalidInput(
             f"The aggregation rule {_name_of(rule)} compares updates with a trusted one, and no participant is named "
             "as trusted.",
@@ -194,7 +196,8 @@ def _try(rule: Rule, client_ids: Sequence[str], secure_aggregation: bool) -> Non
     examples = np.ones(len(client_ids))
     if rule.needs is Needs.SUM:
         updates, examples, client_ids = updates[:1], examples[:1], client_ids[:1]
-    rule(updates, examples, client_ids=client_ids, reference=reference)
+    trusted = updates[0] if rule.needs_trusted else None
+    rule(updates, examples, client_ids=client_ids, reference=reference, trusted=trusted)
     if secure_aggregation and isinstance(rule, ScalarRule):
         _try_votes(copy.deepcopy(rule), client_ids)
 
