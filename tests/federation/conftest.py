@@ -96,7 +96,7 @@ def five(five_nodes: tuple[LocalFederation, Tables]) -> Iterator[tuple[LocalFede
     restored(five_nodes[0])
 
 
-def linear_model(secure: bool, learning_rate: float = 0.1, hidden: int = 5) -> Any:
+def linear_model(secure: bool, learning_rate: float = 0.1, hidden: int = 5, **options: Any) -> Any:
     """A small deterministic network, the same weights every time."""
     import keras
 
@@ -106,7 +106,7 @@ def linear_model(secure: bool, learning_rate: float = 0.1, hidden: int = 5) -> A
     inputs = keras.Input((FEATURES,))
     net = keras.layers.Dense(hidden, activation="tanh")(inputs)
     outputs = keras.layers.Dense(1, activation="sigmoid")(net)
-    model = FederatedModel(inputs=inputs, outputs=outputs, secure_aggregation=secure)
+    model = FederatedModel(inputs=inputs, outputs=outputs, secure_aggregation=secure, **options)
     model.compile(optimizer=keras.optimizers.SGD(learning_rate), loss="binary_crossentropy", metrics=["accuracy"])
     return model
 
