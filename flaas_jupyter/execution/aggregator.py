@@ -393,8 +393,13 @@ class Aggregator:
             left = deadline - time.monotonic()
             if left <= 0:
                 away = [self._entry(n)["name"] for n, s in self._seats.items() if not s.joined and s.error is None]
+                why = (
+                    f" for its aggregation rule, {self.run['aggregation']},"
+                    if self._least == self._needed() > 1
+                    else ""
+                )
                 raise Aborted(
-                    f"The run needs {self._needed()} participants and waited {self._timing.patience:g} s; "
+                    f"The run needs {self._needed()} participants{why} and waited {self._timing.patience:g} s; "
                     f"{len(ready)} are there, away: {', '.join(sorted(away)) or 'none'}.",
                     code="too-few-nodes",
                     hint="Start the missing nodes (`flaas node run`) and start the run again from the last weights.",

@@ -69,6 +69,7 @@ class _Trained:
 class _Round:
     """What a participant knows of the round under way."""
 
+    term: int
     number: int
     attempt: int
     start: NDArray[Any]
@@ -139,8 +140,8 @@ class Participant:
         self._privacy = combination.read_privacy(run["privacy"])
         self._privacy_plan: PrivacyPlan | None = None
         self._trained: _Trained | None = None
-        # Rounds and starting weights for which this node has given out an update, to keep within the privacy budget.
-        self._given: set[tuple[int, str]] = set()
+        # What this node has given out updates for, to keep within the privacy budget.
+        self._given: set[tuple[int, int, str]] = set()
         # Starting weights whose sum this node has helped to open, and whose sum it was: to open it again for other
         # members would reveal, by subtraction, the update of whoever differs.
         self._opened: dict[str, tuple[frozenset[str], bytes]] = {}
@@ -205,7 +206,9 @@ class Participant:
                 code="bad-round",
             )
         self.cancel_round()
-        current = _Round(number, int(body["attempt"]), weights, digest(weights), int(body["maximum_examples"]))
+        current = _Round(
+            int(body["term"]), number, int(body["attempt"]), weights, digest(weights), int(body["maximum_examples"])
+        )
         answer: dict[str, Any] = {}
         if self.run["secure_aggregation"]:
             answer["advertisement"] = self._advertise(current, body)
@@ -316,7 +319,9 @@ class Participant:
         """Wait for the training; refuse to give out more updates than the privacy budget is made for."""
         assert current.training is not None  # set by begin
         trained = await asyncio.shield(current.training)
-        self._given.add((trained.number, trained.start_digest))
+        # Central noise is the aggregator's, and another one that does a round again draws it anew.
+        leader = current.term if self._privacy is not None and self._privacy.mode == "central" else 0
+        self._given.add((leader, trained.number, trained.start_digest))
         if self._privacy is not None and len(self._given) > int(self.run["rounds"]):
             raise InvalidInput(
                 f"This node has given out {self.run['rounds']} private updates, which is what the budget of "

@@ -435,7 +435,7 @@ def test_an_update_that_is_asked_for_again_has_the_same_noise(tmp_path):
         seen = []
         for attempt in (1, 2):
             where = {"run": "run-1", "round": 1, "attempt": attempt}
-            body = {**where, "maximum_examples": 70, "rule": {}}
+            body = {**where, "term": 1, "maximum_examples": 70, "rule": {}}
             await participant.begin(Message("round/begin", body, {"weights": table.start}))
             seen.append((await participant.update(Message("round/update", where))).tensors["update"])
         np.testing.assert_array_equal(*seen)
@@ -449,7 +449,7 @@ def test_no_participant_gives_out_more_updates_than_the_budget_is_made_for(tmp_p
         table = Table(tmp_path, ROWS, secure=False, rounds=3, privacy=HARDLY)
         participant = table.participants[table.ids[0]]
         where = {"run": "run-1", "round": 2, "attempt": 1}
-        body = {**where, "maximum_examples": 70, "rule": {}}
+        body = {**where, "term": 1, "maximum_examples": 70, "rule": {}}
         for lost in range(4):
             weights = table.start + np.float32(lost)
             await participant.begin(Message("round/begin", body, {"weights": weights}))
@@ -458,6 +458,39 @@ def test_no_participant_gives_out_more_updates_than_the_budget_is_made_for(tmp_p
         with pytest.raises(InvalidInput, match="one more") as caught:
             await participant.update(Message("round/update", where))
         assert caught.value.code == "privacy-budget"
+
+    together(scenario())
+
+
+@pytest.mark.parametrize(("mode", "counted"), [("central", True), ("local", False)])
+def test_noise_that_another_aggregator_draws_anew_is_counted_anew(tmp_path, mode, counted):
+    async def scenario():
+        table = Table(tmp_path, ROWS, secure=False, rounds=1, privacy={**HARDLY, "mode": mode})
+        participant = table.participants[table.ids[0]]
+        where = {"run": "run-1", "round": 1, "attempt": 1}
+        for term in (1, 2):
+            body = {**where, "term": term, "maximum_examples": 70, "rule": {}}
+            await participant.begin(Message("round/begin", body, {"weights": table.start}))
+            if term == 1 or not counted:
+                await participant.update(Message("round/update", where))
+        if counted:
+            with pytest.raises(InvalidInput) as caught:
+                await participant.update(Message("round/update", where))
+            assert caught.value.code == "privacy-budget"
+
+    together(scenario())
+
+
+def test_with_local_privacy_votes_are_of_noisy_updates(tmp_path):
+    async def scenario():
+        privacy = {**HARDLY, "mode": "local", "noise_multiplier": 0.5}
+        table = Table(tmp_path, [*ROWS, 50, 50], secure=True, rounds=2, privacy=privacy, **VOTING)
+        for reply in await led(table, 2):
+            report = reply.body["reports"][0]
+            votes = [c["columns"]["votes"] for c in report["clients"]]
+            weights = [c["weight"] for c in report["clients"]]
+            assert report["metrics"] == {}
+            np.testing.assert_allclose(weights, np.array(votes) / sum(votes) if any(weights) else 0.0)
 
     together(scenario())
 
