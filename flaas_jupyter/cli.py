@@ -290,9 +290,18 @@ def node_join(url: str | None, token: str | None, project: str, domain_key: str,
 )
 @click.option("--peer-timeout", default=10.0, show_default=True, help="Seconds of silence after which a peer is lost.")
 @click.option("--patience", default=60.0, show_default=True, help="Seconds a run waits for missing participants.")
+@click.option("--attack", help="A drill: attack every run, see `flaas protocols`. Never on one that matters.")
+@click.option("--attack-option", "attack_options", multiple=True, metavar="NAME=VALUE")
 @click.option("--verbose", "-v", is_flag=True)
 @told
-def node_run(listen: tuple[str, ...], peer_timeout: float, patience: float, verbose: bool) -> None:
+def node_run(
+    listen: tuple[str, ...],
+    peer_timeout: float,
+    patience: float,
+    attack: str | None,
+    attack_options: tuple[str, ...],
+    verbose: bool,
+) -> None:
     """Run the node until it is stopped. Its log goes to standard error."""
     from .communications.iroh_carrier import IrohCarrier
     from .execution.node import Node
@@ -305,8 +314,41 @@ def node_run(listen: tuple[str, ...], peer_timeout: float, patience: float, verb
     for chatty in ("httpx", "httpcore", "tensorflow", "h5py", "asyncio"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     timing = Timing(peer=peer_timeout, patience=patience)
-    daemon = Node(Home.default(), timing=timing, carrier=lambda identity: IrohCarrier.bind(identity, listen=listen))
+    daemon = Node(
+        Home.default(),
+        timing=timing,
+        carrier=lambda identity: IrohCarrier.bind(identity, listen=listen),
+        attack=_drill(attack, attack_options),
+    )
     asyncio.run(_until_signalled(daemon.run(ready=lambda: click.echo("ready"))))
+
+
+def _drill(attack: str | None, options: tuple[str, ...]) -> Any:
+    if attack is None:
+        return None
+    from .protocols import attacks
+
+    return attacks.attack(attack, **read_options(options))
+
+
+def read_options(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """Read ``name=value`` pairs; values are JSON where they can be, else text.
+
+    Raises
+    ------
+    InvalidInput
+        Code ``bad-option``.
+    """
+    options = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise InvalidInput(f"{pair!r} is not of the form name=value.", code="bad-option")
+        try:
+            options[name] = json.loads(value)
+        except ValueError:
+            options[name] = value
+    return options
 
 
 async def _until_signalled(work: Any) -> None:
@@ -415,6 +457,8 @@ def simulate(json_output: bool, **settings: Any) -> None:
     """Train on simulated clients that hold the rows of a table (or scikit-learn's digits)."""
     from .simulation_command import run_simulation
 
+    for name in ("options", "attack_options"):
+        settings[name] = read_options(settings[name])
     report = run_simulation(verbose=0 if json_output else 1, **settings)
     show(report, json_output, table([report["last"]], list(report["last"])))
 

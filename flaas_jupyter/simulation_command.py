@@ -108,28 +108,6 @@ def _table(path: Path, target: str | None) -> pd.DataFrame:
     return table
 
 
-def read_options(pairs: tuple[str, ...]) -> dict[str, Any]:
-    """Read ``name=value`` pairs; values are JSON where they can be, else text.
-
-    Raises
-    ------
-    InvalidInput
-        Code ``bad-option``.
-    """
-    import json
-
-    options = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise InvalidInput(f"{pair!r} is not of the form name=value.", code="bad-option")
-        try:
-            options[name] = json.loads(value)
-        except ValueError:
-            options[name] = value
-    return options
-
-
 def run_simulation(
     *,
     path: Path | None,
@@ -143,9 +121,9 @@ def run_simulation(
     learning_rate: float,
     hidden: tuple[int, ...],
     aggregation: str,
-    options: tuple[str, ...],
+    options: dict[str, Any],
     attack: str | None,
-    attack_options: tuple[str, ...],
+    attack_options: dict[str, Any],
     secure: bool,
     backend: str,
     seed: int,
@@ -167,7 +145,7 @@ def run_simulation(
         clients=clients,
         partition=way,
         seed=seed,
-        attack=attacks(attack, **read_options(attack_options)) if attack else None,
+        attack=attacks(attack, **attack_options) if attack else None,
         backend=backend,
     )
     keras.utils.set_random_seed(seed)
@@ -179,7 +157,7 @@ def run_simulation(
     model = FederatedModel(
         inputs,
         last(net),
-        aggregation=rules(aggregation, **read_options(options)),
+        aggregation=rules(aggregation, **options),
         secure_aggregation=secure,
         name=f"{aggregation}-{attack}" if attack else aggregation,
     )

@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from flaas_jupyter.cli import main
+from flaas_jupyter.cli import main, read_options
 from flaas_jupyter.errors import InvalidInput
 from flaas_jupyter.protocols import attacks
 from flaas_jupyter.protocols.aggregation import aggregation
 from flaas_jupyter.simulation.partition import Dirichlet, Shards
-from flaas_jupyter.simulation_command import read_options, read_partition
+from flaas_jupyter.simulation_command import read_partition
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from ..communications.mesh import Mesh, Route
 from ..communications.wire import Message
 from ..errors import Conflict, FlaasError, InvalidInput, NotAllowed, NotAuthenticated, NotFound, Unreachable
 from ..home import Home
+from ..protocols.attacks import Attack
 from .aggregator import Aggregator
 from .checkpoint import CheckpointStore
 from .datasets import DatasetRegistry
@@ -59,6 +60,8 @@ class Node:
         How long to wait for what.
     carrier : callable
         Opens the mesh's carrier for an identity.
+    attack : Attack, optional
+        What the owner has this node do to runs, in a drill; see `red_team`.
     """
 
     def __init__(
@@ -67,8 +70,10 @@ class Node:
         *,
         timing: Timing,
         carrier: Callable[[Identity], Coroutine[Any, Any, Carrier]],
+        attack: Attack | None = None,
     ) -> None:
         self.home = home
+        self._attack = attack
         self.enrolment = Enrolment.load(home.enrolment)
         if not self.enrolment.projects:
             raise InvalidInput(
@@ -300,6 +305,7 @@ class Node:
             dataset=dataset,
             policy=self.policy,
             executor=self._keras,
+            attack=self._attack,
         )
         self._participants[run["id"]] = participant
         return participant

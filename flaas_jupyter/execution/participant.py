@@ -39,6 +39,7 @@ from .checkpoint import digest
 from .combining import fresh_generator
 
 if TYPE_CHECKING:
+    from ..protocols.attacks import Attack
     from ..protocols.privacy import PrivacyPlan
     from .datasets import Dataset
     from .policy import Policy
@@ -107,6 +108,8 @@ class Participant:
         The owner's policy, already asked about the run; asked again about the plan.
     executor : Executor
         Runs Keras; one thread for the whole node, so that two runs take turns.
+    attack : Attack, optional
+        What the owner has this node do to the run, in a drill.
     """
 
     def __init__(
@@ -119,6 +122,7 @@ class Participant:
         dataset: Dataset,
         policy: Policy,
         executor: Executor,
+        attack: Attack | None = None,
     ) -> None:
         self.run = run
         self.plan: TrainingPlan | None = None
@@ -135,6 +139,7 @@ class Participant:
         self._dataset = dataset
         self._policy = policy
         self._executor = executor
+        self._attack = attack
         self._current: _Round | None = None
         self._rule = combination.make_rule(run["aggregation"], run["aggregation_options"])
         self._privacy = combination.read_privacy(run["privacy"])
@@ -179,7 +184,14 @@ class Participant:
         return Message("ok", {"examples": self.trainer.examples})
 
     def _build(self, plan: TrainingPlan) -> Trainer:
+        from .red_team import RedTeamTrainer
         from .trainer import Trainer
+
+        arrays, allowed = self._dataset.load(), self._policy.allow_layers
+        if self._attack is not None:
+            rounds = int(self.run["rounds"])
+            return RedTeamTrainer(plan, arrays, self._attack, rounds=rounds, allowed_custom=allowed)
+        return Trainer(plan, arrays, allowed_custom=allowed)
 
         self._privacy_plan = combination.plan_privacy(self._privacy, rounds=int(self.run["rounds"]))
         return Trainer(plan, self._dataset.load(), allowed_custom=self._policy.allow_layers)
@@ -284,7 +296,9 @@ class Participant:
                 f"The aggregation rule {self._rule.name!r} asks participants for no number.", code="no-scalar"
             )
         trained = await self._trained_in(current)
-        value = await asyncio.to_thread(self._rule.scalar, current.start + trained.update, current.start)
+        value = trained.result.reported
+        if value is None:
+            value = await asyncio.to_thread(self._rule.scalar, current.start + trained.update, current.start)
         return Message("ok", {"scalar": float(value), "train_seconds": trained.result.seconds})
 
     async def update(self, message: Message) -> Message:

@@ -49,12 +49,15 @@ class LocalResult:
         Loss and metrics over the last local epoch.
     seconds : float
         Wall time.
+    reported : float or None
+        What the client says of its update, where a rule asks for a number and it lies (`red_team`).
     """
 
     weights: NDArray[Any]
     examples: int
     metrics: dict[str, float]
     seconds: float
+    reported: float | None = None
 
 
 class LocalTraining:
