@@ -289,10 +289,13 @@ class _Step:
         """Names of what `client` reports."""
         import jax
 
-        shapes = jax.eval_shape(lambda: self._results([jax.numpy.asarray(v) for v in self._metrics]))
         names = ["loss"]
-        for name, shape in shapes.items():
-            names += [name] if not shape.shape else [f"{name}_{i}" for i in range(math.prod(shape.shape))]
+
+        def note() -> None:  # here, for JAX sorts the dictionaries that a function returns
+            for name, value in self._results([jax.numpy.asarray(v) for v in self._metrics]).items():
+                names.extend([name] if not value.shape else [f"{name}_{i}" for i in range(math.prod(value.shape))])
+
+        jax.eval_shape(note)
         return names
 
     def client(
@@ -346,9 +349,12 @@ class _Step:
         # Keras divides the weighted loss by the number of rows, the filling included.
         loss_weights = None if mask is None else mask * (mask.size / count)
         gradient = jax.value_and_grad(model.compute_loss_and_updates, has_aux=True)
-        (_, (loss, predicted, fixed, metrics)), gradients = gradient(
+        (_, (loss, predicted, fixed, counted)), gradients = gradient(
             trainable, fixed, metrics, x, y, loss_weights, training=True, optimizer_variables=optimizer
         )
+        if mask is not None:  # the losses of single outputs are counted with the batch's rows, the filling included
+            counted = [old + (new - old) * (count / mask.size) for old, new in zip(metrics, counted, strict=True)]
+        metrics = counted
         if hold is not None:
             anchor, proximal = hold
             gradients = [g + proximal * (t - a) for g, t, a in zip(gradients, trainable, anchor, strict=True)]
