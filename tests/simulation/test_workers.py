@@ -1,0 +1,194 @@
+"""Where clients train: in a worker process of its own, which may die, or on a Ray cluster; never with other numbers."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+import flaas_jupyter as flaas
+from flaas_jupyter.errors import Aborted
+from flaas_jupyter.simulation.process import ProcessExecutor
+
+from .conftest import classifier, fitted, rows, vector
+
+SHARED = Path("/dev/shm" if os.access("/dev/shm", os.W_OK) else "/tmp")
+
+
+def worker_of(federation: Any) -> ProcessExecutor:
+    executor = federation._executor[1]
+    assert isinstance(executor, ProcessExecutor)
+    return executor
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+@pytest.fixture(scope="module")
+def on_jax() -> Iterator[Any]:
+    """A federation whose clients train in a worker process, on JAX."""
+    x, y = rows()
+    federation = flaas.simulate(x, y, clients=8, backend="jax", workers=2)
+    yield federation
+    federation.close()
+
+
+class At(keras.callbacks.Callback):
+    """Does something after a round."""
+
+    def __init__(self, rounds: int, act: Callable[[], Any]) -> None:
+        super().__init__()
+        self.rounds, self.act = rounds, act
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if epoch + 1 == self.rounds:
+            self.act()
+
+
+@pytest.mark.parametrize("backend", ["jax", "tensorflow"])
+def test_the_number_of_workers_changes_no_bit(backend, on_jax):
+    x, y = rows()
+    found = []
+    for workers in (1, 2, 3):
+        federation = flaas.simulate(x, y, clients=8, backend=backend, workers=workers)
+        found.append(fitted(classifier(dropout=0.3), federation, clients_per_round=7))
+        federation.close()
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
+
+
+def test_updates_one_by_one_do_not_depend_on_the_number_of_workers_either():
+    x, y = rows()
+    found = []
+    for workers in (1, 2):
+        federation = flaas.simulate(x, y, clients=8, backend="jax", workers=workers)
+        found.append(fitted(classifier(aggregation="median"), federation))
+        federation.close()
+    np.testing.assert_array_equal(*found)
+
+
+def test_the_backends_agree(on_jax, federation):
+    np.testing.assert_allclose(fitted(classifier(), on_jax), fitted(classifier(), federation()), atol=1e-5)
+
+
+def test_a_worker_that_dies_ends_the_run_which_goes_on_with_another(on_jax):
+    whole = fitted(classifier(), on_jax, rounds=6)
+    model = classifier()
+    kill = At(3, lambda: os.kill(worker_of(on_jax)._process.pid, signal.SIGKILL))
+    with pytest.raises(Aborted) as caught:
+        fitted(model, on_jax, rounds=6, callbacks=[kill, At(3, lambda: time.sleep(0.5))])
+    assert caught.value.code == "worker-died"
+    assert "resume" in caught.value.hint
+    runs = sorted((Path(os.environ["FLAAS_HOME"]) / "simulations").iterdir(), key=lambda path: path.stat().st_ctime)
+    assert np.array_equal(fitted(classifier(), on_jax, resume=runs[-1].name), whole)
+
+
+def test_a_worker_that_died_between_fits_is_replaced(on_jax):
+    before = fitted(classifier(), on_jax)
+    worker = worker_of(on_jax)
+    worker._process.kill()
+    worker._process.wait()
+    np.testing.assert_array_equal(fitted(classifier(), on_jax), before)
+    assert worker_of(on_jax) is not worker
+
+
+def test_an_interrupt_in_the_middle_of_a_round_leaves_no_answer_for_the_next(on_jax, monkeypatch):
+    whole = fitted(classifier(), on_jax)
+    worker = worker_of(on_jax)
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    class Pipe:
+        """Is interrupted when the answer is waited for, once."""
+
+        def __init__(self, pipe: Any) -> None:
+            self._pipe = pipe
+
+        def recv_bytes(self) -> bytes:
+            raise KeyboardInterrupt
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._pipe, name)
+
+    worker._pipe = Pipe(worker._pipe)  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        fitted(classifier(), on_jax, seed=99)
+    np.testing.assert_array_equal(fitted(classifier(), on_jax), whole)
+
+
+@pytest.mark.parametrize("how", ["close", "collect"])
+def test_a_federation_that_ends_takes_worker_and_shared_memory_along(how):
+    x, y = rows()
+    federation = flaas.simulate(x, y, clients=8, backend="jax", workers=1)
+    fitted(classifier(), federation, rounds=1)
+    worker = worker_of(federation)
+    pid, folder = worker._process.pid, worker._folder
+    assert folder.is_dir()
+    assert folder.parent == SHARED
+    if how == "close":
+        federation.close()
+    del federation, worker
+    gc.collect()
+    assert not is_running(pid)
+    assert not folder.exists()
+
+
+def test_a_worker_removes_its_memory_when_the_notebook_was_killed():
+    """It notices by the end of the pipe."""
+    x, y = rows()
+    federation = flaas.simulate(x, y, clients=8, backend="jax", workers=1)
+    fitted(classifier(), federation, rounds=1)
+    worker = worker_of(federation)
+    worker._pipe.close()
+    worker._process.wait(timeout=30)
+    assert not worker._folder.exists()
+    federation.close()
+
+
+def test_a_run_that_stops_early_leaves_a_federation_to_go_on_with(on_jax):
+    whole = fitted(classifier(), on_jax, rounds=2)
+    stop = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: setattr(model, "stop_training", epoch == 1))
+    model = classifier()
+    fitted(model, on_jax, rounds=5, callbacks=[stop])
+    np.testing.assert_array_equal(vector(model), whole)
+    np.testing.assert_array_equal(fitted(classifier(), on_jax, rounds=2), whole)
+
+
+def test_a_learning_rate_told_between_rounds_counts_in_the_next(on_jax, federation):
+    """The next round has been started by then, with the old one."""
+    schedule = keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.3 / (1 + epoch))
+    ahead = fitted(classifier(), on_jax, callbacks=[schedule])
+    np.testing.assert_allclose(ahead, fitted(classifier(), federation(), callbacks=[schedule]), atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    """A Ray cluster of two cores."""
+    ray = pytest.importorskip("ray", reason="Ray is not installed")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", ["fedavg", "median"])
+def test_a_ray_cluster_gives_the_same_bits(rule, cluster, on_jax):
+    x, y = rows()
+    federation = flaas.simulate(x, y, clients=8, backend="ray")
+    weights = fitted(classifier(aggregation=rule), federation)
+    federation.close()
+    np.testing.assert_array_equal(weights, fitted(classifier(aggregation=rule), on_jax))
