@@ -99,10 +99,11 @@ class JaxExecutor:
     def __init__(self, plan: TrainingPlan, data: ClientData, workers: int) -> None:
         import keras
 
-        self._plan, self._data, self._workers = plan, data, workers
+        self._plan, self._data = plan, data
         model = _row_weighted(plan).build(allowed_custom=own_objects())
         x, y = match(plan, model, data.arrays)
         self._devices = _devices(max(workers, _LEAST_DEVICES))
+        self._workers = min(workers, self._devices.mesh.size)
         self._rows = keras.tree.map_structure(self._replicated, (x, y))
         model.optimizer.build(model.trainable_variables)
         two = keras.tree.map_structure(lambda values: values[:2], (x, y))
@@ -258,8 +259,14 @@ class JaxExecutor:
         inputs = (every,) * 5 + (own,) * len(_Batches._fields)
         specs = tuple(sharding.spec for sharding in inputs)
         mapped = jax.shard_map(program, mesh=self._devices.mesh, in_specs=specs, out_specs=own.spec, check_vma=False)
-        jitted = jax.jit(mapped, in_shardings=inputs, out_shardings=own, compiler_options=_COMPILER_OPTIONS)
-        compiled: Callable[..., Any] = jitted.lower(*self._rows, *arguments).compile()
+        lowered = jax.jit(mapped, in_shardings=inputs, out_shardings=own).lower(*self._rows, *arguments)
+        compiled: Callable[..., Any]
+        try:
+            compiled = lowered.compile(compiler_options=_COMPILER_OPTIONS)
+        except jax.errors.JaxRuntimeError as error:
+            if "option" not in str(error):
+                raise
+            compiled = lowered.compile()  # another release of XLA, that has not these options
         return compiled
 
 
@@ -472,6 +479,7 @@ def _devices(workers: int) -> _Devices:
     not workers that should have a core each: they would wait for each other in every step. This is a client beside
     JAX's own, which stays as it is for the notebook.
     """
+    import jax
     from jax.sharding import Mesh, NamedSharding, PartitionSpec
     from jaxlib import xla_client
 
@@ -479,6 +487,8 @@ def _devices(workers: int) -> _Devices:
     os.environ["PJRT_NPROC"] = "1"  # threads within an operation; read when the client is made
     try:
         devices = xla_client.make_cpu_client(num_devices=workers).devices()
+    except (AttributeError, TypeError):  # another release of JAX: its own client is right too, only slower
+        devices = jax.devices("cpu")[:workers]
     finally:
         if before is None:
             del os.environ["PJRT_NPROC"]
