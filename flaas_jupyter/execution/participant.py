@@ -187,14 +187,11 @@ class Participant:
         from .red_team import RedTeamTrainer
         from .trainer import Trainer
 
-        arrays, allowed = self._dataset.load(), self._policy.allow_layers
+        rounds, allowed = int(self.run["rounds"]), self._policy.allow_layers
+        self._privacy_plan = combination.plan_privacy(self._privacy, rounds=rounds)
         if self._attack is not None:
-            rounds = int(self.run["rounds"])
-            return RedTeamTrainer(plan, arrays, self._attack, rounds=rounds, allowed_custom=allowed)
-        return Trainer(plan, arrays, allowed_custom=allowed)
-
-        self._privacy_plan = combination.plan_privacy(self._privacy, rounds=int(self.run["rounds"]))
-        return Trainer(plan, self._dataset.load(), allowed_custom=self._policy.allow_layers)
+            return RedTeamTrainer(plan, self._dataset.load(), self._attack, rounds=rounds, allowed_custom=allowed)
+        return Trainer(plan, self._dataset.load(), allowed_custom=allowed)
 
     async def status(self, message: Message) -> Message:
         """Tell which round's result this node holds, and the weights and plan if asked for."""

@@ -53,7 +53,7 @@ class FakeTrainer:
             raise self.error
         moved = weights + np.float32(self.step) * np.arange(1, PARAMETERS + 1, dtype="float32")
         metrics = {"loss": self.step, "rate": float(learning_rate or 0.0)}
-        return SimpleNamespace(weights=moved, examples=self.examples, metrics=metrics, seconds=0.01)
+        return SimpleNamespace(weights=moved, examples=self.examples, metrics=metrics, seconds=0.01, reported=None)
 
 
 class FakeReporter:

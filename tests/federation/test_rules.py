@@ -139,6 +139,16 @@ def test_central_privacy_over_masked_sums(three):
     assert np.linalg.norm(flat(trained) - before) > 0
 
 
+def test_local_privacy_is_the_nodes_own_noise(three):
+    federation, _ = three
+    local = flaas.DifferentialPrivacy(epsilon=1000.0, delta=1e-3, clip=0.5, mode="local")
+    model = linear_model(True, privacy=local)
+    before = flat(model)
+    trained = Fit(federation, model, rounds=1, local_epochs=5, batch_size=1000).done()
+    assert 0 < trained.federated_report.epsilon[1] <= 1000.0 * 1.000001
+    assert np.linalg.norm(flat(trained) - before) > 0
+
+
 def test_a_run_over_its_budget_sends_nothing(three):
     federation, _ = three
     with federation.connect() as session:
