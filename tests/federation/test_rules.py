@@ -180,3 +180,23 @@ def test_an_owner_who_requires_privacy_has_a_veto(three):
     finally:
         policy.write_text(before)
         federation.kill_node("west")
+
+
+def test_a_node_attacks_when_its_owner_says_so_and_the_median_does_not_mind(three):
+    federation, data = three
+    usual = federation.node_options
+    federation.kill_node("south")
+    federation.node_options = [*usual, "--attack", "sign_flip", "--attack-option", "scale=4"]
+    try:
+        federation.start_node("south")
+        federation.wait_online()
+        model = linear_model(False, aggregation="median")
+        start, before = model.get_weights(), flat(model)
+        trained = Fit(federation, model, rounds=1, local_epochs=5, batch_size=1000).done()
+    finally:
+        federation.node_options = usual
+        federation.kill_node("south")  # the fixture starts it again, without the attack
+    sent = stepped(data, start, NODES, 5)
+    sent[NODES.index("south")] = before - 4 * (sent[NODES.index("south")] - before)
+    np.testing.assert_allclose(flat(trained), np.median(sent, axis=0), atol=1e-6)
+    assert "attacks the run by sign_flip" in federation.nodes["south"].log.read_text()
