@@ -4,7 +4,7 @@
 
 import type { TranslationBundle } from '@jupyterlab/translation';
 
-import type { IRun } from './tokens';
+import type { IRun, ISimulation } from './tokens';
 
 /** How long ago `time` was, coarse enough not to flicker. */
 export function ago(trans: TranslationBundle, time: string | null, now: Date): string {
@@ -54,8 +54,31 @@ export function metric(value: number | undefined): string {
   return value === undefined || !Number.isFinite(value) ? '–' : String(Number(value.toPrecision(4)));
 }
 
+/** A value as it is, but for digits that say nothing. */
+export function exact(value: number): string {
+  return Number.isFinite(value) ? String(Number(value.toPrecision(8))) : '–';
+}
+
+/** Options of a rule or an attack, as they are given in Python. */
+export function options(values: { [name: string]: unknown }): string {
+  return Object.entries(values)
+    .filter(([, value]) => value !== null)
+    .map(([name, value]) => `${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
+    .join(', ');
+}
+
+/** A share as a percentage. */
+export function percent(share: number): string {
+  return `${Number((100 * share).toPrecision(3))} %`;
+}
+
 export function count(value: number): string {
   return value.toLocaleString();
+}
+
+/** The name that a simulation goes by. */
+export function simulationName(simulation: ISimulation): string {
+  return simulation.name ?? simulation.id;
 }
 
 /** The name that a run goes by. */

@@ -9,6 +9,7 @@ import {
   type JupyterFrontEndPlugin
 } from '@jupyterlab/application';
 import { ICommandPalette, IThemeManager, MainAreaWidget, WidgetTracker } from '@jupyterlab/apputils';
+import { IDefaultFileBrowser } from '@jupyterlab/filebrowser';
 import { ILauncher } from '@jupyterlab/launcher';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { IStateDB } from '@jupyterlab/statedb';
@@ -16,11 +17,12 @@ import { IStatusBar } from '@jupyterlab/statusbar';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
 import { federationIcon } from './icons';
-import { FederationModel, type IMemory } from './model';
+import { FederationModel, type IExperiment, type IMemory } from './model';
+import { createNotebook } from './notebook';
 import { ServerApi } from './request';
 import { IFederation } from './tokens';
 import { version } from './version';
-import { FederationPanel, RunView, StatusItem } from './view';
+import { FederationPanel, NewSimulation, RunView, SimulationView, StatusItem } from './view';
 import { DOMAIN } from './view/hooks';
 
 /** Identifiers of the commands. */
@@ -29,6 +31,10 @@ export const CommandIDs = {
   showPanel: 'flaas:show-panel',
   /** Open the view of the run `id`; without one, of the newest run. */
   openRun: 'flaas:open-run',
+  /** Open the view of the simulation `id`; without one, of the newest. */
+  openSimulation: 'flaas:open-simulation',
+  /** Open the form for a new simulation; its notebook goes into the folder that the file browser shows. */
+  newSimulation: 'flaas:new-simulation',
   /** Look at everything anew. */
   refresh: 'flaas:refresh',
   /** Forget the token. */
@@ -70,7 +76,7 @@ const federation: JupyterFrontEndPlugin<IFederation> = {
 
 const panel: JupyterFrontEndPlugin<void> = {
   id: '@flaas/labextension:panel',
-  description: 'Adds the panel with nodes, data sets and runs.',
+  description: 'Adds the panel with nodes, data sets, runs and simulations.',
   autoStart: true,
   requires: [IFederation],
   optional: [ITranslator, ILayoutRestorer, ICommandPalette, ILauncher],
@@ -86,7 +92,13 @@ const panel: JupyterFrontEndPlugin<void> = {
     const trans = translation.load(DOMAIN);
     const openRun = (run: { id: string }): void =>
       void app.commands.execute(CommandIDs.openRun, { id: run.id });
-    const widget = new FederationPanel({ federation: model, openRun }, translation);
+    const openSimulation = (simulation: { id: string }): void =>
+      void app.commands.execute(CommandIDs.openSimulation, { id: simulation.id });
+    const newSimulation = (): void => void app.commands.execute(CommandIDs.newSimulation);
+    const widget = new FederationPanel(
+      { federation: model, openRun, openSimulation, newSimulation },
+      translation
+    );
     app.shell.add(widget, 'left', { rank: 600 });
     restorer?.add(widget, widget.id);
 
@@ -115,12 +127,16 @@ const panel: JupyterFrontEndPlugin<void> = {
     for (const command of [
       CommandIDs.showPanel,
       CommandIDs.openRun,
+      CommandIDs.openSimulation,
+      CommandIDs.newSimulation,
       CommandIDs.refresh,
       CommandIDs.signOut
     ]) {
       palette?.addItem({ command, category });
     }
-    launcher?.add({ command: CommandIDs.showPanel, category: trans.__('Other'), args: { launcher: true } });
+    for (const command of [CommandIDs.showPanel, CommandIDs.newSimulation]) {
+      launcher?.add({ command, category: trans.__('Other'), args: { launcher: true } });
+    }
   }
 };
 
@@ -182,6 +198,90 @@ const runs: JupyterFrontEndPlugin<void> = {
   }
 };
 
+const simulations: JupyterFrontEndPlugin<void> = {
+  id: '@flaas/labextension:simulations',
+  description: 'Adds the view of a simulation, with its heat map, and the form for a new one.',
+  autoStart: true,
+  requires: [IFederation],
+  optional: [ITranslator, ILayoutRestorer, ILabShell, IThemeManager, IDefaultFileBrowser],
+  activate: (
+    app: JupyterFrontEnd,
+    { simulations: model }: FederationModel,
+    translator: ITranslator | null,
+    restorer: ILayoutRestorer | null,
+    labShell: ILabShell | null,
+    themes: IThemeManager | null,
+    files: IDefaultFileBrowser | null
+  ): void => {
+    const translation = translator ?? nullTranslator;
+    const trans = translation.load(DOMAIN);
+    const area = labShell ? 'main' : 'right'; // as for runs
+    const views = new WidgetTracker<MainAreaWidget<SimulationView>>({ namespace: 'flaas-simulations' });
+    const forms = new WidgetTracker<MainAreaWidget<NewSimulation>>({ namespace: 'flaas-new-simulation' });
+
+    app.commands.addCommand(CommandIDs.openSimulation, {
+      label: trans.__('Open the Newest Simulation'),
+      caption: trans.__('Show metrics of a simulation, and what each client had in each round'),
+      icon: federationIcon,
+      describedBy: {
+        args: {
+          type: 'object',
+          properties: {
+            id: { type: 'string', description: trans.__('The simulation; default: the newest') }
+          }
+        }
+      },
+      isEnabled: args => Boolean(args.id) || model.simulations.length > 0,
+      execute: args => {
+        const id = (args.id as string | undefined) ?? model.simulations[0]?.id;
+        if (!id) {
+          return;
+        }
+        let widget = views.find(candidate => candidate.content.model.id === id);
+        if (!widget) {
+          const content = new SimulationView(id, model, themes?.themeChanged ?? null, translation);
+          widget = new MainAreaWidget({ content });
+          widget.id = `flaas-simulation-${id}`;
+          void views.add(widget);
+          app.shell.add(widget, area);
+        }
+        app.shell.activateById(widget.id);
+      }
+    });
+    model.changed.connect(() => app.commands.notifyCommandChanged(CommandIDs.openSimulation));
+
+    app.commands.addCommand(CommandIDs.newSimulation, {
+      label: args => (args.launcher ? trans.__('Federated Simulation') : trans.__('New Simulation')),
+      caption: trans.__('Choose a rule, an attack and clients, and get a notebook that simulates them'),
+      icon: federationIcon,
+      describedBy: { args: { type: 'object', properties: {} } },
+      execute: () => {
+        let widget = forms.find(() => true);
+        if (!widget) {
+          const create = async (experiment: IExperiment): Promise<void> => {
+            const path = await createNotebook(app.serviceManager, files?.model.path ?? '', experiment);
+            await app.commands.execute('docmanager:open', { path, factory: 'Notebook' });
+          };
+          widget = new MainAreaWidget({ content: new NewSimulation({ model, create }, translation) });
+          widget.id = 'flaas-new-simulation';
+          void forms.add(widget);
+          app.shell.add(widget, area);
+        }
+        app.shell.activateById(widget.id);
+      }
+    });
+
+    if (restorer) {
+      void restorer.restore(views, {
+        command: CommandIDs.openSimulation,
+        args: widget => ({ id: widget.content.model.id }),
+        name: widget => widget.content.model.id
+      });
+      void restorer.restore(forms, { command: CommandIDs.newSimulation, name: () => 'form' });
+    }
+  }
+};
+
 const status: JupyterFrontEndPlugin<void> = {
   id: '@flaas/labextension:status',
   description: 'Shows in the status bar whether the federation is there, and how many runs are active.',
@@ -214,6 +314,6 @@ function memoryIn(state: IStateDB): IMemory {
 
 export { IFederation } from './tokens';
 
-const plugins: JupyterFrontEndPlugin<unknown>[] = [federation, panel, runs, status];
+const plugins: JupyterFrontEndPlugin<unknown>[] = [federation, panel, runs, simulations, status];
 
 export default plugins;

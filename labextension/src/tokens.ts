@@ -134,6 +134,121 @@ export interface IEvent {
   data: { [name: string]: unknown };
 }
 
+export type SimulationState = 'running' | 'completed' | 'failed' | 'cancelled' | 'interrupted';
+
+/** A rule or an attack with the options it was made with. */
+export interface IChosen {
+  name: string;
+  options: { [name: string]: unknown };
+}
+
+/** A simulation on this machine, as the server half tells it; lists leave its clients out. */
+export interface ISimulation {
+  id: string;
+  name: string | null;
+  created: string;
+  updated: string;
+  state: SimulationState;
+  /** It was asked to stop, and ends after the round it is at. */
+  stopping: boolean;
+  /** Rounds asked for. */
+  rounds: number;
+  /** Rounds done. */
+  round: number;
+  aggregation: string;
+  aggregation_options: { [name: string]: unknown };
+  attack: IChosen | null;
+  privacy: { [name: string]: unknown } | null;
+  partition: unknown;
+  backend: string;
+  error: { code: string; message: string; hint: string } | null;
+  client_count: number;
+  attacker_count: number;
+  parameters?: number;
+  local_epochs?: number;
+  seed?: number;
+}
+
+export interface ISimulatedClient {
+  id: string | number;
+  name: string;
+  rows: number;
+  attacker: boolean;
+}
+
+export interface ISimulationHeader extends ISimulation {
+  clients: ISimulatedClient[];
+}
+
+export interface ISimulationList {
+  simulations: ISimulation[];
+  total: number;
+}
+
+/** The report of a simulated round, its clients in columns. */
+export interface ISimulatedRound {
+  number: number;
+  metrics: { [name: string]: number | null };
+  seconds?: { [phase: string]: number };
+  dropped?: unknown[];
+  epsilon?: number | null;
+  clients: {
+    /** Positions in `nodes` of the page. */
+    node: number[];
+    /** A value for each client of the round, by quantity. */
+    columns: { [quantity: string]: (number | null)[] };
+  };
+}
+
+/** Some rounds of a simulation's journal. */
+export interface IRoundsPage {
+  /** Ids of the clients that these rounds name. */
+  nodes: string[];
+  rounds: ISimulatedRound[];
+  /** Where to go on. */
+  after: number;
+  total: number;
+  /** Another one: what was read before no longer stands. */
+  journal: string;
+  simulation: ISimulation;
+}
+
+/** An option of a rule or an attack. */
+export interface IProtocolOption {
+  name: string;
+  type?: string;
+  default?: unknown;
+  required?: boolean;
+  help?: string;
+}
+
+/** What a rule and an attack have in common. */
+export interface IProtocol {
+  name: string;
+  summary: string;
+  options: IProtocolOption[];
+}
+
+export interface IRule extends IProtocol {
+  defends: string;
+  limits: string;
+  /** What it must see of the clients: "sum", "scalars" or "updates". */
+  needs: string;
+  secure_aggregation: { supported: boolean; reason: string };
+}
+
+export interface IAttack extends IProtocol {
+  /** Its class in `flaas.attacks`. */
+  class: string;
+  knowledge: string;
+}
+
+/** What there is to choose from. */
+export interface ICatalogue {
+  aggregation: IRule[];
+  attacks: IAttack[];
+}
+
 /** What the server half answers to the handshake. */
 export interface IStatus {
   version: string;

@@ -248,6 +248,7 @@ export function event(id: number, type: string, changes: Partial<IEvent> = {}): 
 export function table(): { [request: string]: Answer } {
   return {
     'GET status': status(ANA),
+    'GET simulations': { simulations: [], total: 0 },
     'GET /v1/projects': list('projects', [
       { id: 'demo', name: 'Demo', description: '', organisations: ['north'] },
       { id: 'other', name: 'Other', description: '', organisations: ['north'] }

@@ -3,7 +3,7 @@ import { nullTranslator } from '@jupyterlab/translation';
 import * as React from 'react';
 
 import { FederationModel } from '../model';
-import type { IRun } from '../tokens';
+import type { IRun, ISimulation } from '../tokens';
 import { Panel } from '../view/panel';
 import { summary } from '../view/statusbar';
 import { ANA, event, failure, MockApi, round, run, settle, status, table, VERSION } from './mock';
@@ -13,10 +13,13 @@ const trans = nullTranslator.load('');
 let api: MockApi;
 let federation: FederationModel;
 const openRun = jest.fn<void, [IRun]>();
+const openSimulation = jest.fn<void, [ISimulation]>();
+const newSimulation = jest.fn<void, []>();
 
 async function show(): Promise<void> {
   federation = new FederationModel({ api, version: VERSION });
-  render(<Panel federation={federation} openRun={openRun} />);
+  const open = { openRun, openSimulation, newSimulation };
+  render(<Panel federation={federation} {...open} />);
   await act(async () => {
     await federation.session.refresh();
     await settle();

@@ -12,6 +12,7 @@ import { readAll } from './lists';
 import { ProjectModel } from './project';
 import { RunModel } from './run';
 import { SessionModel } from './session';
+import { SimulationsModel } from './simulations';
 
 /** Where the choice of a project is kept between visits. */
 export interface IMemory {
@@ -34,6 +35,7 @@ export class FederationModel implements IFederation {
     this.api = api;
     this._memory = memory;
     this.session = new SessionModel(api, version);
+    this.simulations = new SimulationsModel(api);
     this.session.changed.connect(this._onSession, this);
     this.streams = new EventStreams(api, () => ({ ...TIMINGS, poll: this._pollInterval }));
     this._poll = new Poll({
@@ -49,6 +51,8 @@ export class FederationModel implements IFederation {
 
   readonly api: IApi;
   readonly session: SessionModel;
+  /** Those on this machine: they need nobody to be signed in. */
+  readonly simulations: SimulationsModel;
   readonly streams: EventStreams;
 
   get changed(): ISignal<this, void> {
@@ -96,11 +100,12 @@ export class FederationModel implements IFederation {
 
   /** Shake hands, and go on doing so. */
   async start(): Promise<void> {
-    await this._poll.start();
+    await Promise.all([this._poll.start(), this.simulations.start()]);
   }
 
   /** Look at everything now: the way out of every problem. */
   async refresh(): Promise<void> {
+    void this.simulations.refresh();
     await this.session.refresh();
     this._project?.retry();
     await this._project?.refresh();
@@ -137,6 +142,7 @@ export class FederationModel implements IFederation {
     this._poll.dispose();
     this._show(null);
     this.session.dispose();
+    this.simulations.dispose();
     Signal.clearData(this);
   }
 

@@ -13,6 +13,9 @@ import type { IRound } from '../tokens';
 import { useTrans } from './hooks';
 
 const HEIGHT = 260;
+const MOST_POINTS = 100;
+/** Rows of the table; the last ones are shown. */
+const MOST_ROWS = 500;
 
 /** Colours of the theme, and a dash for each: never a colour alone. */
 const STROKES: { variable: string; dash: number[] }[] = [
@@ -20,26 +23,32 @@ const STROKES: { variable: string; dash: number[] }[] = [
   { variable: '--jp-warn-color1', dash: [8, 4] },
   { variable: '--jp-success-color1', dash: [2, 4] },
   { variable: '--jp-error-color1', dash: [10, 4, 2, 4] },
-  { variable: '--jp-info-color1', dash: [4, 2] }
+  { variable: '--jp-info-color1', dash: [4, 2] },
+  { variable: '--jp-error-color1', dash: [] },
+  { variable: '--jp-success-color1', dash: [12, 3] },
+  { variable: '--jp-brand-color1', dash: [2, 2] }
 ];
 
-/** Whether more of it is better and it lies in 0 to 1: what belongs on the right axis. */
+/** Whether it is a share, 0 to 1, rather than a loss: what belongs on the right axis. */
 export function isScore(name: string): boolean {
   return (
     /(^|_)(acc|accuracy|auc|precision|recall|f\d|f\d_score|score|iou|dice|r2|r2_score|specificity|sensitivity)($|_)/.test(
       name
-    ) || /(accuracy|auc|precision|recall)$/.test(name)
+    ) || /(accuracy|auc|precision|recall|success_rate)$/.test(name)
   );
 }
 
 /** The metrics that occur, losses first. */
-export function metricNames(rounds: readonly IRound[]): string[] {
+export function metricNames(rounds: readonly IMeasured[]): string[] {
   const names = [...new Set(rounds.flatMap(round => Object.keys(round.metrics)))];
   return [...names.filter(name => !isScore(name)), ...names.filter(isScore)];
 }
 
+/** A round's number and what was measured in it. */
+export type IMeasured = Pick<IRound, 'number' | 'metrics'>;
+
 export interface IChartProps {
-  rounds: readonly IRound[];
+  rounds: readonly IMeasured[];
   /** Rounds asked for: the length of the axis. */
   total: number;
   themeChanged: ISignal<unknown, unknown> | null;
@@ -68,7 +77,7 @@ export function MetricsChart(props: IChartProps): JSX.Element {
   );
 }
 
-function MetricsTable({ rounds, names }: { rounds: readonly IRound[]; names: string[] }): JSX.Element {
+function MetricsTable({ rounds, names }: { rounds: readonly IMeasured[]; names: string[] }): JSX.Element {
   const trans = useTrans();
   return (
     <div className="flaas-Scroll">
@@ -86,7 +95,7 @@ function MetricsTable({ rounds, names }: { rounds: readonly IRound[]; names: str
           </tr>
         </thead>
         <tbody>
-          {rounds.map(round => (
+          {rounds.slice(-MOST_ROWS).map(round => (
             <tr key={round.number}>
               <th scope="row" className="flaas-mod-number">
                 {round.number}
@@ -182,7 +191,7 @@ function Plot({ rounds, total, names, themeChanged }: IChartProps & { names: str
 }
 
 /** Rounds as uPlot's columns: round numbers, then each metric, null where a round has none. */
-function columns(rounds: readonly IRound[], names: string[]): uPlot.AlignedData {
+function columns(rounds: readonly IMeasured[], names: string[]): uPlot.AlignedData {
   const values = names.map(name =>
     rounds.map(round => (Number.isFinite(round.metrics[name]) ? round.metrics[name] : null))
   );
@@ -214,7 +223,7 @@ function options(
         label: trans.__('round'),
         size: 30,
         labelSize: 20,
-        incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]
+        incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000]
       },
       ...(scales.has('loss') ? [{ ...axis, scale: 'loss', label: trans.__('loss'), size: 60 }] : []),
       ...(scales.has('score')
@@ -241,7 +250,8 @@ function options(
           stroke,
           width: 2,
           dash,
-          points: { show: true, size: 6, stroke, fill: stroke }
+          // Where there is no room for points a line says the same.
+          points: { show: total <= MOST_POINTS, size: 6, stroke, fill: stroke }
         };
       })
     ]

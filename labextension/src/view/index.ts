@@ -1,3 +1,5 @@
 export { FederationPanel } from './panel';
+export { NewSimulation } from './newsimulation';
 export { RunView } from './runview';
+export { SimulationView } from './simulationview';
 export { StatusItem } from './statusbar';

@@ -1,5 +1,5 @@
 /**
- * The left panel: who is signed in, and the nodes, data sets and runs of one project.
+ * The left panel: who is signed in, the nodes, data sets and runs of one project, and the simulations on this machine.
  */
 
 import { ReactWidget, refreshIcon } from '@jupyterlab/ui-components';
@@ -10,18 +10,23 @@ import * as React from 'react';
 import { clock } from '../format';
 import { federationIcon } from '../icons';
 import { type FederationModel, type ProjectModel, stopRun } from '../model';
-import type { IRun } from '../tokens';
+import type { IRun, ISimulation } from '../tokens';
 import { Datasets } from './datasets';
 import { DOMAIN, TranslationContext, useModel, useTrans } from './hooks';
 import { Nodes } from './nodes';
 import { Notice } from './notice';
 import { Runs } from './runs';
 import { SignIn } from './signin';
+import { Simulations } from './simulations';
 
 export interface IPanelProps {
   federation: FederationModel;
   /** Opens the view of a run. */
   openRun: (run: IRun) => void;
+  /** Opens the view of a simulation. */
+  openSimulation: (simulation: ISimulation) => void;
+  /** Opens the form for a new simulation. */
+  newSimulation: () => void;
 }
 
 /**
@@ -64,7 +69,7 @@ export class FederationPanel extends ReactWidget {
 }
 
 /** The panel's content. */
-export function Panel({ federation, openRun }: IPanelProps): JSX.Element {
+export function Panel({ federation, openRun, openSimulation, newSimulation }: IPanelProps): JSX.Element {
   const trans = useTrans();
   useModel(federation);
   const retry = { label: trans.__('Retry'), run: () => void federation.refresh() };
@@ -86,6 +91,7 @@ export function Panel({ federation, openRun }: IPanelProps): JSX.Element {
       <div className="flaas-Panel-body">
         <Obstacle federation={federation} retry={retry} />
         <Content federation={federation} openRun={openRun} />
+        <Simulated federation={federation} open={openSimulation} create={newSimulation} />
       </div>
     </>
   );
@@ -169,7 +175,7 @@ function Obstacle({
   }
 }
 
-function Content({ federation, openRun }: IPanelProps): JSX.Element | null {
+function Content({ federation, openRun }: Pick<IPanelProps, 'federation' | 'openRun'>): JSX.Element | null {
   const trans = useTrans();
   const { connection, project, projects, status } = federation;
   if (connection === 'signed-out' || connection === 'server-missing' || connection === 'version-mismatch') {
@@ -209,6 +215,27 @@ function Content({ federation, openRun }: IPanelProps): JSX.Element | null {
         />
       )}
     </>
+  );
+}
+
+interface ISimulatedProps {
+  federation: FederationModel;
+  open: (simulation: ISimulation) => void;
+  create: () => void;
+}
+
+/** Simulations need the server half only, not a federation. */
+function Simulated({ federation, open, create }: ISimulatedProps): JSX.Element | null {
+  const trans = useTrans();
+  const { connection, simulations } = federation;
+  useModel(simulations);
+  if (connection === 'starting' || connection === 'server-missing' || connection === 'version-mismatch') {
+    return null;
+  }
+  return (
+    <Section title={trans.__('Simulations')} figure={trans.__('%1 running', simulations.running)}>
+      <Simulations model={simulations} open={open} create={create} />
+    </Section>
   );
 }
 

@@ -17,10 +17,10 @@ import {
 } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
-import type { INode, IParticipant, IRun, RunState } from '../tokens';
+import type { INode, IParticipant, RunState, SimulationState } from '../tokens';
 import { useTrans } from './hooks';
 
-type State = RunState | INode['state'] | IParticipant['state'];
+type State = RunState | SimulationState | INode['state'] | IParticipant['state'];
 
 const ICONS: Record<State, LabIcon> = {
   queued: pauseIcon,
@@ -30,6 +30,7 @@ const ICONS: Record<State, LabIcon> = {
   completed: checkIcon,
   failed: errorIcon,
   cancelled: stopIcon,
+  interrupted: pauseIcon,
   online: circleIcon,
   offline: circleEmptyIcon,
   invited: circleEmptyIcon,
@@ -47,6 +48,7 @@ export function stateName(trans: TranslationBundle, state: State): string {
     completed: trans.__('completed'),
     failed: trans.__('failed'),
     cancelled: trans.__('cancelled'),
+    interrupted: trans.__('interrupted'),
     online: trans.__('online'),
     offline: trans.__('offline'),
     invited: trans.__('invited'),
@@ -69,7 +71,13 @@ export function StateLabel({ state }: { state: State }): JSX.Element {
 }
 
 /** Rounds done of rounds asked for, as a bar with its words. */
-export function RunProgress({ run, label }: { run: IRun; label: string }): JSX.Element {
+export function RunProgress({
+  run,
+  label
+}: {
+  run: { round: number; rounds: number };
+  label: string;
+}): JSX.Element {
   const trans = useTrans();
   const words = trans.__('round %1 of %2', run.round, run.rounds);
   return (

@@ -1,4 +1,4 @@
-/** Stopping a run: asked for once more, and possible only while the API offers it. */
+/** Stopping: asked for once more. A run can be stopped only while the API offers it. */
 
 import { Dialog, showDialog, showErrorMessage } from '@jupyterlab/apputils';
 import type { TranslationBundle } from '@jupyterlab/translation';
@@ -10,6 +10,36 @@ import { problemOf } from '../request';
 import type { IRun } from '../tokens';
 import { useTrans } from './hooks';
 
+/** What is to be confirmed before it is done. */
+export interface IConfirmation {
+  title: string;
+  body: string;
+  /** Of the button that does it. */
+  label: string;
+  act: () => Promise<void>;
+}
+
+/** Ask, do it if the answer is yes, and show what it fails with; true when it is done. */
+export async function confirmed({ title, body, label, act }: IConfirmation): Promise<boolean> {
+  const answer = await showDialog({
+    title,
+    body,
+    buttons: [Dialog.cancelButton(), Dialog.warnButton({ label })],
+    defaultButton: 0
+  });
+  if (!answer.button.accept) {
+    return false;
+  }
+  try {
+    await act();
+    return true;
+  } catch (error) {
+    const problem = problemOf(error);
+    await showErrorMessage(problem.title, `${problem.detail} ${problem.hint}`.trim());
+    return false;
+  }
+}
+
 /**
  * Ask whether to stop `run`, and do it.
  *
@@ -20,25 +50,16 @@ export async function confirmStop(
   run: IRun,
   stop: () => Promise<void>
 ): Promise<void> {
-  const answer = await showDialog({
+  await confirmed({
     title: trans.__('Stop the run “%1”?', runName(run)),
     body: trans.__(
       'Round %1 of %2 is done. The run ends for all its nodes and cannot be continued; the model stays as the last finished round left it.',
       run.round,
       run.rounds
     ),
-    buttons: [Dialog.cancelButton(), Dialog.warnButton({ label: trans.__('Stop the run') })],
-    defaultButton: 0
+    label: trans.__('Stop the run'),
+    act: stop
   });
-  if (!answer.button.accept) {
-    return;
-  }
-  try {
-    await stop();
-  } catch (error) {
-    const problem = problemOf(error);
-    await showErrorMessage(problem.title, `${problem.detail} ${problem.hint}`.trim());
-  }
 }
 
 export function StopButton({ run, stop }: { run: IRun; stop: () => Promise<void> }): JSX.Element | null {

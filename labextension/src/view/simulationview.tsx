@@ -1,0 +1,218 @@
+/**
+ * A simulation in the main area: its state, its metrics, what it is made of, and what each client had in each round.
+ */
+
+import { ReactWidget } from '@jupyterlab/ui-components';
+import type { ITranslator, TranslationBundle } from '@jupyterlab/translation';
+import * as React from 'react';
+
+import { clock, count, dateTime, metric, options, percent, simulationName } from '../format';
+import { federationIcon } from '../icons';
+import type { SimulationModel, SimulationsModel } from '../model';
+import type { ISimulation } from '../tokens';
+import { MetricsChart } from './chart';
+import { HeatMap } from './heatmap';
+import { DOMAIN, TranslationContext, useModel, useTrans } from './hooks';
+import { Notice } from './notice';
+import type { ThemeSignal } from './runview';
+import { RunProgress, StateLabel } from './state';
+import { DeleteSimulation, StopSimulation } from './stopsimulation';
+
+/**
+ * The view as a widget; it owns its model.
+ */
+export class SimulationView extends ReactWidget {
+  constructor(id: string, simulations: SimulationsModel, themeChanged: ThemeSignal, translator: ITranslator) {
+    super();
+    this.model = simulations.open(id);
+    this._simulations = simulations;
+    this._themeChanged = themeChanged;
+    this._trans = translator.load(DOMAIN);
+    this.addClass('flaas-RunView');
+    this.title.icon = federationIcon;
+    this.title.label = this._trans.__('Simulation');
+    this.title.closable = true;
+    this.model.changed.connect(this._onChanged, this);
+    void this.model.start();
+  }
+
+  readonly model: SimulationModel;
+
+  override dispose(): void {
+    if (!this.isDisposed) {
+      this.model.dispose();
+      super.dispose();
+    }
+  }
+
+  protected override render(): JSX.Element {
+    return (
+      <TranslationContext.Provider value={this._trans}>
+        <Simulation
+          model={this.model}
+          remove={() => this._simulations.remove(this.model.id)}
+          gone={() => (this.parent ?? this).dispose()}
+          themeChanged={this._themeChanged}
+        />
+      </TranslationContext.Provider>
+    );
+  }
+
+  private _onChanged(): void {
+    if (this.model.simulation) {
+      this.title.label = this._trans.__('Simulation: %1', simulationName(this.model.simulation));
+    }
+  }
+
+  private _simulations: SimulationsModel;
+  private _themeChanged: ThemeSignal;
+  private _trans: TranslationBundle;
+}
+
+export interface ISimulationProps {
+  model: SimulationModel;
+  remove: () => Promise<void>;
+  gone: () => void;
+  themeChanged: ThemeSignal;
+}
+
+/** The view's content. */
+export function Simulation({ model, remove, gone, themeChanged }: ISimulationProps): JSX.Element {
+  const trans = useTrans();
+  useModel(model);
+  const { simulation, problem, updated } = model;
+  const retry = { label: trans.__('Retry'), run: () => void model.refresh() };
+  if (!simulation) {
+    return problem ? (
+      <Notice problem title={problem.title} detail={problem.detail} hint={problem.hint} action={retry} />
+    ) : (
+      <p className="flaas-Empty">{trans.__('Loading …')}</p>
+    );
+  }
+  return (
+    <>
+      <header className="flaas-RunView-header">
+        <div>
+          <h2>{simulationName(simulation)}</h2>
+          <div className="flaas-RunView-state" role="status">
+            <StateLabel state={simulation.state} />
+            <span>{trans.__('started %1', dateTime(simulation.created))}</span>
+          </div>
+        </div>
+        <StopSimulation simulation={simulation} stop={() => model.stop()} />
+        <DeleteSimulation simulation={simulation} remove={remove} gone={gone} />
+      </header>
+      {problem && (
+        <Notice
+          problem
+          title={trans.__('Not up to date; last updated %1', updated ? clock(updated) : '?')}
+          detail={problem.detail}
+          hint={problem.hint}
+          action={retry}
+        />
+      )}
+      <Outcome simulation={simulation} />
+      <RunProgress run={simulation} label={trans.__('Progress')} />
+      <MetricsChart rounds={model.rounds} total={simulation.rounds} themeChanged={themeChanged} />
+      <HeatMap quantities={model.quantities} version={model.version} themeChanged={themeChanged} />
+      <section aria-label={trans.__('Settings')}>
+        <h3>{trans.__('Settings')}</h3>
+        <Figures model={model} simulation={simulation} />
+      </section>
+    </>
+  );
+}
+
+/** Why it ended, and how to go on with it. */
+function Outcome({ simulation }: { simulation: ISimulation }): JSX.Element | null {
+  const trans = useTrans();
+  const { state, error, id } = simulation;
+  const resume = `model.fit(federation, resume="${id}")`;
+  if (state === 'failed') {
+    return (
+      <Notice
+        problem
+        title={error ? trans.__('Why it ended: %1', error.code) : trans.__('It failed')}
+        detail={error?.message}
+        hint={error?.hint}
+        command={resume}
+      />
+    );
+  }
+  if (state === 'interrupted') {
+    return (
+      <Notice
+        title={trans.__('The notebook that ran it is gone')}
+        detail={trans.__(
+          'Nothing is lost: it goes on from its last checkpoint, with the same model and data.'
+        )}
+        command={resume}
+      />
+    );
+  }
+  return state === 'cancelled' ? (
+    <Notice title={trans.__('It was stopped; to go on with it:')} command={resume} />
+  ) : null;
+}
+
+function Figures({ model, simulation }: { model: SimulationModel; simulation: ISimulation }): JSX.Element {
+  const trans = useTrans();
+  const { attack, privacy, client_count, attacker_count } = simulation;
+  const last = model.rounds[model.rounds.length - 1];
+  const taken = attackersWeight(model);
+  const figures: [string, string | number][] = [
+    [trans.__('Aggregation'), called(simulation.aggregation, simulation.aggregation_options)],
+    [trans.__('Attack'), attack ? called(attack.name, attack.options) : trans.__('none')],
+    [trans.__('Clients'), count(client_count)],
+    [
+      trans.__('Attackers'),
+      attacker_count === 0
+        ? trans.__('none')
+        : `${count(attacker_count)} (${percent(attacker_count / client_count)})`
+    ],
+    ...(taken === null
+      ? []
+      : [[trans.__('Weight of attackers in the last round'), percent(taken)] as [string, string]]),
+    [trans.__('Data divided'), text(simulation.partition)],
+    [trans.__('Privacy'), privacy ? options(privacy) : trans.__('none')],
+    ...(typeof last?.epsilon === 'number'
+      ? [[trans.__('Privacy spent, ε'), metric(last.epsilon)] as [string, string]]
+      : []),
+    [trans.__('Trained with'), simulation.backend],
+    ...(simulation.parameters
+      ? [[trans.__('Parameters'), count(simulation.parameters)] as [string, string]]
+      : []),
+    [trans.__('Seed'), simulation.seed ?? trans.__('none')],
+    [trans.__('Id'), simulation.id]
+  ];
+  return (
+    <dl className="flaas-Settings">
+      {figures.map(([name, value]) => (
+        <React.Fragment key={name}>
+          <dt>{name}</dt>
+          <dd>{value}</dd>
+        </React.Fragment>
+      ))}
+    </dl>
+  );
+}
+
+function called(name: string, values: { [name: string]: unknown }): string {
+  const given = options(values);
+  return given ? `${name} (${given})` : name;
+}
+
+function text(value: unknown): string {
+  return typeof value === 'string' ? value : JSON.stringify(value);
+}
+
+/** The share of the last round's weight that went to attackers; null when nobody attacks or rules give no weights. */
+function attackersWeight({ quantities, simulation }: SimulationModel): number | null {
+  const last = quantities.rounds[quantities.rounds.length - 1];
+  const weights = last?.columns.get('weight');
+  if (!weights || !simulation?.attacker_count) {
+    return null;
+  }
+  const attackers = weights.filter((_, place) => quantities.clients[last.clients[place]].attacker);
+  return attackers.reduce((sum, weight) => sum + weight, 0);
+}
