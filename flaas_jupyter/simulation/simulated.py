@@ -385,12 +385,13 @@ class SimulatedFederation:
         return rule, plan, least
 
     def _executor_for(self, plan: TrainingPlan) -> Executor:
-        """The executor of this plan; the last one is kept, for a fit that goes on."""
-        if self._executor is not None and self._executor[0] == plan.digest and self._executor[1].alive:
+        """The executor of this plan; the last one is kept, for a fit that goes on or repeats with another seed."""
+        made_for = dataclasses.replace(plan, seed=None).digest
+        if self._executor is not None and self._executor[0] == made_for and self._executor[1].alive:
             return self._executor[1]
         self.close()
         executor = make_executor(plan, self.data, backend=self._backend, workers=self._workers)
-        self._executor = (plan.digest, executor)
+        self._executor = (made_for, executor)
         return executor
 
     def discard(self, executor: Executor) -> None:

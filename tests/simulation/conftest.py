@@ -33,7 +33,8 @@ def classifier(
     activation: str = "tanh",
     **options: Any,
 ) -> flaas.FederatedModel:
-    """A small network for `rows`, the same weights every time."""
+    """A small network for `rows`, the same weights and names every time."""
+    keras.utils.clear_session()
     keras.utils.set_random_seed(3)
     inputs = keras.Input((FEATURES,))
     net = keras.layers.Dense(hidden, activation=activation)(inputs)

@@ -217,6 +217,11 @@ def main(path: str) -> None:
         note(f"{name}/program", program.run(case.work()))
         if name in SUMMED:
             found[f"{name}/sum"] = program.run(case.work(each=False)).total()
+        if name == "adam":
+            for workers in (1, 2, 3):
+                executor = JaxExecutor(case.plan, case.data, workers)
+                found[f"workers/{workers}/each"] = executor.run(case.work()).values
+                found[f"workers/{workers}/sum"] = executor.run(case.work(each=False)).total()
         if name in BY_KERAS:
             note(f"{name}/keras", KerasExecutor(case.plan, case.data, 1).run(case.work()))
     np.savez(path, **found)

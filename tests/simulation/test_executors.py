@@ -59,6 +59,22 @@ def test_the_compiled_program_trains_and_measures_as_keras_does_on_jax(name, on_
         np.testing.assert_allclose(program[what], values, rtol=1e-4, atol=1e-5, err_msg=what)
 
 
+@pytest.mark.parametrize("workers", [1, 3])
+def test_the_number_of_workers_changes_no_bit_on_jax(workers, on_jax):
+    for what in ("each", "sum"):
+        np.testing.assert_array_equal(on_jax[f"workers/{workers}/{what}"], on_jax[f"workers/2/{what}"])
+
+
+@pytest.mark.parametrize("each", [True, False])
+def test_the_number_of_workers_changes_no_bit_on_tensorflow(each):
+    case = CASES["dropout"]()
+    one, two, three = (
+        KerasExecutor(case.plan, case.data, workers).run(case.work(each=each)).values for workers in (1, 2, 3)
+    )
+    np.testing.assert_array_equal(one, two)
+    np.testing.assert_array_equal(one, three)
+
+
 @pytest.mark.parametrize("name", executor_cases.SUMMED)
 def test_the_sum_is_that_of_the_single_updates(name, on_jax):
     start = CASES[name]().work().weights
