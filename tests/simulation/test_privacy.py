@@ -10,6 +10,7 @@ import flaas_jupyter as flaas
 from flaas_jupyter.errors import InvalidInput
 from flaas_jupyter.federation import RunOptions
 from flaas_jupyter.plan import TrainingPlan
+from flaas_jupyter.simulation import rounds
 
 from .conftest import classifier, fitted, rows, vector
 
@@ -154,3 +155,10 @@ def test_local_privacy_goes_with_a_rule_that_sees_updates(federation):
     privacy = flaas.DifferentialPrivacy(1e3, 1e-5, clip=1.0, noise_multiplier=0.1, mode="local")
     weights = fitted(classifier(privacy=privacy, aggregation="median"), federation())
     assert np.isfinite(weights).all()
+
+
+def test_how_many_updates_are_held_at_once_changes_no_number(federation, monkeypatch):
+    privacy = flaas.DifferentialPrivacy(1e3, 1e-5, clip=1.0, noise_multiplier=0.5)
+    together = fitted(classifier(privacy=privacy), federation())
+    monkeypatch.setattr(rounds, "_CHUNK_VALUES", 1)
+    np.testing.assert_array_equal(fitted(classifier(privacy=privacy), federation()), together)
