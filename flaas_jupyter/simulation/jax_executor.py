@@ -47,8 +47,6 @@ _ROW_BY_ROW = frozenset(
 _ALIGNMENT = 64
 # For one device XLA makes another program than for several, whose last bits differ; one that is idle costs nothing.
 _LEAST_DEVICES = 2
-# XLA's newer code generation takes longer and more memory than a whole short run, for programs that are no quicker.
-_COMPILER_OPTIONS = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
 _MEANS = ("sum_over_batch_size", "mean")
 
 
@@ -259,14 +257,8 @@ class JaxExecutor:
         inputs = (every,) * 5 + (own,) * len(_Batches._fields)
         specs = tuple(sharding.spec for sharding in inputs)
         mapped = jax.shard_map(program, mesh=self._devices.mesh, in_specs=specs, out_specs=own.spec, check_vma=False)
-        lowered = jax.jit(mapped, in_shardings=inputs, out_shardings=own).lower(*self._rows, *arguments)
-        compiled: Callable[..., Any]
-        try:
-            compiled = lowered.compile(compiler_options=_COMPILER_OPTIONS)
-        except jax.errors.JaxRuntimeError as error:
-            if "option" not in str(error):
-                raise
-            compiled = lowered.compile()  # another release of XLA, that has not these options
+        jitted = jax.jit(mapped, in_shardings=inputs, out_shardings=own)
+        compiled: Callable[..., Any] = jitted.lower(*self._rows, *arguments).compile()
         return compiled
 
 
