@@ -10,6 +10,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Locator, expect
 
+from flaas_jupyter.protocols import aggregation, attacks
+
 from .conftest import ARTIFACTS
 from .contrast import texts
 from .lab import Lab, Panel
@@ -294,6 +296,16 @@ def test_a_second_notebook_does_not_replace_the_first(lab: Lab, form: Locator) -
         form.get_by_role("button", name="Create notebook").click()
         expect(lab.page.get_by_role("tab", name=name)).to_be_visible()
         assert (lab.server.root / name).exists()
+
+
+def test_the_form_offers_every_rule_and_attack_that_flaas_knows(lab: Lab) -> None:
+    lab.execute("flaas:new-simulation")
+    form = lab.page.get_by_role("form", name="New simulation")
+    form.wait_for(timeout=90_000)  # `flaas protocols` is a process of its own
+
+    for label, names in (("Rule", aggregation.names()), ("Attack", ["", *attacks.names()])):
+        options = form.get_by_label(label, exact=True).locator("option")
+        assert options.evaluate_all("options => options.map(option => option.value)") == names
 
 
 def test_without_a_catalogue_the_form_says_why_and_recovers(lab: Lab) -> None:

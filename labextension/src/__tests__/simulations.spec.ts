@@ -197,11 +197,18 @@ describe('palette', () => {
   });
 
   it('starts at 0, and gives values below 0 a colour of their own', () => {
-    expect(palette(light, 0.4, 0.8)).toMatchObject({ least: 0, greatest: 0.8 });
+    expect(palette(light, 0.3, 0.8)).toMatchObject({ least: 0, greatest: 0.8 });
+    expect(palette(light, 0.8, 0.8)).toMatchObject({ least: 0, greatest: 0.8 });
     const signed = palette(light, -0.2, 0.8);
     expect(signed).toMatchObject({ least: -0.8, greatest: 0.8 });
     const [red, , blue] = colourOf(signed, -0.5);
     expect(red).toBeGreaterThan(blue);
+  });
+
+  it('tells values apart that are all far from 0', () => {
+    const near = palette(light, 0.99, 1);
+    expect(near).toMatchObject({ least: 0.99, greatest: 1 });
+    expect(brightness(colourOf(near, 0.991)) - brightness(colourOf(near, 0.999))).toBeGreaterThan(200);
   });
 
   it('mixes what it is given', () => {

@@ -69,15 +69,16 @@ function ramp({ background, ink }: IThemeColours, colour: Rgb, share: number): R
 }
 
 /**
- * The palette for values from `least` to `greatest`. It starts at 0 unless there are values below 0, which have a
- * colour of their own then.
+ * The palette for values from `least` to `greatest`. It starts at 0, unless there are values below 0, which have a
+ * colour of their own then, or all are far from 0, as similarities may be, and would look the same.
  */
 export function palette(theme: IThemeColours, least: number, greatest: number): IPalette {
   const reach = Math.max(Math.abs(least), Math.abs(greatest)) || 1;
-  const [from, to] = [least < 0 ? -reach : 0, reach];
+  const far = least > reach / 2 && least < reach;
+  const [from, to] = [least < 0 ? -reach : far ? least : 0, reach];
   const colours = Array.from({ length: 256 }, (_, step) => {
-    const value = from + (step / 255) * (to - from);
-    return ramp(theme, value < 0 ? theme.below : theme.above, Math.abs(value) / reach);
+    const share = least < 0 ? (2 * step) / 255 - 1 : step / 255;
+    return ramp(theme, share < 0 ? theme.below : theme.above, Math.abs(share));
   });
   return { colours, least: from, greatest: to };
 }
