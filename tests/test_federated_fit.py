@@ -57,7 +57,9 @@ class ScriptedFederation:
         return pd.DataFrame({"id": ["aa", "bb", "cc"], "name": ["north", "south", "west"]})
 
     schema = clients
-    names = {"aa": "north", "bb": "south", "cc": "west"}
+    @property
+    def names(self):
+        return {"aa": "north", "bb": "south", "cc": "west"}
 
     def train(self, plan, weights, options):
         self.plan, self.options, self.training.size = plan, options, plan.parameters
