@@ -57,6 +57,7 @@ class ScriptedFederation:
         return pd.DataFrame({"id": ["aa", "bb", "cc"], "name": ["north", "south", "west"]})
 
     schema = clients
+
     @property
     def names(self):
         return {"aa": "north", "bb": "south", "cc": "west"}
