@@ -12,6 +12,7 @@ import io
 import json
 import os
 import secrets
+import socket
 import time
 import zipfile
 import zlib
@@ -82,7 +83,7 @@ class Journal:
         number = f"sim-{secrets.token_hex(6)}"
         now = _now()
         header = {"id": number, "created": now, "updated": now, "state": "running", "round": 0, "error": None} | header
-        journal = cls(root / number, {**header, "pid": os.getpid()})
+        journal = cls(root / number, {**header, "pid": os.getpid(), "host": socket.gethostname()})
         journal.folder.mkdir(parents=True, mode=0o700)
         (journal.folder / "rounds.jsonl").touch(mode=0o600)
         journal.write_header()
@@ -195,7 +196,7 @@ class Journal:
     def running(self, round_number: int) -> None:
         """Take the simulation up again in this process, after `round_number` rounds."""
         (self.folder / "stop").unlink(missing_ok=True)
-        self.write_header(state="running", error=None, pid=os.getpid(), round=round_number)
+        self.write_header(state="running", error=None, pid=os.getpid(), host=socket.gethostname(), round=round_number)
 
     # ---- checkpoint --------------------------------------------------------------------------------------------
 
