@@ -75,6 +75,7 @@ def make_executor(plan: TrainingPlan, data: ClientData, *, backend: str, workers
         ``backend-unfit``: the backend asked for cannot train this plan exactly, the message says why; the codes of
         `match` and `TrainingPlan.build`.
     """
+    _require_own_code_here(plan, backend)
     if backend == "ray":
         from .ray_executor import RayExecutor
 
@@ -95,12 +96,23 @@ def place(plan: TrainingPlan, data: ClientData, backend: str, workers: int) -> E
     import keras
 
     here = str(keras.backend.backend())
-    if backend == "jax" and here == "jax":
-        return JaxExecutor(plan, data, workers)
-    if own_code(plan):
-        # Layers that the notebook has defined itself exist in its process only.
-        return KerasExecutor(plan, data, workers)
+    # Layers that the notebook has defined itself exist in its process only.
+    if own_code(plan) or (backend == "jax" and here == "jax"):
+        return inside(plan, data, here, workers)
     return ProcessExecutor(plan, data, backend, workers)
+
+
+def _require_own_code_here(plan: TrainingPlan, backend: str) -> None:
+    import keras
+
+    here = str(keras.backend.backend())
+    if backend not in ("auto", here) and own_code(plan):
+        raise InvalidInput(
+            f"The model has layers or functions of this notebook's own, which exist in its process only, and that runs "
+            f"Keras on {here}; backend={backend!r} would train elsewhere.",
+            code="backend-unfit",
+            hint=f"Leave backend out, or set KERAS_BACKEND={backend} before Keras is imported.",
+        )
 
 
 def inside(plan: TrainingPlan, data: ClientData, backend: str, workers: int) -> Executor:

@@ -214,3 +214,25 @@ def test_a_line_a_round_can_be_had(federation, capsys):
 def test_nothing_is_told_when_nothing_is_to_be_told(federation, capfd):
     fitted(classifier(), federation(), verbose=0, validation_data=rows(20))
     assert capfd.readouterr().out == ""
+
+
+def test_layers_of_the_notebooks_own_train_in_its_process_or_not_at_all(tmp_path, monkeypatch):
+    monkeypatch.setenv("FLAAS_HOME", str(tmp_path))
+
+    @keras.saving.register_keras_serializable(package="clinic")
+    class Doubled(keras.layers.Layer):
+        def call(self, inputs):
+            return 2.0 * inputs
+
+    x = np.random.default_rng(0).normal(size=(30, 3)).astype("float32")
+    y = (x[:, 0] > 0).astype("int32")
+    inputs = keras.Input((3,))
+    model = flaas.FederatedModel(inputs, keras.layers.Dense(1, activation="sigmoid")(Doubled()(inputs)))
+    model.compile("sgd", "binary_crossentropy")
+    elsewhere = "jax" if keras.backend.backend() != "jax" else "tensorflow"
+    with pytest.raises(InvalidInput) as caught:
+        model.fit(flaas.simulate(x, y, clients=3, backend=elsewhere), rounds=1, batch_size=4, verbose=0)
+    assert caught.value.code == "backend-unfit"
+    assert "KERAS_BACKEND" in str(caught.value)
+    model.fit(flaas.simulate(x, y, clients=3), rounds=1, batch_size=4, verbose=0)
+    assert len(model.federated_report) == 1
