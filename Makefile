@@ -5,13 +5,14 @@ BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup demo lab test lint test-python test-frontend test-browser bench bench-peers bundle wheel clean
+.PHONY: help setup demo lab test lint test-python test-frontend test-browser bench bench-peers papers bundle wheel clean
 
 help:
 	@echo "make demo    train on real data across three nodes on this machine"
 	@echo "make lab     the same federation, with JupyterLab open on it"
 	@echo "make test    everything CI runs"
 	@echo "make bench   benchmarks, also against other frameworks, JSON under .bench/; BENCH_QUICK=1 for less"
+	@echo "make papers  the papers' rules and attacks measured again, docs/results; QUICK=1 for less"
 	@echo "make setup   only the environment (.venv)"
 
 setup: .venv/.installed
@@ -80,6 +81,11 @@ bench: setup
 # one repetition instead of three. More options: python benchmarks/peers/compare.py --help
 bench-peers: setup
 	$(BIN)/python benchmarks/peers/compare.py
+
+# Goes on where it was interrupted; FLAAS_DATA names a folder with mnist/ and fashion-mnist/, otherwise Keras loads them.
+papers: setup
+	$(BIN)/python -m benchmarks.papers.run
+	$(BIN)/python -m benchmarks.papers.report
 
 wheel: setup
 	@rm -f flaas_jupyter/labextension/install.json
