@@ -118,9 +118,19 @@ def voting(results: Results) -> list[str]:
     return [
         f"* **Voting alone** under label flip by 30 %: {value(results, 'FedQV', 'label flip')} (θ = 0: "
         f"{value(results, 'FedQV, θ = 0', 'label flip')}) against {value(results, 'FedAvg', 'label flip')} of plain "
-        "averaging. The honest clients are the ones most similar to the previous model, so the upper end of the band "
-        "mutes many of them; when attackers are far out, nobody is left in the band and the model stays as it was "
-        "(or takes the attack in, if silence is answered by averaging). Use the reputation with it."
+        "averaging. The band mutes the most similar clients as well as the least similar ones, honest or not; when "
+        "attackers are far out, nobody is left in it, and the model stays as it was (or takes the attack in, if "
+        "silence is answered by averaging). Use the reputation with it."
+    ]
+
+
+def expulsion() -> list[str]:
+    """Return what a look at the budgets of one run told, which no cell of the table holds."""
+    return [
+        "* **Expulsion takes time and takes honest clients too.** Looked at on 2026-11-25, label flip by 30 %, seed 0: "
+        "after 100 rounds 24 of 30 attackers and 12 of 70 honest clients had lost their budgets. A "
+        "round in which several of the other attackers met cost up to 15 points, and the next ones repaired it. That "
+        "is the spread in the table, and why the mean of ten rounds depends on the draw."
     ]
 
 
@@ -168,7 +178,7 @@ def main() -> None:
         "Chu et al., “FedQV: Leveraging Quadratic Voting in Federated Learning”, SIGMETRICS 2024.",
         results,
         FEDQV,
-        [*reading(results, "FedQV + reputation"), *voting(results)],
+        [*reading(results, "FedQV + reputation"), *expulsion(), *voting(results)],
         date,
     )
     reputation = page(

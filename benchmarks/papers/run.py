@@ -97,7 +97,7 @@ def main() -> None:
     options = parser.parse_args()
     part, parts = (int(each) for each in options.part.split("/"))
     done = finished()
-    todo = [cell for cell in grid.cells(options.quick)[part::parts] if cell.key not in done]
+    todo = [cell for cell in grid.cells(options.quick) if cell.key not in done][part::parts]
     FINISHED.parent.mkdir(parents=True, exist_ok=True)
     splits: dict[str, data.Split] = {}
     for number, cell in enumerate(todo, 1):
