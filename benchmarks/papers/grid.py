@@ -36,8 +36,8 @@ ATTACKS = {
     "Gaussian": Choice("gaussian"),
     "Krum (negated)": Choice("krum_attack", {"variant": "released"}),
     "Trim (negated)": Choice("trim_attack", {"variant": "released"}),
-    "backdoor": Choice("backdoor", {"target": 5}),
-    "Neurotoxin": Choice("neurotoxin", {"target": 5}),
+    "backdoor": Choice("backdoor", {"target": 5, "share": 1.0}),
+    "Neurotoxin": Choice("neurotoxin", {"target": 5, "share": 1.0}),
 }
 MAIN = ("FedQV + reputation", "FedAvg", "FedQV", "Reputation", "Multi-Krum, f = 3")
 RELEASED = ("FedQV + reputation, as released", "Reputation, as released")
