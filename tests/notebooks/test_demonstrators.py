@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import nbformat
@@ -14,10 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def surroundings(tmp_path, monkeypatch):
-    """What a kernel started from here finds: a home of its own, and data beside the checkout where there are any."""
-    beside = ROOT.parent / "shared" / "data"
-    if beside.is_dir() and "FLAAS_DATA" not in os.environ:
-        monkeypatch.setenv("FLAAS_DATA", str(beside))
+    """What a kernel started from here finds: a home of its own; FLAAS_DATA stays as the caller set it."""
     monkeypatch.setenv("FLAAS_HOME", str(tmp_path))
     monkeypatch.setenv("FLAAS_NOTEBOOK_SIZE", "small")
     monkeypatch.setenv("KERAS_BACKEND", "jax")
