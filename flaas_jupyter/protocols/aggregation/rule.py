@@ -125,6 +125,9 @@ class Cohort:
         self, coefficients: NDArray[np.float64], base: NDArray[np.float64] | None = None
     ) -> NDArray[np.float64]:
         """Return Σ c_k w_k, with `base` b + Σ c_k (w_k − b); shape (p,), summed in float64."""
+        if len(self.updates) == 1 and base is None:
+            # Not worth BLAS, whose threads would go on spinning beside clients that train.
+            return np.multiply(self.updates[0], coefficients[0], dtype=np.float64)
         combined = np.empty(self.updates.shape[1], dtype=np.float64)
         rest = 1.0 - math.fsum(coefficients)
 
