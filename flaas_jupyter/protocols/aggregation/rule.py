@@ -127,7 +127,8 @@ class Cohort:
         """Return Σ c_k w_k, with `base` b + Σ c_k (w_k − b); shape (p,), summed in float64."""
         if len(self.updates) == 1 and base is None:
             # Not worth BLAS, whose threads would go on spinning beside clients that train.
-            return np.multiply(self.updates[0], coefficients[0], dtype=np.float64)
+            scaled: NDArray[np.float64] = np.multiply(self.updates[0], coefficients[0], dtype=np.float64)
+            return scaled
         combined = np.empty(self.updates.shape[1], dtype=np.float64)
         rest = 1.0 - math.fsum(coefficients)
 
