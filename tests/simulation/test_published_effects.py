@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.papers import data, grid, run
+from benchmarks.papers import data, experiment, grid
 
 pytestmark = [
     pytest.mark.slow,
@@ -23,16 +23,16 @@ RELEASED = "FedQV + reputation, as released"
 
 
 @cache
-def report(rule: str, attack: str, rounds: int = run.ROUNDS) -> Any:
+def report(rule: str, attack: str, rounds: int = experiment.ROUNDS) -> Any:
     """Train one cell of the grid, once for all tests."""
     fraction = 0.0 if attack == "none" else 0.3
-    return run.train(grid.Cell(rule, attack, fraction, seed=0), data.load("mnist"), rounds)
+    return experiment.train(grid.Cell(rule, attack, fraction, seed=0), data.load("mnist"), rounds)
 
 
 def test_label_flipping_by_30_percent_costs_little() -> None:
     """A few points in the mean, about 2 in most rounds: rounds in which attackers not yet expelled meet cost more."""
     calm, attacked = report(OURS, "none"), report(OURS, "label flip")
-    before, after = run.measure(calm), run.measure(attacked)
+    before, after = experiment.measure(calm), experiment.measure(attacked)
     assert before["accuracy"] > 0.9
     assert after["accuracy"] > before["accuracy"] - 0.06
     assert np.median(attacked["val_accuracy"][-20:]) > np.median(calm["val_accuracy"][-20:]) - 0.03
@@ -40,8 +40,8 @@ def test_label_flipping_by_30_percent_costs_little() -> None:
 
 
 def test_plain_averaging_does_not_withstand_label_flipping() -> None:
-    averaged = run.measure(report("FedAvg", "label flip"))
-    assert averaged["accuracy"] < run.measure(report(OURS, "label flip"))["accuracy"] - 0.1
+    averaged = experiment.measure(report("FedAvg", "label flip"))
+    assert averaged["accuracy"] < experiment.measure(report(OURS, "label flip"))["accuracy"] - 0.1
     assert averaged["asr"] > 0.1
 
 
@@ -59,5 +59,5 @@ def test_attackers_lose_reputation_and_their_budgets() -> None:
 
 
 def test_counting_evidence_as_released_is_clearly_worse() -> None:
-    released = run.measure(report(RELEASED, "label flip"))
-    assert released["accuracy"] < run.measure(report(OURS, "label flip"))["accuracy"] - 0.1
+    released = experiment.measure(report(RELEASED, "label flip"))
+    assert released["accuracy"] < experiment.measure(report(OURS, "label flip"))["accuracy"] - 0.1
