@@ -230,28 +230,32 @@ class JaxExecutor:
 
         def program(x: Any, y: Any, weights: Any, proximal: Any, free: Any, *tables: Any) -> Any:
             order, valid, steps, last_epoch, rates, seeds, share, lane, clients = tables
+            # By parts: to join them, XLA on AVX-512 would read through masks beyond their ends, which can take longer
+            # than the training where the next page is not mapped.
+            start = [weights[part] for part in step.parts]
 
             def one(k: Any, carry: Any) -> Any:
                 values, metrics, finite = carry
                 trained, numbers = step.client(
-                    variant, x, y, weights, proximal, free,
+                    variant, x, y, start, proximal, free,
                     order[k], valid[k], steps[k], last_epoch[k], rates[k], seeds[k],
                 )  # fmt: skip
-                change = trained - weights
-                fine = jnp.isfinite(change.sum())
-                if variant.each:
-                    values = values.at[k].set(trained)
-                else:
-                    values = values.at[lane[k]].add(jnp.where(fine, share[k] * change, 0))
+                changes = [after - before for after, before in zip(trained, start, strict=True)]
+                fine = jnp.isfinite(sum(change.sum() for change in changes))
+                for part, after, change in zip(step.parts, trained, changes, strict=True):
+                    if variant.each:
+                        values = values.at[k, part].set(after)
+                    else:
+                        values = values.at[lane[k], part].add(jnp.where(fine, share[k] * change, 0))
                 return values, metrics.at[k].set(numbers), finite.at[k].set(fine)
 
             most = order.shape[0]  # of this worker
-            start = (
+            nothing = (
                 jnp.zeros((rows, weights.size), weights.dtype),
                 jnp.zeros((most, width), jnp.float32),
                 jnp.ones(most, bool),
             )
-            return jax.lax.fori_loop(0, clients[0], one, start)
+            return jax.lax.fori_loop(0, clients[0], one, nothing)
 
         every, own = self._devices.replicated, self._devices.by_worker
         inputs = (every,) * 5 + (own,) * len(_Batches._fields)
@@ -274,8 +278,9 @@ class _Step:
         self._model = model
         places = {id(v): ("t", i) for i, v in enumerate(model.trainable_variables)}
         places |= {id(v): ("n", i) for i, v in enumerate(model.non_trainable_variables)}
-        self._layout = list(zip(plan.variables(model), plan.parts(), strict=True))
-        self._place = [places[id(variable)] for variable, _ in self._layout]
+        self.parts = plan.parts()
+        self._variables = plan.variables(model)
+        self._place = [places[id(variable)] for variable in self._variables]
         self._random_places = [places[id(variable)][1] for variable in random]
         value = keras.ops.convert_to_numpy
         self._fixed = [value(v) for v in model.non_trainable_variables]
@@ -301,18 +306,20 @@ class _Step:
         self, variant: _Variant, x: Any, y: Any, weights: Any, proximal: Any, free: Any, order: Any, valid: Any,
         steps: Any, last_epoch: Any, rate: Any, seeds: Any,
     ) -> tuple[Any, Any]:  # fmt: skip
-        """Train one client; return its weights of shape (p,) and its metrics."""
+        """Train one client from `weights` by parts; return its weights by parts and its metrics."""
         import jax
         import keras
 
         jnp = jax.numpy
-        trainable, fixed = self._split(weights, seeds)
+        trainable, fixed = self._placed(weights, seeds)
         optimizer = [jnp.asarray(v) for v in self._optimizer]
         optimizer[self._rate] = jnp.asarray(rate, optimizer[self._rate].dtype)
         fresh = [jnp.asarray(v) for v in self._metrics]
         zero = jnp.zeros((), jnp.float32)
         anchor = trainable
-        moving = self._split(free.astype(weights.dtype), seeds)[0] if variant.projected else None
+        moving = None
+        if variant.projected:
+            moving = self._placed([free[part].astype(weights[0].dtype) for part in self.parts], seeds)[0]
 
         def body(i: Any, state: Any) -> Any:
             trainable, fixed, optimizer, metrics, loss_sum, rows = state
@@ -336,7 +343,7 @@ class _Step:
         trainable, fixed, _, metrics, loss_sum, rows = state
         results = self._results(metrics)
         numbers = [loss_sum / rows, *(part for value in results.values() for part in jnp.ravel(value))]
-        return self._joined(trainable, fixed, weights.dtype), jnp.stack([n.astype(jnp.float32) for n in numbers])
+        return self._by_parts(trainable, fixed, weights[0].dtype), jnp.stack([n.astype(jnp.float32) for n in numbers])
 
     def _train(
         self, trainable: Any, fixed: Any, optimizer: Any, metrics: Any, batch: Any, mask: Any, count: Any, hold: Any
@@ -372,24 +379,21 @@ class _Step:
             results: dict[str, Any] = model.get_metrics_result()
         return {name: value for name, value in results.items() if name != "loss"}
 
-    def _split(self, vector: Any, seeds: Any) -> tuple[list[Any], list[Any]]:
-        """The vector as values of the trainable variables and of the others."""
+    def _placed(self, parts: Sequence[Any], seeds: Any) -> tuple[list[Any], list[Any]]:
+        """Return parts of a vector as values of the trainable variables and of the others."""
         import jax.numpy as jnp
 
         trainable: list[Any] = [None] * len(self._model.trainable_variables)
         fixed: list[Any] = [jnp.asarray(value) for value in self._fixed]
-        for (variable, part), (kind, index) in zip(self._layout, self._place, strict=True):
-            value = vector[part].reshape(variable.shape).astype(str(variable.dtype))
+        for part, variable, (kind, index) in zip(parts, self._variables, self._place, strict=True):
+            value = part.reshape(variable.shape).astype(str(variable.dtype))
             (trainable if kind == "t" else fixed)[index] = value
         for index, place in enumerate(self._random_places):
             fixed[place] = jnp.stack([seeds[index], jnp.zeros((), seeds.dtype)]).astype(fixed[place].dtype)
         return trainable, fixed
 
-    def _joined(self, trainable: Any, fixed: Any, dtype: Any) -> Any:
-        import jax.numpy as jnp
-
-        values = [(trainable if kind == "t" else fixed)[index] for kind, index in self._place]
-        return jnp.concatenate([value.reshape(-1).astype(dtype) for value in values])
+    def _by_parts(self, trainable: Any, fixed: Any, dtype: Any) -> list[Any]:
+        return [(trainable if kind == "t" else fixed)[index].reshape(-1).astype(dtype) for kind, index in self._place]
 
 
 def unfit(plan: TrainingPlan, data: ClientData) -> str | None:
