@@ -84,6 +84,11 @@ class Home:
         """Which executor was measured to be the quickest, by model."""
         return self.path / "executors.json"
 
+    @property
+    def programs(self) -> Path:
+        """Folder of programs that simulations have compiled."""
+        return self.path / "programs"
+
     def domain_key(self, project: str) -> Path:
         """Private half of a project's domain key: on an administrator's machine only."""
         return self.path / "domains" / f"{project}.key"

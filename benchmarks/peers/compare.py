@@ -1,7 +1,8 @@
 """Compare this project's simulation with its peers on one machine, one process at a time: `make bench-peers`.
 
-Repetitions go round all peers, so that a disturbance of the machine falls on everybody; figures are medians. A peer
-that cannot be installed or fails is left out with the reason. See docs/benchmarks.md for what is measured and why.
+Repetitions go round all peers, so that a disturbance of the machine falls on everybody; figures are medians. Before
+them everybody runs once in an empty home, as on a new machine; that start-up is shown beside. A peer that cannot be
+installed or fails is left out with the reason. See docs/benchmarks.md for what is measured and why.
 """
 
 from __future__ import annotations
@@ -74,7 +75,9 @@ PLANS = {
 class Comparison:
     """The figures so far, and why some are missing."""
 
-    def __init__(self, peers: list[Peer]) -> None:
+    def __init__(self, peers: list[Peer], homes: Path) -> None:
+        self._homes = homes
+        self.first: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
         self.runs: dict[str, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
         self.peaks: dict[str, dict[str, float]] = defaultdict(dict)
         self.skipped: dict[str, str] = {}
@@ -86,11 +89,17 @@ class Comparison:
                 self.skipped[peer.name] = f"not installable: {error}"
 
     def run(self, peer: Peer, work: Workload, plan: Plan, *, watch_memory: bool) -> None:
-        """Run a peer once; of a run whose memory is watched only that is kept, as watching takes time."""
+        """Run a peer once; of a run whose memory is watched only that is kept, as watching takes time.
+
+        The first run of a workload finds an empty home, and is kept apart from those that find what it left there.
+        """
         if peer.name in self.skipped:
             return
         name, rounds = work.spec.name, plan.slow_rounds if peer.folder == "flower" else plan.rounds
         print(f"{name}: {peer.name}, {rounds} rounds{', memory' if watch_memory else ''}", file=sys.stderr, flush=True)
+        home = self._homes / name / peer.name
+        first = not home.exists()
+        home.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as folder:
             weights = Path(folder) / "weights.npz"
             arguments = [
@@ -104,13 +113,15 @@ class Comparison:
             ]
             try:
                 figures = processes.run(
-                    self.pythons[peer.name], HERE / peer.script, arguments, watch_memory=watch_memory
+                    self.pythons[peer.name], HERE / peer.script, arguments, home, watch_memory=watch_memory
                 )
             except processes.Failed as error:
                 self.skipped[peer.name] = f"failed on {name}: {error}"
                 return
             if watch_memory:
                 self.peaks[name][peer.name] = figures["peak_mb"]
+            elif first:
+                self.first[name][peer.name] = figures
             else:
                 figures["loss"], figures["accuracy"] = workload.evaluate(work, workload.load_weights(weights))
                 self.runs[name][peer.name].append(figures)
@@ -127,7 +138,11 @@ class Comparison:
         return result
 
     def _summary(self, name: str, peer: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
-        summary: dict[str, Any] = {"peak_mb": self.peaks.get(name, {}).get(peer)}
+        first = self.first.get(name, {}).get(peer, {})
+        summary: dict[str, Any] = {
+            "peak_mb": self.peaks.get(name, {}).get(peer),
+            "first_fifty_seconds": first.get("fifty_seconds"),
+        }
         for key in ("rounds_per_second", "startup_seconds", "fifty_seconds", "loss", "accuracy"):
             values = [one[key] for one in runs if one[key] is not None]
             summary[key] = statistics.median(values) if values else None
@@ -156,12 +171,12 @@ def reference_loss(name: str, rounds: int) -> float:
     return float(json.loads(cache.read_text()))
 
 
-def compare(peers: list[Peer], names: list[str], repetitions: int) -> Comparison:
-    comparison = Comparison(peers)
+def compare(peers: list[Peer], names: list[str], repetitions: int, homes: Path) -> Comparison:
+    comparison = Comparison(peers, homes)
     for name in names:
         plan, work = PLANS[name], workload.load(workload.prepare(SPECS[name], WORK / "peers" / "workloads"))
         taking_part = [one for one in peers if name != "scale" or one.name == report.OURS]
-        for _ in range(repetitions if name != "scale" else 1):
+        for _ in range(1 + (repetitions if name != "scale" else 1)):
             for peer in taking_part:
                 comparison.run(peer, work, plan, watch_memory=False)
         for peer in taking_part:
@@ -178,7 +193,9 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=WORK / "peers.json")
     options = parser.parse_args()
 
-    comparison = compare([one for one in PEERS if one.name in options.peers], options.workloads, options.repetitions)
+    peers = [one for one in PEERS if one.name in options.peers]
+    with tempfile.TemporaryDirectory() as homes:
+        comparison = compare(peers, options.workloads, options.repetitions, Path(homes))
     figures = comparison.figures()
     judged = report.thresholds(figures)
     options.output.parent.mkdir(parents=True, exist_ok=True)

@@ -25,19 +25,23 @@ class Failed(Exception):
     """The script ended without figures, for the reason given."""
 
 
-def run(python: Path, script: Path, arguments: Sequence[str], *, watch_memory: bool = False) -> dict[str, Any]:
+def run(
+    python: Path, script: Path, arguments: Sequence[str], home: Path, *, watch_memory: bool = False
+) -> dict[str, Any]:
     """Run a peer's script and return the figures that it prints; with `peak_mb` if its memory was watched.
+
+    `home` is its home folder, where it finds what it kept there the last time.
 
     Raises
     ------
     Failed
         With the script's last words.
     """
-    with tempfile.TemporaryDirectory() as home:
-        outputs = [(Path(home) / name).open("w+") for name in ("stdout", "stderr")]
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = [(Path(folder) / name).open("w+") for name in ("stdout", "stderr")]
         command = [python, script, *arguments, "--started", repr(time.monotonic())]
         process = subprocess.Popen(
-            command, cwd=home, env=_environment(home), stdout=outputs[0], stderr=outputs[1], start_new_session=True
+            command, cwd=folder, env=_environment(home), stdout=outputs[0], stderr=outputs[1], start_new_session=True
         )
         try:
             peak = _wait(process, watch_memory)
@@ -52,10 +56,10 @@ def run(python: Path, script: Path, arguments: Sequence[str], *, watch_memory: b
     return figures | ({"peak_mb": peak / 2**20} if watch_memory else {})
 
 
-def _environment(home: str) -> dict[str, str]:
+def _environment(home: Path) -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith(UNSET)}
     quiet = {"FLWR_TELEMETRY_ENABLED": "0", "RAY_USAGE_STATS_ENABLED": "0", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    return kept | quiet | {"PYTHONPATH": str(HERE), "HOME": home}
+    return kept | quiet | {"PYTHONPATH": str(HERE), "HOME": str(home)}
 
 
 def _wait(process: subprocess.Popen[bytes], watch_memory: bool) -> int:

@@ -34,6 +34,10 @@ class AheadExecutor:
         except FlaasError as error:
             self._expected = (work, functools.partial(_raise, error))
 
+    def prepare(self, work: RoundWork) -> None:
+        """Make ready for the round after that, which starts from weights that are not known yet."""
+        self.inner.prepare(work)
+
     def run(self, work: RoundWork) -> RoundOutput:
         """Do one round's work, or take what was started if it is the same."""
         expected, self._expected = self._expected, None

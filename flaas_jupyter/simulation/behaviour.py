@@ -90,6 +90,8 @@ class Fate:
 
 def available(behaviour: Behaviour, clients: int, seed: int, number: int, attempt: int) -> NDArray[np.int64]:
     """Return the clients that can be asked in a round, ascending."""
+    if np.ndim(behaviour.availability) == 0 and behaviour.availability == 1:
+        return np.arange(clients)
     rng = np.random.default_rng([seed, _COHORT, number, attempt])
     return np.flatnonzero(rng.random(clients) < np.asarray(behaviour.availability))
 
@@ -113,10 +115,12 @@ def fate(
     behaviour: Behaviour, asked: NDArray[np.int64], local_epochs: int, seed: int, number: int, attempt: int
 ) -> Fate:
     """Draw what becomes of the clients asked."""
-    rng = np.random.default_rng([seed, _FATE, number, attempt])
     epochs = np.full(len(asked), local_epochs, np.int64)
     if behaviour.epochs is not None:
         epochs = np.asarray(behaviour.epochs, np.int64)[asked]
+    if not (np.any(behaviour.stragglers) or np.any(behaviour.dropout)):
+        return Fate(epochs, np.zeros(len(asked), bool))
+    rng = np.random.default_rng([seed, _FATE, number, attempt])
     slow = rng.random(len(asked)) < behaviour.stragglers
     shortened = 1 + np.floor(rng.random(len(asked)) * np.maximum(epochs - 1, 1)).astype(np.int64)
     dropout = np.asarray(behaviour.dropout)

@@ -25,6 +25,7 @@ from ..plan import TrainingPlan
 from ..training.local import learning_rate_schedule, random_states
 from ..training.matching import match
 from ..training.seeds import ClientSeeds
+from .kept_programs import kept
 from .keras_executor import own_objects
 from .work import ClientData, RoundOutput, RoundWork, Task, in_lanes, lane_of, lanes_of
 
@@ -50,18 +51,64 @@ _LEAST_DEVICES = 2
 _MEANS = ("sum_over_batch_size", "mean")
 
 
-class _Batches(NamedTuple):
-    """The clients of a round, filled up to common shapes: as many places for each worker."""
+@dataclasses.dataclass(frozen=True)
+class _Shape:
+    """Of the tables that a worker takes for a round: clients and their steps, filled up to common numbers."""
 
-    order: NDArray[np.int32]  # (places, steps, batch): row indices
-    valid: NDArray[np.int32]  # (places, steps): rows that count
-    steps: NDArray[np.int32]  # (places,): steps to make
-    last_epoch: NDArray[np.int32]  # (places,): the step at which metrics start anew
-    learning_rate: NDArray[np.float32]  # (places,)
-    seeds: NDArray[np.uint32]  # (places, random layers)
-    share: NDArray[np.float32]  # (places,)
-    lane: NDArray[np.int32]  # (places,): row of the worker's result
-    clients: NDArray[np.int32]  # (workers,): how many of a worker's places are clients
+    places: int
+    steps: int
+    batch: int
+    random: int
+
+    def tables(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Return the dtype and the shape of each of a worker's tables."""
+        each = (self.places,)
+        return {
+            "order": ("int32", (self.places, self.steps, self.batch)),  # row indices
+            "valid": ("int32", (self.places, self.steps)),  # rows that count
+            "steps": ("int32", each),  # to make
+            "last_epoch": ("int32", each),  # the step at which metrics start anew
+            "learning_rate": ("float32", each),
+            "seeds": ("uint32", (self.places, self.random)),  # of layers that draw
+            "share": ("float32", each),
+            "lane": ("int32", each),  # row of the worker's result
+            "clients": ("int32", ()),  # how many of the places are clients
+            "proximal": ("float32", ()),
+        }
+
+    def cut(self) -> list[tuple[str, slice, str, tuple[int, ...]]]:
+        """Return where each table is in a row that holds them all; JAX takes its time over every argument."""
+        found, start = [], 0
+        for name, (dtype, shape) in self.tables().items():
+            end = start + math.prod(shape)
+            found.append((name, slice(start, end), dtype, shape))
+            start = end
+        return found
+
+
+class _Batches:
+    """The tables of all workers, as views into one array of shape (workers, values)."""
+
+    def __init__(self, workers: int, shape: _Shape) -> None:
+        cut = shape.cut()
+        self.shape = shape
+        self.packed = np.zeros((workers, cut[-1][1].stop), np.int32)
+        self._tables = {
+            name: self.packed[:, part].view(dtype).reshape(workers, *sizes) for name, part, dtype, sizes in cut
+        }
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self._tables[name]
+
+    @staticmethod
+    def unpack(row: Any, shape: _Shape) -> dict[str, Any]:
+        """Return a worker's tables inside the program."""
+        import jax
+
+        return {
+            name: jax.lax.bitcast_convert_type(row[part], dtype).reshape(sizes)
+            for name, part, dtype, sizes in shape.cut()
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,9 +142,16 @@ class JaxExecutor:
     alive = True
 
     def __init__(self, plan: TrainingPlan, data: ClientData, workers: int) -> None:
+        self._plan, self._data = plan, data
+        self._compiled: dict[tuple[Any, ...], Callable[..., Any]] = {}
+        self._prepared: tuple[RoundWork, _Batches] | None = None
+        with kept():
+            self._build(workers)
+
+    def _build(self, workers: int) -> None:
         import keras
 
-        self._plan, self._data = plan, data
+        plan, data = self._plan, self._data
         model = _row_weighted(plan).build(allowed_custom=own_objects())
         x, y = match(plan, model, data.arrays)
         self._devices = _devices(max(workers, _LEAST_DEVICES))
@@ -111,7 +165,6 @@ class JaxExecutor:
         self._rate = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
         self._step = _Step(plan, model, self._random)
         self._names = self._step.metric_names()
-        self._compiled: dict[tuple[Any, ...], Callable[..., Any]] = {}
 
     def run(self, work: RoundWork) -> RoundOutput:
         """Do one round's work."""
@@ -122,10 +175,15 @@ class JaxExecutor:
         dealt = in_lanes(len(work.tasks), work.lanes, self._workers)
         ragged = any(len(self._data.rows[task.client]) % self._plan.batch_size for task in work.tasks)
         variant = _Variant(ragged, work.each, work.proximal != 0.0, work.free is not None)
-        batches = self._batches(work, dealt)
-        most = len(batches.steps) // self._devices.mesh.size
-        parts = self._program(variant, work, batches, most if work.each else math.ceil(work.lanes / len(dealt)))
+        prepared, self._prepared = self._prepared, None
+        batches = prepared[1] if prepared and prepared[0].same_batches(work) else self._batches(work, dealt)
+        rows = batches.shape.places if work.each else math.ceil(work.lanes / len(dealt))
+        parts = self._program(variant, work, batches, rows)
         return lambda: self._collected(work, dealt, parts)
+
+    def prepare(self, work: RoundWork) -> None:
+        """Lay out the batches of a round to come; its weights do not matter."""
+        self._prepared = (work, self._batches(work, in_lanes(len(work.tasks), work.lanes, self._workers)))
 
     def _collected(self, work: RoundWork, dealt: list[list[int]], parts: Any) -> RoundOutput:
         found, numbers, fine = ([np.asarray(shard.data) for shard in part.addressable_shards] for part in parts)
@@ -162,34 +220,24 @@ class JaxExecutor:
         per_epoch = [math.ceil(count / batch) for count in rows]
         most = _rounded(max(len(places) for places in dealt))
         longest = _rounded(max(t.epochs * each for t, each in zip(work.tasks, per_epoch, strict=True)))
-        devices = self._devices.mesh.size
-        count = most * devices
-        empty = np.zeros(count, np.int32)
-        made = _Batches(
-            np.zeros((count, longest, batch), np.int32),
-            np.zeros((count, longest), np.int32),
-            empty.copy(),
-            empty.copy(),
-            np.zeros(count, np.float32),
-            np.zeros((count, len(random)), np.uint32),
-            np.zeros(count, np.float32),
-            empty.copy(),
-            np.zeros(devices, np.int32),
-        )
+        made = _Batches(self._devices.mesh.size, _Shape(most, longest, batch, len(random)))
+        made["proximal"][:] = work.proximal
         for worker, places in enumerate(dealt):
-            made.clients[worker] = len(places)
+            made["clients"][worker] = len(places)
             first = lanes_of(worker, work.lanes, len(dealt)).start
-            for k, place in enumerate(places, start=worker * most):
+            for k, place in enumerate(places):
                 task, n, each = work.tasks[place], rows[place], per_epoch[place]
                 seeds = self._data.seeds(task.client, work.seed)
-                self._fill(made.order[k].reshape(-1), task, n, each * batch, seeds, work.number)
-                made.steps[k], made.last_epoch[k] = task.epochs * each, (task.epochs - 1) * each
-                made.valid[k, : made.steps[k]] = batch
+                at = (worker, k)
+                self._fill(made["order"][at].reshape(-1), task, n, each * batch, seeds, work.number)
+                made["steps"][at], made["last_epoch"][at] = task.epochs * each, (task.epochs - 1) * each
+                valid = made["valid"][at]
+                valid[: task.epochs * each] = batch
                 if n % batch:
-                    made.valid[k, each - 1 : made.steps[k] : each] = n % batch
-                made.learning_rate[k] = self._rate_of(task, work.number)
-                made.seeds[k] = [seeds.random_state(work.number, index) for index in random]
-                made.share[k], made.lane[k] = task.share, lane_of(place, work.lanes) - first
+                    valid[each - 1 : task.epochs * each : each] = n % batch
+                made["learning_rate"][at] = self._rate_of(task, work.number)
+                made["seeds"][at] = [seeds.random_state(work.number, index) for index in random]
+                made["share"][at], made["lane"][at] = task.share, lane_of(place, work.lanes) - first
         return made
 
     def _fill(
@@ -214,55 +262,53 @@ class JaxExecutor:
     # ---- the program -------------------------------------------------------------------------------------------
 
     def _program(self, variant: _Variant, work: RoundWork, batches: _Batches, rows: int) -> Any:
-        free = np.zeros(0, bool) if work.free is None else work.free
-        arguments = (work.weights, np.float32(work.proximal), free, *batches)
-        key = (variant, rows, batches.order.shape)
+        free = () if work.free is None else (work.free,)
+        arguments = (*self._rows, work.weights, batches.packed, *free)
+        key = (variant, rows, batches.shape)
         compiled = self._compiled.get(key)
         if compiled is None:
-            compiled = self._compiled[key] = self._compile(variant, rows, arguments)
-        return compiled(*self._rows, *arguments)
+            compiled = self._compiled[key] = self._compile(variant, rows, batches.shape, arguments)
+        return compiled(*arguments)
 
-    def _compile(self, variant: _Variant, rows: int, arguments: tuple[Any, ...]) -> Callable[..., Any]:
+    def _compile(self, variant: _Variant, rows: int, shape: _Shape, arguments: tuple[Any, ...]) -> Callable[..., Any]:
         import jax
 
         jnp = jax.numpy
         step, width = self._step, len(self._names)
 
-        def program(x: Any, y: Any, weights: Any, proximal: Any, free: Any, *tables: Any) -> Any:
-            order, valid, steps, last_epoch, rates, seeds, share, lane, clients = tables
+        def program(x: Any, y: Any, weights: Any, packed: Any, free: Any = None) -> Any:
+            tables = _Batches.unpack(packed[0], shape)
             # By parts: to join them, XLA on AVX-512 would read through masks beyond their ends, which can take longer
             # than the training where the next page is not mapped.
             start = [weights[part] for part in step.parts]
 
             def one(k: Any, carry: Any) -> Any:
                 values, metrics, finite = carry
-                trained, numbers = step.client(
-                    variant, x, y, start, proximal, free,
-                    order[k], valid[k], steps[k], last_epoch[k], rates[k], seeds[k],
-                )  # fmt: skip
+                own = {name: table[k] if table.ndim else table for name, table in tables.items()}
+                trained, numbers = step.client(variant, x, y, start, free, own)
                 changes = [after - before for after, before in zip(trained, start, strict=True)]
                 fine = jnp.isfinite(sum(change.sum() for change in changes))
                 for part, after, change in zip(step.parts, trained, changes, strict=True):
                     if variant.each:
                         values = values.at[k, part].set(after)
                     else:
-                        values = values.at[lane[k], part].add(jnp.where(fine, share[k] * change, 0))
+                        values = values.at[own["lane"], part].add(jnp.where(fine, own["share"] * change, 0))
                 return values, metrics.at[k].set(numbers), finite.at[k].set(fine)
 
-            most = order.shape[0]  # of this worker
             nothing = (
                 jnp.zeros((rows, weights.size), weights.dtype),
-                jnp.zeros((most, width), jnp.float32),
-                jnp.ones(most, bool),
+                jnp.zeros((shape.places, width), jnp.float32),
+                jnp.ones(shape.places, bool),
             )
-            return jax.lax.fori_loop(0, clients[0], one, nothing)
+            return jax.lax.fori_loop(0, tables["clients"], one, nothing)
 
         every, own = self._devices.replicated, self._devices.by_worker
-        inputs = (every,) * 5 + (own,) * len(_Batches._fields)
+        inputs = (every, every, every, own, every)[: len(arguments)]
         specs = tuple(sharding.spec for sharding in inputs)
         mapped = jax.shard_map(program, mesh=self._devices.mesh, in_specs=specs, out_specs=own.spec, check_vma=False)
         jitted = jax.jit(mapped, in_shardings=inputs, out_shardings=own)
-        compiled: Callable[..., Any] = jitted.lower(*self._rows, *arguments).compile()
+        with kept():
+            compiled: Callable[..., Any] = jitted.lower(*arguments).compile()
         return compiled
 
 
@@ -303,35 +349,34 @@ class _Step:
         return names
 
     def client(
-        self, variant: _Variant, x: Any, y: Any, weights: Any, proximal: Any, free: Any, order: Any, valid: Any,
-        steps: Any, last_epoch: Any, rate: Any, seeds: Any,
-    ) -> tuple[Any, Any]:  # fmt: skip
-        """Train one client from `weights` by parts; return its weights by parts and its metrics."""
+        self, variant: _Variant, x: Any, y: Any, weights: Sequence[Any], free: Any, own: dict[str, Any]
+    ) -> tuple[list[Any], Any]:
+        """Train one client, by its tables, from `weights` by parts; return its weights by parts and its metrics."""
         import jax
         import keras
 
         jnp = jax.numpy
-        trainable, fixed = self._placed(weights, seeds)
+        trainable, fixed = self._placed(weights, own["seeds"])
         optimizer = [jnp.asarray(v) for v in self._optimizer]
-        optimizer[self._rate] = jnp.asarray(rate, optimizer[self._rate].dtype)
+        optimizer[self._rate] = jnp.asarray(own["learning_rate"], optimizer[self._rate].dtype)
         fresh = [jnp.asarray(v) for v in self._metrics]
         zero = jnp.zeros((), jnp.float32)
         anchor = trainable
         moving = None
         if variant.projected:
-            moving = self._placed([free[part].astype(weights[0].dtype) for part in self.parts], seeds)[0]
+            moving = self._placed([free[part].astype(weights[0].dtype) for part in self.parts], own["seeds"])[0]
 
         def body(i: Any, state: Any) -> Any:
             trainable, fixed, optimizer, metrics, loss_sum, rows = state
-            picked = order[i]
+            picked = own["order"][i]
             take = lambda values: values.at[picked].get(mode="promise_in_bounds")  # noqa: E731
             batch = keras.tree.map_structure(take, (x, y))
-            begin = i == last_epoch
+            begin = i == own["last_epoch"]
             metrics = [jnp.where(begin, f, m) for f, m in zip(fresh, metrics, strict=True)]
             loss_sum, rows = jnp.where(begin, zero, loss_sum), jnp.where(begin, zero, rows)
-            count = valid[i].astype(jnp.float32)
-            mask = (jnp.arange(picked.size) < valid[i]).astype(jnp.float32) if variant.ragged else None
-            hold = (anchor, proximal) if variant.proximal else None
+            count = own["valid"][i].astype(jnp.float32)
+            mask = (jnp.arange(picked.size) < own["valid"][i]).astype(jnp.float32) if variant.ragged else None
+            hold = (anchor, own["proximal"]) if variant.proximal else None
             loss, trainable, fixed, optimizer, metrics = self._train(
                 trainable, fixed, optimizer, metrics, batch, mask, count, hold
             )
@@ -339,7 +384,7 @@ class _Step:
                 trainable = [a + m * (t - a) for t, a, m in zip(trainable, anchor, moving, strict=True)]
             return trainable, fixed, optimizer, metrics, loss_sum + loss * count, rows + count
 
-        state = jax.lax.fori_loop(0, steps, body, (trainable, fixed, optimizer, fresh, zero, zero))
+        state = jax.lax.fori_loop(0, own["steps"], body, (trainable, fixed, optimizer, fresh, zero, zero))
         trainable, fixed, _, metrics, loss_sum, rows = state
         results = self._results(metrics)
         numbers = [loss_sum / rows, *(part for value in results.values() for part in jnp.ravel(value))]

@@ -106,6 +106,9 @@ class KerasExecutor:
             free=work.free,
         )
 
+    def prepare(self, work: RoundWork) -> None:
+        """Nothing can be made ready beforehand."""
+
     def close(self) -> None:
         """End the threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)

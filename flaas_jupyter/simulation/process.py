@@ -107,6 +107,9 @@ class ProcessExecutor:
 
         return collected
 
+    def prepare(self, work: RoundWork) -> None:
+        """Nothing can be made ready beforehand."""
+
     def close(self) -> None:
         """End the worker."""
         self._end()

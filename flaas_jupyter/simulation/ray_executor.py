@@ -105,6 +105,9 @@ class RayExecutor:
             ) from error
         return found
 
+    def prepare(self, work: RoundWork) -> None:
+        """Nothing can be made ready beforehand."""
+
     def close(self) -> None:
         """End the actors; the cluster stays."""
         for actor in self._actors:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,15 @@ _CLIP_GROWTH = 4.0
 _ATTEMPTS = 100
 # Under privacy single updates are clipped and added up this many values at a time, about 256 MiB.
 _CHUNK_VALUES = 1 << 26
+
+
+class _Draw(NamedTuple):
+    """Who takes part in a round, from which learning rate; depends on nothing that earlier rounds computed."""
+
+    learning_rate: float | None
+    asked: NDArray[np.int64]
+    tasks: list[Task]
+    lost: NDArray[np.int64]
 
 
 @dataclass
@@ -109,6 +118,7 @@ class SimulatedTraining:
             RoundResult(int(report["number"]), self._weights, report, replayed=True) for report in reports
         ]
         self._unrecorded: dict[str, Any] | None = None
+        self._drawn: dict[int, _Draw] = {}
         self._ended = False
 
     @property
@@ -191,6 +201,19 @@ class SimulatedTraining:
         return report
 
     def _draw(self, number: int) -> _Round:
+        """Begin a round with the clients drawn for it."""
+        draw = self._drawn_for(number)
+        del self._drawn[number]
+        return _begun(number, draw)
+
+    def _drawn_for(self, number: int) -> _Draw:
+        """Return the clients drawn for a round, beforehand or now."""
+        draw = self._drawn.get(number)
+        if draw is None or draw.learning_rate != self._learning_rate:
+            draw = self._drawn[number] = self._clients_of(number)
+        return draw
+
+    def _clients_of(self, number: int) -> _Draw:
         """Draw who is asked, until enough of them answer.
 
         Under central privacy the first draw stands, whoever answers: the accounting is of Poisson sampling, and to draw
@@ -202,14 +225,16 @@ class SimulatedTraining:
             ready = ready[federation.sizes[ready] > 0]  # who has no rows has nothing to train on
             asked = self._sample(ready, number, attempt)
             fate = behaviour.fate(federation.behaviour, asked, self._plan.local_epochs, self._seed, number, attempt)
-            tasks = [
-                Task(int(client), int(epochs), self._learning_rate)
-                for client, epochs, lost in zip(asked, fate.epochs, fate.lost, strict=True)
-                if not lost
-            ]
-            if self._central_privacy or self._enough(asked, asked[~fate.lost]):
-                dropped = [_dropped(client, "update", "The client was lost.") for client in asked[fate.lost]]
-                return _Round(number, asked, tasks, dropped)
+            answering = asked[~fate.lost]
+            if self._central_privacy or self._enough(asked, answering):
+                shares = self._examples(answering) / max(1.0, self._examples(answering).sum())
+                tasks = [
+                    Task(client, epochs, self._learning_rate, share)
+                    for client, epochs, share in zip(
+                        answering.tolist(), fate.epochs[~fate.lost].tolist(), shares.tolist(), strict=True
+                    )
+                ]
+                return _Draw(self._learning_rate, asked, tasks, asked[fate.lost])
         without = "" if self._indispensable is None else f", client {self._indispensable} among them"
         raise InvalidInput(
             f"Round {number} needs {self._needed} clients that answer{without}, and {_ATTEMPTS} draws gave fewer.",
@@ -250,30 +275,27 @@ class SimulatedTraining:
         )
         return self._rule.needs is Needs.SUM and not interferes
 
-    def _shared(self, tasks: list[Task]) -> list[Task]:
-        """Give each client the share of the sum that its examples are."""
-        examples = self._examples(np.array([task.client for task in tasks]))
-        shares = (examples / examples.sum()).tolist()
-        return [replace(task, share=share) for task, share in zip(tasks, shares, strict=True)]
-
     def _look_ahead(self) -> None:
-        """Start the next round as it will be if the notebook goes on; see `ahead`."""
+        """Start the next round as it will be if the notebook goes on, and draw the one after that; see `ahead`."""
         special = self._options.secure_aggregation or self._options.privacy is not None
-        if special or self._number >= self._options.rounds or self._free_coordinates() is not None:
+        if special or self._free_coordinates() is not None:
             return
-        try:
-            following = self._draw(self._number + 1)
-        except InvalidInput:
-            return  # told when the round is asked for
-        each = not self._needs_sum(following)
-        tasks = following.tasks if each else self._shared(following.tasks)
-        self._executor.expect(self._work(following, tasks, each))
+        for number in range(self._number + 1, min(self._number + 2, self._options.rounds) + 1):
+            try:
+                following = _begun(number, self._drawn_for(number))
+            except InvalidInput:
+                return  # told when the round is asked for
+            work = self._work(following, following.tasks, each=not self._needs_sum(following))
+            if number == self._number + 1:
+                self._executor.expect(work)
+            else:
+                self._executor.prepare(work)
 
     def _summed(self, current: _Round) -> tuple[Aggregated, RoundOutput, _Round]:
         """A rule that needs the sum only: no client's update is ever held."""
         examples = self._examples(current.clients)
         total = examples.sum()
-        output = self._train(current, self._shared(current.tasks))
+        output = self._train(current, current.tasks)
         current, fine = self._without_failed(current, output.failed)
         began = time.perf_counter()
         shares = examples[fine] / total
@@ -616,6 +638,12 @@ def _nobody_left(number: int, whose: str) -> InvalidInput:
         f"NaN or infinite values in the update of {whose} in round {number}; no other is left.",
         code="non-finite-update",
         hint="Lower the learning rate, clip gradients (optimizer clipnorm=1.0), or scale the inputs.",
+    )
+
+
+def _begun(number: int, draw: _Draw) -> _Round:
+    return _Round(
+        number, draw.asked, draw.tasks, [_dropped(client, "update", "The client was lost.") for client in draw.lost]
     )
 
 

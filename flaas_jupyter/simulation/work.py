@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,8 +46,7 @@ class ClientData:
         return ClientSeeds(seed, self.salts[client])
 
 
-@dataclass(frozen=True)
-class Task:
+class Task(NamedTuple):
     """What one client does in a round.
 
     Attributes
@@ -116,6 +115,11 @@ class RoundWork:
             and list(self.tasks) == list(other.tasks)
         )
 
+    def same_batches(self, other: RoundWork) -> bool:
+        """Whether `other`, from whatever weights, trains the same clients on the same batches."""
+        mine, theirs = ((w.number, w.seed, w.proximal, w.lanes) for w in (self, other))
+        return mine == theirs and list(self.tasks) == list(other.tasks)
+
     def of_lane(self, tasks: Sequence[Task]) -> RoundWork:
         """Return the work of one lane, whose tasks these are."""
         return replace(self, tasks=tasks, lanes=1)
@@ -168,6 +172,9 @@ class Executor(Protocol):
 
         That is to be called once, and nothing else may be asked before.
         """
+
+    def prepare(self, work: RoundWork) -> None:
+        """Make ready what the work needs beside the weights, which will be others; only saves time."""
 
     def close(self) -> None:
         """Let go of what it holds."""
