@@ -84,10 +84,8 @@ def table(figures: Figures, skipped: Mapping[str, str]) -> str:
     lines = []
     for workload, peers in figures.items():
         ours = _figure(figures, workload, OURS, "rounds_per_second")
-        lines += [
-            "",
-            f"{workload:<15} rounds/s   ours ×  start-up s  50 rounds s  first time s  peak MB    loss  as the reference",
-        ]
+        heads = "rounds/s   ours ×  start-up s  50 rounds s  first time s  peak MB    loss  as the reference"
+        lines += ["", f"{workload:<15} {heads}"]
         for name in sorted(peers, key=lambda one: (one != OURS, one)):
             one = peers[name]
             columns = (
