@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 # Mean and standard deviation of the training pixels, as in the FedQV implementation.
 MOMENTS = {"mnist": (0.1307, 0.3081), "fashion-mnist": (0.2860, 0.3520)}
 
+_FOLDERS = {"cifar10": "cifar10-subset"}
+_CLEAR = 5  # the topic that is none of the sensitive ones
+
 
 @dataclass(frozen=True)
 class Split:
@@ -41,11 +44,22 @@ def missing(dataset: str) -> str | None:
     root = folder()
     if root is None:
         return "FLAAS_DATA names no folder of data, and there is none beside the checkout"
-    return None if (root / dataset).is_dir() else f"{root} holds no {dataset}"
+    name = _FOLDERS.get(dataset, dataset)
+    return None if (root / name).is_dir() else f"{root} holds no {name}"
 
 
 def load(dataset: str) -> Split:
-    """Read the 10,000 test images of a data set and deal them out: 8,000 to train, 2,000 to test, always the same."""
+    """Return a data set, dealt out to train and to test, always the same.
+
+    Raises
+    ------
+    FileNotFoundError
+        It is not there, and Keras does not have it either.
+    """
+    if dataset == "sensitive-topics":
+        return _topics()
+    if dataset == "cifar10":
+        return _cifar()
     pixels, labels = _images(dataset)
     mean, deviation = MOMENTS[dataset]
     x = ((pixels.reshape(len(pixels), -1) / 255.0 - mean) / deviation).astype(np.float32)
@@ -53,6 +67,46 @@ def load(dataset: str) -> Split:
     train, test = order[:8000], order[8000:]
     y = labels.astype(np.int64)
     return Split(x[train], y[train], x[test], y[test])
+
+
+def _topics() -> Split:
+    """Headlines by topic, as many clear ones as sensitive ones: TF-IDF of the 1,000 most frequent terms."""
+    import pandas as pd
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    reason = missing("sensitive-topics")
+    root = folder()
+    if reason is not None or root is None:
+        raise FileNotFoundError(f"{reason}; Keras has no such data set.")
+    table = pd.read_csv(root / "sensitive-topics" / "sensitive_topics_text.csv.gz", keep_default_na=False)
+    table = table[table["source"] == "huffpost-41x900"]
+    parts = []
+    for name in ("train", "test"):
+        part = table[table["split"] == name]
+        sensitive, clear = part[part["label"] != _CLEAR], part[part["label"] == _CLEAR]
+        parts.append(pd.concat([sensitive, clear.sample(len(sensitive), random_state=0)]))
+    words = TfidfVectorizer(max_features=1000, dtype=np.float32).fit(parts[0]["content"])
+    (x, y), (x_test, y_test) = (
+        (words.transform(part["content"]).toarray(), part["label"].to_numpy(np.int64)) for part in parts
+    )
+    return Split(x, y, x_test, y_test)
+
+
+def _cifar() -> Split:
+    """4,000 images of CIFAR-10 to train and 1,000 to test, from -1 to 1."""
+    root = folder()
+    if missing("cifar10") is None and root is not None:
+        with np.load(root / _FOLDERS["cifar10"] / "cifar10_subset_20k_5k.npz") as file:
+            found = [file[name] for name in ("x_train", "y_train", "x_test", "y_test")]
+    else:
+        import keras
+
+        (x, y), (x_test, y_test) = keras.datasets.cifar10.load_data()
+        found = [x, y, x_test, y_test]
+    x, y, x_test, y_test = (values[:count] for values, count in zip(found, (4000, 4000, 1000, 1000), strict=True))
+    scaled = ((images / 127.5 - 1).astype(np.float32) for images in (x, x_test))
+    x, x_test = scaled
+    return Split(x, y.reshape(-1).astype(np.int64), x_test, y_test.reshape(-1).astype(np.int64))
 
 
 def _images(dataset: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

@@ -39,7 +39,16 @@ ATTACKS = {
     "backdoor": Choice("backdoor", {"target": 5, "share": 1.0}),
     "Neurotoxin": Choice("neurotoxin", {"target": 5, "share": 1.0}),
 }
+# Where a data set has attacks of its own: Religion passes as Clear, cats as dogs; the trigger are five words of Health.
+OWN_ATTACKS = {
+    ("sensitive-topics", "label flip"): Choice("label_flip", {"source": 0, "target": 5}),
+    ("sensitive-topics", "backdoor"): Choice(
+        "backdoor", {"target": 0, "trigger": "features", "features_from": 1, "values_from": 5}
+    ),
+    ("cifar10", "label flip"): Choice("label_flip", {"source": 3, "target": 5}),
+}
 MAIN = ("FedQV + reputation", "FedAvg", "FedQV", "Reputation", "Multi-Krum, f = 3")
+TOPICS = ("FedAvg", "Median", "Residual", "Reputation", "Reputation, as released", "FedQV + reputation")
 RELEASED = ("FedQV + reputation, as released", "Reputation, as released")
 
 
@@ -54,9 +63,14 @@ class Cell:
     dataset: str = "mnist"
 
     @property
+    def attack_choice(self) -> Choice | None:
+        """The attack with the options that it has on this data set."""
+        return OWN_ATTACKS.get((self.dataset, self.attack), ATTACKS[self.attack])
+
+    @property
     def settings(self) -> dict[str, Any]:
         """The run as it is written to the results."""
-        rule, attack = RULES[self.rule], ATTACKS[self.attack]
+        rule, attack = RULES[self.rule], self.attack_choice
         return {
             "dataset": self.dataset,
             "rule": rule.name,
@@ -109,6 +123,10 @@ def _all() -> Iterator[Cell]:
         yield _cell(rule, attack, 0.3, 0)
     for attack, rule in product(("none", "label flip", "backdoor"), MAIN):
         yield _cell(rule, attack, 0.3, 0, "fashion-mnist")
+    for seed, attack, rule in product((0, 1, 2), ("none", "label flip", "backdoor"), TOPICS):
+        yield _cell(rule, attack, 0.3, seed, "sensitive-topics")
+    for attack, rule in product(("none", "label flip"), MAIN):
+        yield _cell(rule, attack, 0.3, 0, "cifar10")
 
 
 def _cell(rule: str, attack: str, fraction: float, seed: int, dataset: str = "mnist") -> Cell:

@@ -15,7 +15,12 @@ from typing import Any
 from . import grid, run
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
-NAMES = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST"}
+NAMES = {
+    "mnist": "MNIST",
+    "fashion-mnist": "Fashion-MNIST",
+    "sensitive-topics": "Sensitive topics",
+    "cifar10": "CIFAR-10 subset",
+}
 FEDQV = (
     "FedAvg",
     "FedQV",
@@ -35,10 +40,23 @@ REPUTATION = (
     "Multi-Krum, f = 3",
 )
 SET_UP = """\
-Set-up: {data}, the 10,000 test images dealt out as 8,000 to train and 2,000 to test, pixels standardised; 100 clients,
-Dirichlet(0.9) over the classes; 10 clients a round, 100 rounds, 5 local epochs, batches of 10, SGD 0.01 with momentum
-0.5; a network 784-64-10 (50,890 weights). This is FedQV's protocol with about 80 rows a client instead of 600 and a
-smaller network: good for the direction of effects, **not** for comparing digits with the papers' own tables.
+Measured on {data}; Dirichlet(0.9) over the classes everywhere.
+
+* **MNIST, Fashion-MNIST:** the 10,000 test images dealt out as 8,000 to train and 2,000 to test, pixels
+  standardised; 100 clients, 10 a round, 100 rounds, 5 local epochs, batches of 10, SGD 0.01 with momentum 0.5; a
+  network 784-64-10 (50,890 weights). This is FedQV's protocol with about 80 rows a client instead of 600 and a
+  smaller network.
+* **Sensitive topics:** headlines labelled Religion, Health, Politics, Ethnicity, Sexual or Clear, as many clear
+  ones as others (10,034 to train, 2,564 to test), TF-IDF of the 1,000 most frequent terms; 10 clients, all in every
+  round, 50 rounds, 5 local epochs, batches of 64, SGD 0.5 with momentum 0.5; the paper's network 1000-256-32-6 with
+  dropout. Label flip: Religion passes as Clear. Backdoor: the five words most typical of Health at their mean
+  weight among Clear, for Religion. A substitute for the paper's web pages, which are not public; headlines are
+  short, and accuracies lower.
+* **CIFAR-10 subset:** 4,000 images to train, 1,000 to test; 10 clients, all in every round, 30 rounds, 3 local
+  epochs, batches of 32, SGD 0.02 with momentum 0.9; two convolutions (16, 32) and two dense layers. Label flip:
+  cats pass as dogs.
+
+Good for the direction of effects, **not** for comparing digits with the papers' own tables.
 
 Cells: accuracy in %, mean ± spread (standard deviation) over the last ten rounds; in brackets the attack's success rate
 where it has one. “Negated” attacks send the negation of what Krum or the trimmed mean would choose, as FedQV's released
@@ -80,14 +98,20 @@ def tables(results: Results, rules: Sequence[str]) -> Iterable[str]:
         ("mnist", 0.3, 2),
         ("mnist", 0.1, 0),
         ("fashion-mnist", 0.3, 0),
+        ("sensitive-topics", 0.3, 0),
+        ("sensitive-topics", 0.3, 1),
+        ("sensitive-topics", 0.3, 2),
+        ("cifar10", 0.3, 0),
     ]:
         if text := table(results, rules, fraction, seed, dataset):
             yield f"## {NAMES[dataset]}, {fraction:.0%} attackers, seed {seed}\n\n{text}\n"
 
 
-def value(results: Results, rule: str, attack: str, fraction: float = 0.3, what: str = "accuracy") -> str:
+def value(
+    results: Results, rule: str, attack: str, fraction: float = 0.3, what: str = "accuracy", dataset: str = "mnist"
+) -> str:
     """Return a figure in % for a sentence: the mean over seeds, and of how many."""
-    cells = [grid.Cell(rule, attack, 0.0 if attack == "none" else fraction, seed) for seed in (0, 1, 2)]
+    cells = [grid.Cell(rule, attack, 0.0 if attack == "none" else fraction, seed, dataset) for seed in (0, 1, 2)]
     values = [100 * results[cell.key][what] for cell in cells if cell.key in results]
     if not values:
         return "not measured yet"
@@ -136,7 +160,7 @@ def expulsion() -> list[str]:
 
 def page(title: str, paper: str, results: Results, rules: Sequence[str], lines: Sequence[str], date: str) -> str:
     """Return one paper's page."""
-    measured = " and ".join(NAMES[each] for each in NAMES if any(r["dataset"] == each for r in results.values()))
+    measured = ", ".join(NAMES[each] for each in NAMES if any(r["dataset"] == each for r in results.values()))
     planned = grid.cells()
     left = sum(cell.key not in results for cell in planned)
     note = (

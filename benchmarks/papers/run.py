@@ -39,10 +39,16 @@ def main() -> None:
     done = finished()
     todo = [cell for cell in grid.cells(options.quick) if cell.key not in done][part::parts]
     FINISHED.parent.mkdir(parents=True, exist_ok=True)
-    splits: dict[str, data.Split] = {}
+    splits = {}
+    for dataset in dict.fromkeys(cell.dataset for cell in todo):
+        try:
+            splits[dataset] = data.load(dataset)
+        except (OSError, ValueError) as error:  # Keras cannot download it
+            print(f"{dataset} is left out: {error}", flush=True)
+    todo = [cell for cell in todo if cell.dataset in splits]
     for number, cell in enumerate(todo, 1):
         started = time.perf_counter()
-        split = splits.setdefault(cell.dataset, data.load(cell.dataset))
+        split = splits[cell.dataset]
         result = cell.settings | measure(train(cell, split))
         with FINISHED.open("a") as file:
             file.write(json.dumps({"key": cell.key, "result": result}) + "\n")

@@ -100,6 +100,8 @@ export interface IRun extends IResource {
   batch_size: number;
   secure_aggregation: boolean;
   aggregation: string;
+  aggregation_options: { [name: string]: unknown };
+  privacy: { [name: string]: unknown } | null;
   clients_per_round: number | null;
   minimum_nodes: number | null;
   seed: number | null;
@@ -122,6 +124,8 @@ export interface IRound {
   metrics: { [name: string]: number };
   clients: { node: string; examples: number; weight: number }[];
   dropped: { node: string; phase: string; reason: string }[];
+  /** Privacy spent after this round; null without differential privacy. */
+  epsilon: number | null;
 }
 
 export interface IEvent {

@@ -23,7 +23,7 @@ RELEASED = "FedQV + reputation, as released"
 
 
 @cache
-def report(rule: str, attack: str, rounds: int = experiment.ROUNDS) -> Any:
+def report(rule: str, attack: str, rounds: int | None = None) -> Any:
     """Train one cell of the grid, once for all tests."""
     fraction = 0.0 if attack == "none" else 0.3
     return experiment.train(grid.Cell(rule, attack, fraction, seed=0), data.load("mnist"), rounds)

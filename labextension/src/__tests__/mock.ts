@@ -183,6 +183,8 @@ export function run(id: string, changes: Partial<IRun> = {}): IRun {
     batch_size: 32,
     secure_aggregation: true,
     aggregation: 'fedavg',
+    aggregation_options: {},
+    privacy: null,
     clients_per_round: null,
     minimum_nodes: 2,
     seed: null,
@@ -227,6 +229,7 @@ export function round(number: number, changes: Partial<IRound> = {}): IRound {
     metrics: { loss: 1 / number, accuracy: 1 - 1 / (number + 1) },
     clients: [{ node: 'id-hospital-a', examples: 1000, weight: 1 }],
     dropped: [],
+    epsilon: null,
     ...changes
   };
 }

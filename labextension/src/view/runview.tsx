@@ -7,7 +7,7 @@ import type { ITranslator, TranslationBundle } from '@jupyterlab/translation';
 import type { ISignal } from '@lumino/signaling';
 import * as React from 'react';
 
-import { clock, count, dateTime, runName } from '../format';
+import { clock, count, dateTime, metric, options, runName } from '../format';
 import { federationIcon } from '../icons';
 import { isActive, type RunModel } from '../model';
 import type { IParticipant, IRun } from '../tokens';
@@ -16,6 +16,7 @@ import { DOMAIN, TranslationContext, useModel, useTrans } from './hooks';
 import { EventLog } from './log';
 import { Notice } from './notice';
 import { Rounds } from './rounds';
+import { Settings, called, type Setting } from './settings';
 import { RunProgress, StateLabel } from './state';
 import { StopButton } from './stop';
 
@@ -128,7 +129,7 @@ export function Run({ model, themeChanged }: { model: RunModel; themeChanged: Th
         </section>
         <section aria-label={trans.__('Settings')}>
           <h3>{trans.__('Settings')}</h3>
-          <Settings run={run} />
+          <RunSettings model={model} run={run} />
         </section>
         <section aria-label={trans.__('Events')}>
           <h3>{trans.__('Events')}</h3>
@@ -192,12 +193,15 @@ function ParticipantState({ participant }: { participant: IParticipant }): JSX.E
   );
 }
 
-function Settings({ run }: { run: IRun }): JSX.Element {
+function RunSettings({ model, run }: { model: RunModel; run: IRun }): JSX.Element {
   const trans = useTrans();
-  const settings: [string, string | number][] = [
+  const spent = model.rounds[model.rounds.length - 1]?.epsilon;
+  const settings: Setting[] = [
     [trans.__('Data set'), run.dataset],
-    [trans.__('Aggregation'), run.aggregation],
+    [trans.__('Aggregation'), called(run.aggregation, run.aggregation_options)],
     [trans.__('Secure aggregation'), run.secure_aggregation ? trans.__('yes') : trans.__('no')],
+    [trans.__('Privacy'), run.privacy ? options(run.privacy) : trans.__('none')],
+    ...(typeof spent === 'number' ? [[trans.__('Privacy spent, ε'), metric(spent)] as Setting] : []),
     [trans.__('Rounds'), run.rounds],
     [trans.__('Local epochs'), run.local_epochs],
     [trans.__('Batch size'), run.batch_size],
@@ -206,14 +210,5 @@ function Settings({ run }: { run: IRun }): JSX.Element {
     [trans.__('Parameters'), count(run.parameters)],
     [trans.__('Seed'), run.seed ?? trans.__('none')]
   ];
-  return (
-    <dl className="flaas-Settings">
-      {settings.map(([name, value]) => (
-        <React.Fragment key={name}>
-          <dt>{name}</dt>
-          <dd>{value}</dd>
-        </React.Fragment>
-      ))}
-    </dl>
-  );
+  return <Settings settings={settings} />;
 }

@@ -15,6 +15,7 @@ import { HeatMap } from './heatmap';
 import { DOMAIN, TranslationContext, useModel, useTrans } from './hooks';
 import { Notice } from './notice';
 import type { ThemeSignal } from './runview';
+import { Settings, called, type Setting } from './settings';
 import { RunProgress, StateLabel } from './state';
 import { DeleteSimulation, StopSimulation } from './stopsimulation';
 
@@ -160,7 +161,7 @@ function Figures({ model, simulation }: { model: SimulationModel; simulation: IS
   const { attack, privacy, client_count, attacker_count } = simulation;
   const last = model.rounds[model.rounds.length - 1];
   const taken = attackersWeight(model);
-  const figures: [string, string | number][] = [
+  const figures: Setting[] = [
     [trans.__('Aggregation'), called(simulation.aggregation, simulation.aggregation_options)],
     [trans.__('Attack'), attack ? called(attack.name, attack.options) : trans.__('none')],
     [trans.__('Clients'), count(client_count)],
@@ -172,34 +173,20 @@ function Figures({ model, simulation }: { model: SimulationModel; simulation: IS
     ],
     ...(taken === null
       ? []
-      : [[trans.__('Weight of attackers in the last round'), percent(taken)] as [string, string]]),
+      : [[trans.__('Weight of attackers in the last round'), percent(taken)] as Setting]),
     [trans.__('Data divided'), text(simulation.partition)],
     [trans.__('Privacy'), privacy ? options(privacy) : trans.__('none')],
     ...(typeof last?.epsilon === 'number'
-      ? [[trans.__('Privacy spent, ε'), metric(last.epsilon)] as [string, string]]
+      ? [[trans.__('Privacy spent, ε'), metric(last.epsilon)] as Setting]
       : []),
     [trans.__('Trained with'), simulation.backend],
     ...(simulation.parameters
-      ? [[trans.__('Parameters'), count(simulation.parameters)] as [string, string]]
+      ? [[trans.__('Parameters'), count(simulation.parameters)] as Setting]
       : []),
     [trans.__('Seed'), simulation.seed ?? trans.__('none')],
     [trans.__('Id'), simulation.id]
   ];
-  return (
-    <dl className="flaas-Settings">
-      {figures.map(([name, value]) => (
-        <React.Fragment key={name}>
-          <dt>{name}</dt>
-          <dd>{value}</dd>
-        </React.Fragment>
-      ))}
-    </dl>
-  );
-}
-
-function called(name: string, values: { [name: string]: unknown }): string {
-  const given = options(values);
-  return given ? `${name} (${given})` : name;
+  return <Settings settings={figures} />;
 }
 
 function text(value: unknown): string {
