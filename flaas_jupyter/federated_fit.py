@@ -82,9 +82,10 @@ def federated_fit(
     resume: str | None,
     run_name: str | None = None,
     validation_freq: int = 1,
+    shuffle: bool = True,
 ) -> keras.callbacks.History:
     """Fit `model` on `federation`; see `FederatedModel.fit`."""
-    plan = TrainingPlan.from_model(model, local_epochs=local_epochs, batch_size=batch_size, seed=seed)
+    plan = TrainingPlan.from_model(model, local_epochs=local_epochs, batch_size=batch_size, seed=seed, shuffle=shuffle)
     secure = model.secure_aggregation
     options = RunOptions(
         rounds=rounds,

@@ -206,6 +206,7 @@ class FederatedModel(keras.Model):  # type: ignore[misc]
         *args: Any,
         validation_data: Any = None,
         validation_freq: int = 1,
+        shuffle: bool = True,
         rounds: int | None = None,
         local_epochs: int | None = None,
         clients_per_round: int | None = None,
@@ -239,6 +240,8 @@ class FederatedModel(keras.Model):  # type: ignore[misc]
             Evaluated in this process after each round.
         validation_freq : int
             Evaluate after every so many rounds, and after the last.
+        shuffle : bool
+            Shuffle a client's rows before each local epoch.
         rounds : int
             Rounds of local training and aggregation. May be left out with `resume`.
         local_epochs : int, optional
@@ -287,6 +290,8 @@ class FederatedModel(keras.Model):  # type: ignore[misc]
             _require_targets(x, y)
             if epochs is not None:
                 kwargs["epochs"] = epochs
+            if shuffle is not True:
+                kwargs["shuffle"] = shuffle
             if validation_data is not None:
                 kwargs |= {"validation_data": validation_data, "validation_freq": validation_freq}
             if args:
@@ -307,6 +312,7 @@ class FederatedModel(keras.Model):  # type: ignore[misc]
             minimum_nodes=None if minimum_nodes is None else _count("minimum_nodes", minimum_nodes),
             validation_data=validation_data,
             validation_freq=_count("validation_freq", validation_freq),
+            shuffle=shuffle,
             callbacks=list(callbacks or []),
             seed=_seed(seed),
             verbose=1 if verbose == "auto" else int(verbose),

@@ -342,8 +342,21 @@ def test_fit_hands_a_federation_over(fitted):
     assert options == {
         "rounds": 3, "local_epochs": 2, "batch_size": 16, "clients_per_round": 5, "minimum_nodes": 2,
         "validation_data": (x, y), "callbacks": [callback], "seed": 7, "verbose": 0, "resume": None,
-        "run_name": "first", "validation_freq": 1,
+        "run_name": "first", "validation_freq": 1, "shuffle": True,
     }  # fmt: skip
+
+
+def test_shuffling_can_be_left_away(fitted):
+    compiled().fit(FakeFederation(), rounds=1, shuffle=False)
+    assert fitted[0][1]["shuffle"] is False
+    model = compiled()
+    before = model.get_weights()
+    histories = []
+    for _ in range(2):
+        model.set_weights(before)
+        model.optimizer.iterations.assign(0)
+        histories.append(model.fit(*data(), epochs=2, batch_size=3, shuffle=False, verbose=0).history["loss"])
+    np.testing.assert_allclose(*histories, rtol=1e-6)
 
 
 def test_fit_fills_in_what_is_left_out(fitted):
@@ -397,7 +410,9 @@ def test_epochs_are_ambiguous_with_a_federation(fitted):
 
 
 @pytest.mark.parametrize(
-    "given", [{"y": np.ones(3)}, {"sample_weight": np.ones(3)}, {"shuffle": False}, {"validation_split": 0.1}], ids=list
+    "given",
+    [{"y": np.ones(3)}, {"sample_weight": np.ones(3)}, {"class_weight": {0: 2}}, {"validation_split": 0.1}],
+    ids=list,
 )
 def test_what_belongs_to_arrays_is_refused_with_a_federation(fitted, given):
     with pytest.raises(InvalidInput, match=next(iter(given))) as error:

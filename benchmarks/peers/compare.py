@@ -29,7 +29,7 @@ from workload import SPECS, Workload
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 WORK = ROOT / ".bench"
-# Peers train the workload's cohorts in the workload's order: the same model to rounding. Ours draws both itself.
+# Peers train the workload's cohorts in the workload's order: the same model to rounding. Ours draws cohorts itself.
 SAME, ALIKE = 0.01, 0.05
 
 

@@ -160,6 +160,21 @@ def test_validation_is_measured_every_so_many_rounds_and_after_the_last(federati
     assert losses.iloc[-1] == pytest.approx(model.evaluate(*rows(40, seed=3), verbose=0)[0], rel=1e-5)
 
 
+def test_one_client_whose_rows_stay_in_order_is_keras_itself(federation):
+    x, y = rows(45)
+    model, alone = classifier(), classifier()
+    alone.set_weights(model.get_weights())
+    fitted(model, federation(x, y, clients=1), rounds=3, batch_size=10, shuffle=False)
+    alone.fit(x, y, epochs=3, batch_size=10, shuffle=False, verbose=0)
+    for ours, theirs in zip(model.get_weights(), alone.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_shuffle_is_true_or_false(federation):
+    with pytest.raises(InvalidInput, match="shuffle must be true or false, not 'batch'"):
+        fitted(classifier(), federation(), shuffle="batch")
+
+
 def test_success_of_an_attack_is_in_the_journal(federation, home):
     attack = flaas.attacks.LabelFlip(fraction=0.5, source=0, target=1)
     fitted(classifier(), federation(attack=attack), validation_data=rows(40, seed=3))

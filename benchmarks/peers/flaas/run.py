@@ -1,6 +1,6 @@
 """This project, through its public interface; Keras on JAX, as its simulation trains small models there.
 
-Cohorts and the order of a client's rows are drawn by the seed of `fit`, not taken from the workload.
+Cohorts are drawn by the seed of `fit`, not taken from the workload.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ def train(work: Workload, rounds: Rounds) -> Weights:
         local_epochs=1,
         batch_size=spec.batch,
         seed=spec.seed,
+        shuffle=False,
         verbose=0,
         callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: rounds.finished())],
     )
