@@ -1,8 +1,8 @@
 """Clients trained in one compiled program: the round of a small dense model is arithmetic, not overhead.
 
 The program takes the global weights and tables of row indices and loops over clients and their batches inside XLA.
-The data lie on the device once and are gathered by index. Workers are threads that run the same program on their
-lanes side by side; XLA leaves each its core (no threads within an operation).
+The data lie in memory once and are gathered by index. Workers run the same program on their lanes side by side, each
+on a device of its own that has one thread, so that none waits for another within an operation.
 
 Batches have one shape. A client's last batch that is smaller is filled up and its filling weighted with 0, in the loss
 and in every metric, which is exact as long as rows do not see each other; where they do (batch normalisation), such
@@ -16,7 +16,7 @@ import functools
 import math
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +25,12 @@ from ..plan import TrainingPlan
 from ..training.local import learning_rate_schedule, random_states
 from ..training.matching import match
 from ..training.seeds import ClientSeeds
-from .kept_programs import kept
+from .kept_programs import program_of
 from .keras_executor import own_objects
 from .work import ClientData, RoundOutput, RoundWork, Task, in_lanes, lane_of, lanes_of
 
 if TYPE_CHECKING:
+    import jax
     import keras
 
 # Keras's layers whose outputs for one row depend on that row alone. Batch normalisation is not among them.
@@ -46,8 +47,6 @@ _ROW_BY_ROW = frozenset(
     """.split()  # noqa: SIM905
 )
 _ALIGNMENT = 64
-# For one device XLA makes another program than for several, whose last bits differ; one that is idle costs nothing.
-_LEAST_DEVICES = 2
 _MEANS = ("sum_over_batch_size", "mean")
 
 
@@ -117,6 +116,7 @@ class _Variant:
 
     ragged: bool
     each: bool
+    guarded: bool
     proximal: bool
     projected: bool
 
@@ -142,21 +142,16 @@ class JaxExecutor:
     alive = True
 
     def __init__(self, plan: TrainingPlan, data: ClientData, workers: int) -> None:
-        self._plan, self._data = plan, data
-        self._compiled: dict[tuple[Any, ...], Callable[..., Any]] = {}
-        self._prepared: tuple[RoundWork, _Batches] | None = None
-        with kept():
-            self._build(workers)
-
-    def _build(self, workers: int) -> None:
         import keras
 
-        plan, data = self._plan, self._data
+        self._plan, self._data = plan, data
+        self._programs: dict[tuple[Any, ...], list[_Program]] = {}
+        self._prepared: tuple[RoundWork, _Batches] | None = None
         model = _row_weighted(plan).build(allowed_custom=own_objects())
         x, y = match(plan, model, data.arrays)
-        self._devices = _devices(max(workers, _LEAST_DEVICES))
-        self._workers = min(workers, self._devices.mesh.size)
-        self._rows = keras.tree.map_structure(self._replicated, (x, y))
+        self._devices = _devices(workers)
+        aligned = keras.tree.map_structure(_aligned, (x, y))
+        self._rows = [_on(device, aligned) for device in self._devices]
         model.optimizer.build(model.trainable_variables)
         two = keras.tree.map_structure(lambda values: values[:2], (x, y))
         model._symbolic_build(data_batch=two)  # makes the metrics' variables, which a stateless step cannot
@@ -172,45 +167,38 @@ class JaxExecutor:
 
     def start(self, work: RoundWork) -> Callable[[], RoundOutput]:
         """Begin one round's work; the devices do it beside the caller."""
-        dealt = in_lanes(len(work.tasks), work.lanes, self._workers)
+        dealt = in_lanes(len(work.tasks), work.lanes, len(self._devices))
         ragged = any(len(self._data.rows[task.client]) % self._plan.batch_size for task in work.tasks)
-        variant = _Variant(ragged, work.each, work.proximal != 0.0, work.free is not None)
+        guarded = work.each or work.guarded
+        variant = _Variant(ragged, work.each, guarded, work.proximal != 0.0, work.free is not None)
         prepared, self._prepared = self._prepared, None
         batches = prepared[1] if prepared and prepared[0].same_batches(work) else self._batches(work, dealt)
         rows = batches.shape.places if work.each else math.ceil(work.lanes / len(dealt))
-        parts = self._program(variant, work, batches, rows)
-        return lambda: self._collected(work, dealt, parts)
+        found = self._begun(variant, work, batches, rows)
+        return lambda: self._collected(work, dealt, found)
 
     def prepare(self, work: RoundWork) -> None:
         """Lay out the batches of a round to come; its weights do not matter."""
-        self._prepared = (work, self._batches(work, in_lanes(len(work.tasks), work.lanes, self._workers)))
+        self._prepared = (work, self._batches(work, in_lanes(len(work.tasks), work.lanes, len(self._devices))))
 
-    def _collected(self, work: RoundWork, dealt: list[list[int]], parts: Any) -> RoundOutput:
-        found, numbers, fine = ([np.asarray(shard.data) for shard in part.addressable_shards] for part in parts)
+    def _collected(self, work: RoundWork, dealt: list[list[int]], found: list[list[Any]]) -> RoundOutput:
         metrics = np.empty((len(work.tasks), len(self._names)))
         finite = np.empty(len(work.tasks), bool)
         values: Any = np.empty((len(work.tasks), len(work.weights)), work.weights.dtype) if work.each else []
-        for worker, places in enumerate(dealt):
-            metrics[places], finite[places] = numbers[worker][: len(places)], fine[worker][: len(places)]
+        for worker, (places, outputs) in enumerate(zip(dealt, found, strict=True)):
+            results, numbers, fine = map(np.asarray, outputs)
+            metrics[places], finite[places] = numbers[: len(places)], fine[: len(places)]
             if work.each:
-                values[places] = found[worker][: len(places)]
+                values[places] = results[: len(places)]
             else:
-                values += list(found[worker][: len(lanes_of(worker, work.lanes, len(dealt)))])  # views
+                values += list(results[: len(lanes_of(worker, work.lanes, len(dealt)))])  # views
         table = {name: metrics[:, i] for i, name in enumerate(self._names)}
         return RoundOutput(values, table, tuple(np.flatnonzero(~finite).tolist()))
 
     def close(self) -> None:
         """Let go of the data and the programs."""
-        self._rows = ()
-        self._compiled.clear()
-
-    def _replicated(self, values: NDArray[Any]) -> Any:
-        """Put rows on every device; on a CPU they share one copy."""
-        import jax
-
-        values = _aligned(values)
-        each = [jax.device_put(values, device, may_alias=True) for device in self._devices.mesh.devices]
-        return jax.make_array_from_single_device_arrays(values.shape, self._devices.replicated, each)
+        self._rows = []
+        self._programs.clear()
 
     # ---- tables of batches -------------------------------------------------------------------------------------
 
@@ -220,7 +208,7 @@ class JaxExecutor:
         per_epoch = [math.ceil(count / batch) for count in rows]
         most = _rounded(max(len(places) for places in dealt))
         longest = _rounded(max(t.epochs * each for t, each in zip(work.tasks, per_epoch, strict=True)))
-        made = _Batches(self._devices.mesh.size, _Shape(most, longest, batch, len(random)))
+        made = _Batches(len(dealt), _Shape(most, longest, batch, len(random)))
         made["proximal"][:] = work.proximal
         for worker, places in enumerate(dealt):
             made["clients"][worker] = len(places)
@@ -261,23 +249,25 @@ class JaxExecutor:
 
     # ---- the program -------------------------------------------------------------------------------------------
 
-    def _program(self, variant: _Variant, work: RoundWork, batches: _Batches, rows: int) -> Any:
+    def _begun(self, variant: _Variant, work: RoundWork, batches: _Batches, rows: int) -> list[list[Any]]:
         free = () if work.free is None else (work.free,)
-        arguments = (*self._rows, work.weights, batches.packed, *free)
+        arguments = [
+            (*data, work.weights, packed, *free) for data, packed in zip(self._rows, batches.packed, strict=False)
+        ]
         key = (variant, rows, batches.shape)
-        compiled = self._compiled.get(key)
-        if compiled is None:
-            compiled = self._compiled[key] = self._compile(variant, rows, batches.shape, arguments)
-        return compiled(*arguments)
+        programs = self._programs.get(key)
+        if programs is None:
+            programs = self._programs[key] = self._compile(variant, rows, batches.shape, arguments[0])
+        return [program(own) for program, own in zip(programs, arguments, strict=False)]
 
-    def _compile(self, variant: _Variant, rows: int, shape: _Shape, arguments: tuple[Any, ...]) -> Callable[..., Any]:
+    def _compile(self, variant: _Variant, rows: int, shape: _Shape, arguments: tuple[Any, ...]) -> list[_Program]:
         import jax
 
         jnp = jax.numpy
         step, width = self._step, len(self._names)
 
         def program(x: Any, y: Any, weights: Any, packed: Any, free: Any = None) -> Any:
-            tables = _Batches.unpack(packed[0], shape)
+            tables = _Batches.unpack(packed, shape)
             # By parts: to join them, XLA on AVX-512 would read through masks beyond their ends, which can take longer
             # than the training where the next page is not mapped.
             start = [weights[part] for part in step.parts]
@@ -287,7 +277,8 @@ class JaxExecutor:
                 own = {name: table[k] if table.ndim else table for name, table in tables.items()}
                 trained, numbers = step.client(variant, x, y, start, free, own)
                 changes = [after - before for after, before in zip(trained, start, strict=True)]
-                fine = jnp.isfinite(sum(change.sum() for change in changes))
+                # A look at every weight of every client, which is a twentieth of the time of a round.
+                fine = jnp.isfinite(sum(change.sum() for change in changes)) if variant.guarded else True
                 for part, after, change in zip(step.parts, trained, changes, strict=True):
                     if variant.each:
                         values = values.at[k, part].set(after)
@@ -302,14 +293,38 @@ class JaxExecutor:
             )
             return jax.lax.fori_loop(0, tables["clients"], one, nothing)
 
-        every, own = self._devices.replicated, self._devices.by_worker
-        inputs = (every, every, every, own, every)[: len(arguments)]
-        specs = tuple(sharding.spec for sharding in inputs)
-        mapped = jax.shard_map(program, mesh=self._devices.mesh, in_specs=specs, out_specs=own.spec, check_vma=False)
-        jitted = jax.jit(mapped, in_shardings=inputs, out_shardings=own)
-        with kept():
-            compiled: Callable[..., Any] = jitted.lower(*arguments).compile()
-        return compiled
+        first = jax.sharding.SingleDeviceSharding(self._devices[0])
+        jitted = jax.jit(program, in_shardings=first, out_shardings=first, keep_unused=True)
+        made = program_of(jitted.lower(*arguments))
+        return [_Program(made, device) for device in self._devices]
+
+
+class _Program:
+    """A compiled program on a device.
+
+    Parameters
+    ----------
+    made : bytes
+        See `program_of`.
+    device : jax.Device
+    """
+
+    def __init__(self, made: bytes, device: jax.Device) -> None:
+        from jaxlib import xla_client
+
+        self._device = device
+        self._executable = device.client.deserialize_executable(made, xla_client.DeviceList((device,)))
+
+    def __call__(self, arguments: tuple[Any, ...]) -> list[Any]:
+        """Begin to run; return the results' leaves, which are there once somebody looks at them."""
+        import jax
+
+        leaves = [
+            leaf if isinstance(leaf, jax.Array) else jax.device_put(leaf, self._device)
+            for leaf in jax.tree.leaves(arguments)
+        ]
+        results = self._executable.execute_sharded(leaves).disassemble_into_single_device_arrays()
+        return [result for (result,) in results]
 
 
 class _Step:
@@ -504,40 +519,34 @@ def _rounded(count: int) -> int:
     return -(-count // unit) * unit
 
 
-class _Devices(NamedTuple):
-    """The workers, as JAX sees them."""
-
-    mesh: Any
-    replicated: Any
-    by_worker: Any
-
-
 @functools.cache
-def _devices(workers: int) -> _Devices:
-    """Make CPU devices that run one program side by side, each on one core.
+def _devices(workers: int) -> tuple[jax.Device, ...]:
+    """Make CPU devices that run programs side by side, each with one thread and in a JAX client of its own.
 
-    JAX's own CPU client spreads even small operations over all cores, which suits one program on an idle machine, and
-    not workers that should have a core each: they would wait for each other in every step. This is a client beside
-    JAX's own, which stays as it is for the notebook.
+    JAX's own CPU client spreads even small operations over all cores, and one client of several devices over all of
+    theirs: workers would wait for each other in every step. JAX's own stays as it is for the notebook.
     """
     import jax
-    from jax.sharding import Mesh, NamedSharding, PartitionSpec
     from jaxlib import xla_client
 
     before = os.environ.get("PJRT_NPROC")
-    os.environ["PJRT_NPROC"] = "1"  # threads within an operation; read when the client is made
+    os.environ["PJRT_NPROC"] = "1"  # threads within an operation; read when a client is made
     try:
-        devices = xla_client.make_cpu_client(num_devices=workers).devices()
+        return tuple(xla_client.make_cpu_client(num_devices=1).devices()[0] for _ in range(workers))
     except (AttributeError, TypeError):  # another release of JAX: its own client is right too, only slower
-        devices = jax.devices("cpu")[:workers]
+        return (jax.devices("cpu")[0],)
     finally:
         if before is None:
             del os.environ["PJRT_NPROC"]
         else:
             os.environ["PJRT_NPROC"] = before
-    mesh = Mesh(np.array(devices), ("worker",))
-    by_worker = NamedSharding(mesh, PartitionSpec("worker"))
-    return _Devices(mesh, NamedSharding(mesh, PartitionSpec()), by_worker)
+
+
+def _on(device: jax.Device, rows: Any) -> Any:
+    """Put rows on a device; all CPU devices share one copy."""
+    import jax
+
+    return jax.tree.map(lambda values: jax.device_put(values, device, may_alias=True), rows)
 
 
 def _aligned(values: NDArray[Any]) -> NDArray[Any]:

@@ -1,75 +1,97 @@
 """Compiled programs outlive the process: they are kept in the user's home, and loaded instead of compiled again.
 
-To load one takes about a fifth of the time and far less memory. JAX files them by the program, its own release and the
-options of compiling; the kind of processor is added here, for several machines may share a home.
+To load one takes about a fifth of the time and far less memory. JAX's own cache of compiled programs will not do here:
+what it has loaded cannot be loaded onto a second device.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+import os
 import platform
-import threading
-from collections.abc import Iterator
+import zlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..home import Home
+from ..home import Home, write_private
+
+if TYPE_CHECKING:
+    from jax.stages import Lowered
 
 _MOST = 256
 """Programs; the oldest go first. One of a small network has about 50 kB."""
-_one_at_a_time = threading.RLock()
+_DIGEST = 32
 
 
-@contextlib.contextmanager
-def kept(home: Home | None = None) -> Iterator[None]:
-    """Load and keep what JAX compiles in this context; where the user has set up JAX's cache, that one serves."""
-    import jax
-    from jax.experimental.compilation_cache import compilation_cache
+def program_of(lowered: Lowered, home: Home | None = None) -> bytes:
+    """Return a program, compiled for one CPU device, as what `deserialize_executable` of its JAX client takes.
 
-    if jax.config.jax_compilation_cache_dir or not jax.config.jax_enable_compilation_cache:
-        yield
-        return
-    folder = (home or Home.default()).programs / _processor()
+    Parameters
+    ----------
+    lowered : jax.stages.Lowered
+    home : Home, optional
+        Where programs are kept; `Home.default` unless given.
+    """
+    file = (home or Home.default()).programs / _name(lowered)
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _forget_oldest(folder)
+        return _read(file)
+    except (OSError, ValueError, zlib.error):
+        made = _compiled(lowered)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        packed = zlib.compress(made)
+        write_private(file, hashlib.sha256(packed).digest() + packed)
+        _forget_oldest(file.parent)
     except OSError:  # a home that cannot be written to costs time, nothing else
-        yield
-        return
-    wanted = {
-        "jax_compilation_cache_dir": str(folder),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": 0,
-    }
-    with _one_at_a_time:
-        before = {name: getattr(jax.config, name) for name in wanted}
-        try:
-            _configure(wanted)
-            compilation_cache.reset_cache()  # JAX looks at the folder once only
-            yield
-        finally:
-            _configure(before)
-            compilation_cache.reset_cache()
+        pass
+    return made
 
 
-def _configure(values: dict[str, object]) -> None:
+def _name(lowered: Lowered) -> str:
+    """Return a name that only the same program, compiled in the same way for the same kind of processor, has."""
     import jax
+    import jaxlib
 
-    for name, value in values.items():
-        jax.config.update(name, value)
-
-
-def _forget_oldest(folder: Path) -> None:
-    kept_files = sorted(folder.iterdir(), key=lambda file: file.stat().st_mtime, reverse=True)
-    for file in kept_files[_MOST:]:
-        file.unlink(missing_ok=True)
+    compiling = (jax.__version__, jaxlib.__version__, os.environ.get("XLA_FLAGS", ""), _processor())
+    return hashlib.sha256("\n".join([*compiling, lowered.as_text()]).encode()).hexdigest()
 
 
 def _processor() -> str:
-    """Return a name for what this machine's processor can do; a program made for more would end the process."""
+    """Return what this machine's processor can do: homes are shared, and a program made for more ends the process."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         able = next(line for line in lines if line.startswith(("flags", "Features")))
     except (OSError, StopIteration):
         able = platform.processor()
-    return hashlib.sha256(f"{platform.machine()} {able}".encode()).hexdigest()[:16]
+    return f"{platform.machine()} {able}"
+
+
+def _read(file: Path) -> bytes:
+    stored = file.read_bytes()
+    digest, packed = stored[:_DIGEST], stored[_DIGEST:]
+    if hashlib.sha256(packed).digest() != digest:
+        raise ValueError(f"{file} is damaged")
+    return zlib.decompress(packed)
+
+
+def _compiled(lowered: Lowered) -> bytes:
+    import jax
+    from jax.experimental.compilation_cache import compilation_cache
+
+    enabled = jax.config.jax_enable_compilation_cache
+    try:
+        if jax.config.jax_compilation_cache_dir:  # the user's: see above
+            jax.config.update("jax_enable_compilation_cache", False)
+            compilation_cache.reset_cache()  # JAX asks once only
+        made: bytes = lowered.compile().runtime_executable().serialize()
+    finally:
+        if jax.config.jax_compilation_cache_dir:
+            jax.config.update("jax_enable_compilation_cache", enabled)
+            compilation_cache.reset_cache()
+    return made
+
+
+def _forget_oldest(folder: Path) -> None:
+    kept = sorted(folder.iterdir(), key=lambda file: file.stat().st_mtime, reverse=True)
+    for file in kept[_MOST:]:
+        file.unlink(missing_ok=True)

@@ -92,6 +92,7 @@ class ProcessExecutor:
                 "tasks": [[t.client, t.epochs, t.learning_rate, t.share] for t in work.tasks],
                 "seed": work.seed,
                 "each": work.each,
+                "guarded": work.guarded,
                 "proximal": work.proximal,
                 "free": work.free is not None,
                 "rows": len(self._values),

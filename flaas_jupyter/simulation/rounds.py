@@ -296,10 +296,14 @@ class SimulatedTraining:
         examples = self._examples(current.clients)
         total = examples.sum()
         output = self._train(current, current.tasks)
-        current, fine = self._without_failed(current, output.failed)
         began = time.perf_counter()
-        shares = examples[fine] / total
         change = output.total()
+        if not np.isfinite(change).all():  # whose training has run away?
+            output = self._train(current, current.tasks, guarded=True)
+            began = time.perf_counter()
+            change = output.total()
+        current, fine = self._without_failed(current, output.failed)
+        shares = examples[fine] / total
         if output.failed:
             change /= shares.sum()
         result = self._rule_on_mean(self._weights + change, examples[fine].sum())
@@ -503,12 +507,13 @@ class SimulatedTraining:
 
     # ---- training ----------------------------------------------------------------------------------------------
 
-    def _train(self, current: _Round, tasks: list[Task], *, each: bool = False) -> RoundOutput:
+    def _train(self, current: _Round, tasks: list[Task], *, each: bool = False, guarded: bool = False) -> RoundOutput:
         began = time.perf_counter()
         free = self._free_coordinates() if each else None
         held = [place for place, task in enumerate(tasks) if free is not None and self._is_malicious(task.client)]
         if not held:
-            output = self._run(self._work(current, tasks, each))
+            work = self._work(current, tasks, each)
+            output = self._run(replace(work, guarded=True) if guarded else work)
         else:
             output = self._train_held(current, tasks, held, free)
         current.seconds["train"] = current.seconds.get("train", 0.0) + time.perf_counter() - began

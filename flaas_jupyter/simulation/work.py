@@ -83,6 +83,9 @@ class RoundWork:
         The plan's, or the one drawn for the run.
     each : bool
         Whether every client's weights are wanted, rather than sums of updates.
+    guarded : bool
+        Whether a client whose weights become NaN or infinite must be found and add nothing to the sums; otherwise it
+        may spoil them. Single updates are always looked at.
     proximal : float
         μ of FedProx.
     free : ndarray of bool, shape (p,), or None
@@ -96,6 +99,7 @@ class RoundWork:
     tasks: Sequence[Task]
     seed: int
     each: bool = False
+    guarded: bool = False
     proximal: float = 0.0
     free: NDArray[np.bool_] | None = field(default=None, repr=False)
     lanes: int = 0
@@ -107,7 +111,7 @@ class RoundWork:
 
     def same_as(self, other: RoundWork) -> bool:
         """Whether `other` asks for the same; weights are the same only if they are the same array."""
-        mine, theirs = ((w.number, w.seed, w.each, w.proximal, w.lanes) for w in (self, other))
+        mine, theirs = ((w.number, w.seed, w.each, w.guarded, w.proximal, w.lanes) for w in (self, other))
         return (
             mine == theirs
             and self.weights is other.weights
@@ -133,7 +137,7 @@ class RoundOutput:
     ----------
     values : sequence of p-sized rows
         Each client's weights, or the sums of share · (w − w_global) by lanes. A client that failed has a row of no
-        meaning, or has added nothing. In the first case an array of shape (tasks, p).
+        meaning, or has added nothing to a guarded sum. In the first case an array of shape (tasks, p).
     metrics : dict of str to ndarray of float64, shape (tasks,)
         Loss and metrics over the last local epoch.
     failed : tuple of int

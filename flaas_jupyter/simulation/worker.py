@@ -87,6 +87,7 @@ def _run(executor: Executor, message: dict[str, Any], folder: Path) -> dict[str,
         tasks,
         seed=message["seed"],
         each=message["each"],
+        guarded=message["guarded"],
         proximal=message["proximal"],
         free=None if free is None else np.array(free),
     )

@@ -28,7 +28,7 @@ def outputs_of(spec: Spec, inputs: keras.KerasTensor) -> keras.KerasTensor:
             x = keras.layers.MaxPooling2D(2)(x)
         x = keras.layers.Flatten()(x)
     x = dense(HIDDEN if spec.model == "mlp" else DENSE, activation="relu")(x)
-    return dense(CLASSES, activation="softmax")(x)
+    return dense(CLASSES)(x)
 
 
 def train(work: Workload, rounds: Rounds) -> Weights:
@@ -36,7 +36,10 @@ def train(work: Workload, rounds: Rounds) -> Weights:
     inputs = keras.Input(work.x.shape[1:])
     model = flaas.FederatedModel(inputs=inputs, outputs=outputs_of(spec, inputs))
     model.set_weights(work.weights)
-    model.compile(optimizer=keras.optimizers.SGD(spec.learning_rate), loss="sparse_categorical_crossentropy")
+    model.compile(
+        optimizer=keras.optimizers.SGD(spec.learning_rate),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
     owned = [np.arange(spec.samples) + client * spec.samples for client in range(spec.clients)]
     federation = flaas.simulate(work.x, work.y, clients=spec.clients, partition=owned)
     model.fit(
