@@ -85,7 +85,11 @@ describe('Run', () => {
 
   it('shows the options of the rule, and what privacy was asked for and is spent', async () => {
     const privacy = { mode: 'central', epsilon: 8, delta: 1e-5, noise: null };
-    api.table['GET /v1/runs/r1'] = run('r1', { aggregation: 'krum', aggregation_options: { byzantine: 2 }, privacy });
+    api.table['GET /v1/runs/r1'] = run('r1', {
+      aggregation: 'krum',
+      aggregation_options: { byzantine: 2 },
+      privacy
+    });
     api.table['GET /v1/runs/r1/rounds'] = list('rounds', [round(1), round(2, { epsilon: 1.25 })]);
     await show();
     const value = (name: string) => screen.getByText(name).nextElementSibling?.textContent;

@@ -180,9 +180,7 @@ function Figures({ model, simulation }: { model: SimulationModel; simulation: IS
       ? [[trans.__('Privacy spent, ε'), metric(last.epsilon)] as Setting]
       : []),
     [trans.__('Trained with'), simulation.backend],
-    ...(simulation.parameters
-      ? [[trans.__('Parameters'), count(simulation.parameters)] as Setting]
-      : []),
+    ...(simulation.parameters ? [[trans.__('Parameters'), count(simulation.parameters)] as Setting] : []),
     [trans.__('Seed'), simulation.seed ?? trans.__('none')],
     [trans.__('Id'), simulation.id]
   ];
