@@ -40,7 +40,10 @@ ATTACKS = {
     "Neurotoxin": Choice("neurotoxin", {"target": 5, "share": 1.0}),
 }
 # Where a data set has attacks of its own: Religion passes as Clear, cats as dogs; the trigger are five words of Health.
+# Nobody attacks with a fraction of 0, and what is measured is how often the model confuses the two by itself.
 OWN_ATTACKS = {
+    ("sensitive-topics", "none"): Choice("label_flip", {"source": 0, "target": 5}),
+    ("cifar10", "none"): Choice("label_flip", {"source": 3, "target": 5}),
     ("sensitive-topics", "label flip"): Choice("label_flip", {"source": 0, "target": 5}),
     ("sensitive-topics", "backdoor"): Choice(
         "backdoor", {"target": 0, "trigger": "features", "features_from": 1, "values_from": 5}
@@ -49,6 +52,7 @@ OWN_ATTACKS = {
 }
 MAIN = ("FedQV + reputation", "FedAvg", "FedQV", "Reputation", "Multi-Krum, f = 3")
 TOPICS = ("FedAvg", "Median", "Residual", "Reputation", "Reputation, as released", "FedQV + reputation")
+TOPICS_AGAIN = ("FedAvg", "Reputation")
 RELEASED = ("FedQV + reputation, as released", "Reputation, as released")
 
 
@@ -123,8 +127,9 @@ def _all() -> Iterator[Cell]:
         yield _cell(rule, attack, 0.3, 0)
     for attack, rule in product(("none", "label flip", "backdoor"), MAIN):
         yield _cell(rule, attack, 0.3, 0, "fashion-mnist")
-    for seed, attack, rule in product((0, 1, 2), ("none", "label flip", "backdoor"), TOPICS):
-        yield _cell(rule, attack, 0.3, seed, "sensitive-topics")
+    for seed, rules in ((0, TOPICS), (1, TOPICS_AGAIN), (2, TOPICS_AGAIN)):
+        for attack, rule in product(("none", "label flip", "backdoor"), rules):
+            yield _cell(rule, attack, 0.3, seed, "sensitive-topics")
     for attack, rule in product(("none", "label flip"), MAIN):
         yield _cell(rule, attack, 0.3, 0, "cifar10")
 

@@ -58,9 +58,10 @@ Measured on {data}; Dirichlet(0.9) over the classes everywhere.
 
 Good for the direction of effects, **not** for comparing digits with the papers' own tables.
 
-Cells: accuracy in %, mean ± spread (standard deviation) over the last ten rounds; in brackets the attack's success rate
-where it has one. “Negated” attacks send the negation of what Krum or the trimmed mean would choose, as FedQV's released
-code does. “As released” counts evidence the wrong way round, as the papers' released code does. {date}.
+Cells: accuracy in %, mean ± spread (standard deviation) over the last ten rounds; in brackets the attack's success
+rate where it has one; without attackers, how often the model makes that mistake by itself. “Negated” attacks send the
+negation of what Krum or the trimmed mean would choose, as FedQV's released code does. “As released” counts evidence
+the wrong way round, as the papers' released code does. {date}.
 """
 Results = dict[str, dict[str, Any]]
 
@@ -148,6 +149,27 @@ def voting(results: Results) -> list[str]:
     ]
 
 
+def topics(results: Results) -> list[str]:
+    """Return what the cells say about the paper's own task."""
+
+    def success(rule: str, attack: str) -> str:
+        return value(results, rule, attack, what="asr", dataset="sensitive-topics")
+
+    def accuracy(rule: str, attack: str) -> str:
+        return value(results, rule, attack, dataset="sensitive-topics")
+
+    ours, plain = "Reputation", "FedAvg"
+    return [
+        f"* **Sensitive topics:** accuracy {accuracy(ours, 'none')} against {accuracy(plain, 'none')} of plain "
+        f"averaging without attackers, {accuracy(ours, 'label flip')} against {accuracy(plain, 'label flip')} with "
+        f"30 % of them flipping. Religion passes as Clear in {success(ours, 'label flip')} against "
+        f"{success(plain, 'label flip')} of its rows, where the model without attackers errs in "
+        f"{success(ours, 'none')} and {success(plain, 'none')}.",
+        "* **Ten clients that take part in every round are soon out of credits:** FedQV with reputation gets "
+        f"{accuracy('FedQV + reputation', 'none')} there without attackers. A budget of 30 lasts for 12 to 25 rounds.",
+    ]
+
+
 def expulsion() -> list[str]:
     """Return what a look at the budgets of one run told, which no cell of the table holds."""
     return [
@@ -210,7 +232,7 @@ def main() -> None:
         "Chu et al., “Securing Federated Sensitive Topic Classification against Poisoning Attacks”, NDSS 2023.",
         results,
         REPUTATION,
-        reading(results, "Reputation"),
+        [*reading(results, "Reputation"), *topics(results)],
         date,
     )
     write("fedqv", fedqv, results, FEDQV)
