@@ -11,6 +11,8 @@ clients are left to another executor. See `unfit`.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import dataclasses
 import functools
 import math
@@ -296,7 +298,9 @@ class JaxExecutor:
         first = jax.sharding.SingleDeviceSharding(self._devices[0])
         jitted = jax.jit(program, in_shardings=first, out_shardings=first, keep_unused=True)
         made = program_of(jitted.lower(*arguments))
-        return [_Program(made, device) for device in self._devices]
+        programs = [_Program(made, device) for device in self._devices]
+        _give_back()
+        return programs
 
 
 class _Program:
@@ -547,6 +551,12 @@ def _on(device: jax.Device, rows: Any) -> Any:
     import jax
 
     return jax.tree.map(lambda values: jax.device_put(values, device, may_alias=True), rows)
+
+
+def _give_back() -> None:
+    """Return to the system what tracing and compiling have used, which glibc would keep for later."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _aligned(values: NDArray[Any]) -> NDArray[Any]:
