@@ -89,7 +89,9 @@ class FakeApi:
             "id": run, "name": name, "project": "demo", "dataset": "biopsies", "state": state, "reason": None,
             "waiting_for": "3 nodes that hold biopsies; 2 are online" if state == "queued" else None,
             "rounds": ROUNDS, "round": 0, "local_epochs": 3, "batch_size": 32, "secure_aggregation": True,
-            "aggregation": "fedavg", "clients_per_round": None, "minimum_nodes": 3, "seed": 7, "parameters": 385,
+            "aggregation": "fedavg", "aggregation_options": {},
+            "privacy": {"epsilon": 8.0, "delta": 1e-5, "clip": 1.0, "mode": "central"},
+            "clients_per_round": None, "minimum_nodes": 3, "seed": 7, "parameters": 385,
             "term": 1, "aggregator": KEYS["hospital-b"], "created_by": "ana", "organisation": "north",
             "created": at(-age), "started": at(-age), "ended": at() if ended else None,
             "participants": [
@@ -113,7 +115,7 @@ class FakeApi:
             },
             "clients": [{"node": key, "examples": 120, "weight": 1 / 3} for key in KEYS.values()],
             "dropped": [] if number != 2 else [{"node": KEYS["hospital-c"], "phase": "masking", "reason": "silent"}],
-            "clipped": 0.0,
+            "clipped": 0.0, "error_bound": 1e-6, "epsilon": round(0.9 * number**0.5, 3),
         }  # fmt: skip
         self.rounds[run].append(report)
         self.runs[run]["round"] = number

@@ -107,9 +107,14 @@ def test_the_run_view_has_chart_and_table_and_follows_the_run(panel: Panel, fake
     )
     assert painted
 
+    settings = view.root.get_by_role("region", name="Settings")
+    expect(settings).to_contain_text("epsilon=8, delta=0.00001, clip=1, mode=central")
+    expect(settings).to_contain_text("1.56")  # spent after three rounds
+
     fake_api.advance("r1")
 
     expect(view.rows("Rounds")).to_have_count(4)
+    expect(settings).to_contain_text("1.8")
     expect(view.chart).to_have_attribute("aria-label", re.compile("Round 4: "))
     expect(view.events.first).to_contain_text("Round 4 done")
     view.root.get_by_role("button", name="Show as table").click()
