@@ -109,7 +109,7 @@ def test_the_run_view_has_chart_and_table_and_follows_the_run(panel: Panel, fake
 
     settings = view.root.get_by_role("region", name="Settings")
     expect(settings).to_contain_text("epsilon=8, delta=0.00001, clip=1, mode=central")
-    expect(settings).to_contain_text("1.56")  # spent after three rounds
+    expect(settings).to_contain_text("1.559")  # spent after three rounds
 
     fake_api.advance("r1")
 
