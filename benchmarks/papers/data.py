@@ -104,9 +104,11 @@ def _cifar() -> Split:
         (x, y), (x_test, y_test) = keras.datasets.cifar10.load_data()
         found = [x, y, x_test, y_test]
     x, y, x_test, y_test = (values[:count] for values, count in zip(found, (4000, 4000, 1000, 1000), strict=True))
-    scaled = ((images / 127.5 - 1).astype(np.float32) for images in (x, x_test))
-    x, x_test = scaled
-    return Split(x, y.reshape(-1).astype(np.int64), x_test, y_test.reshape(-1).astype(np.int64))
+    return Split(_centred(x), y.reshape(-1).astype(np.int64), _centred(x_test), y_test.reshape(-1).astype(np.int64))
+
+
+def _centred(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return (pixels / 127.5 - 1).astype(np.float32)
 
 
 def _images(dataset: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

@@ -40,10 +40,7 @@ ATTACKS = {
     "Neurotoxin": Choice("neurotoxin", {"target": 5, "share": 1.0}),
 }
 # Where a data set has attacks of its own: Religion passes as Clear, cats as dogs; the trigger are five words of Health.
-# Nobody attacks with a fraction of 0, and what is measured is how often the model confuses the two by itself.
 OWN_ATTACKS = {
-    ("sensitive-topics", "none"): Choice("label_flip", {"source": 0, "target": 5}),
-    ("cifar10", "none"): Choice("label_flip", {"source": 3, "target": 5}),
     ("sensitive-topics", "label flip"): Choice("label_flip", {"source": 0, "target": 5}),
     ("sensitive-topics", "backdoor"): Choice(
         "backdoor", {"target": 0, "trigger": "features", "features_from": 1, "values_from": 5}
@@ -68,8 +65,13 @@ class Cell:
 
     @property
     def attack_choice(self) -> Choice | None:
-        """The attack with the options that it has on this data set."""
-        return OWN_ATTACKS.get((self.dataset, self.attack), ATTACKS[self.attack])
+        """The attack with the options that it has on this data set.
+
+        Where one class passes as another, nobody attacks as a label flip by a fraction of 0, which measures how often
+        the model confuses the two by itself.
+        """
+        name = "label flip" if self.attack == "none" else self.attack
+        return OWN_ATTACKS.get((self.dataset, name), ATTACKS[self.attack])
 
     @property
     def settings(self) -> dict[str, Any]:

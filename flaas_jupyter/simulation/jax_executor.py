@@ -86,6 +86,15 @@ class _Shape:
             start = end
         return found
 
+    def unpacked(self, row: Any) -> dict[str, Any]:
+        """Return the tables of such a row, inside the program."""
+        import jax
+
+        return {
+            name: jax.lax.bitcast_convert_type(row[part], dtype).reshape(sizes)
+            for name, part, dtype, sizes in self.cut()
+        }
+
 
 class _Batches:
     """The tables of all workers, as views into one array of shape (workers, values)."""
@@ -100,16 +109,6 @@ class _Batches:
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         return self._tables[name]
-
-    @staticmethod
-    def unpack(row: Any, shape: _Shape) -> dict[str, Any]:
-        """Return a worker's tables inside the program."""
-        import jax
-
-        return {
-            name: jax.lax.bitcast_convert_type(row[part], dtype).reshape(sizes)
-            for name, part, dtype, sizes in shape.cut()
-        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -269,7 +268,7 @@ class JaxExecutor:
         step, width = self._step, len(self._names)
 
         def program(x: Any, y: Any, weights: Any, packed: Any, free: Any = None) -> Any:
-            tables = _Batches.unpack(packed, shape)
+            tables = shape.unpacked(packed)
             # By parts: to join them, XLA on AVX-512 would read through masks beyond their ends, which can take longer
             # than the training where the next page is not mapped.
             start = [weights[part] for part in step.parts]

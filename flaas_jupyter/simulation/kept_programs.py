@@ -38,7 +38,6 @@ def program_of(lowered: Lowered, home: Home | None = None) -> bytes:
     except (OSError, ValueError, zlib.error):
         made = _compiled(lowered)
     try:
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         packed = zlib.compress(made)
         write_private(file, hashlib.sha256(packed).digest() + packed)
         _forget_oldest(file.parent)

@@ -227,7 +227,8 @@ class SimulatedTraining:
             fate = behaviour.fate(federation.behaviour, asked, self._plan.local_epochs, self._seed, number, attempt)
             answering = asked[~fate.lost]
             if self._central_privacy or self._enough(asked, answering):
-                shares = self._examples(answering) / max(1.0, self._examples(answering).sum())
+                examples = self._examples(answering)
+                shares = examples / max(1.0, examples.sum())  # a private cohort may be empty
                 tasks = [
                     Task(client, epochs, self._learning_rate, share)
                     for client, epochs, share in zip(
@@ -512,8 +513,7 @@ class SimulatedTraining:
         free = self._free_coordinates() if each else None
         held = [place for place, task in enumerate(tasks) if free is not None and self._is_malicious(task.client)]
         if not held:
-            work = self._work(current, tasks, each)
-            output = self._run(replace(work, guarded=True) if guarded else work)
+            output = self._run(self._work(current, tasks, each, guarded=guarded))
         else:
             output = self._train_held(current, tasks, held, free)
         current.seconds["train"] = current.seconds.get("train", 0.0) + time.perf_counter() - began
@@ -547,9 +547,24 @@ class SimulatedTraining:
             self._federation.discard(self._executor.inner)
             raise
 
-    def _work(self, current: _Round, tasks: list[Task], each: bool, free: NDArray[np.bool_] | None = None) -> RoundWork:
+    def _work(
+        self,
+        current: _Round,
+        tasks: list[Task],
+        each: bool,
+        free: NDArray[np.bool_] | None = None,
+        *,
+        guarded: bool = False,
+    ) -> RoundWork:
         return RoundWork(
-            current.number, self._weights, tasks, self._seed, each=each, proximal=self._rule.proximal, free=free
+            current.number,
+            self._weights,
+            tasks,
+            self._seed,
+            each=each,
+            guarded=guarded,
+            proximal=self._rule.proximal,
+            free=free,
         )
 
     def _is_malicious(self, client: int) -> bool:

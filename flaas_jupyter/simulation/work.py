@@ -111,12 +111,11 @@ class RoundWork:
 
     def same_as(self, other: RoundWork) -> bool:
         """Whether `other` asks for the same; weights are the same only if they are the same array."""
-        mine, theirs = ((w.number, w.seed, w.each, w.guarded, w.proximal, w.lanes) for w in (self, other))
         return (
-            mine == theirs
+            (self.each, self.guarded) == (other.each, other.guarded)
             and self.weights is other.weights
             and self.free is other.free
-            and list(self.tasks) == list(other.tasks)
+            and self.same_batches(other)
         )
 
     def same_batches(self, other: RoundWork) -> bool:

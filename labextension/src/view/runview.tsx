@@ -7,7 +7,7 @@ import type { ITranslator, TranslationBundle } from '@jupyterlab/translation';
 import type { ISignal } from '@lumino/signaling';
 import * as React from 'react';
 
-import { clock, count, dateTime, metric, options, runName } from '../format';
+import { clock, count, dateTime, runName } from '../format';
 import { federationIcon } from '../icons';
 import { isActive, type RunModel } from '../model';
 import type { IParticipant, IRun } from '../tokens';
@@ -16,7 +16,7 @@ import { DOMAIN, TranslationContext, useModel, useTrans } from './hooks';
 import { EventLog } from './log';
 import { Notice } from './notice';
 import { Rounds } from './rounds';
-import { Settings, called, type Setting } from './settings';
+import { Settings, called, privacySettings, type Setting } from './settings';
 import { RunProgress, StateLabel } from './state';
 import { StopButton } from './stop';
 
@@ -200,8 +200,7 @@ function RunSettings({ model, run }: { model: RunModel; run: IRun }): JSX.Elemen
     [trans.__('Data set'), run.dataset],
     [trans.__('Aggregation'), called(run.aggregation, run.aggregation_options)],
     [trans.__('Secure aggregation'), run.secure_aggregation ? trans.__('yes') : trans.__('no')],
-    [trans.__('Privacy'), run.privacy ? options(run.privacy) : trans.__('none')],
-    ...(typeof spent === 'number' ? [[trans.__('Privacy spent, ε'), metric(spent)] as Setting] : []),
+    ...privacySettings(trans, run.privacy, spent),
     [trans.__('Rounds'), run.rounds],
     [trans.__('Local epochs'), run.local_epochs],
     [trans.__('Batch size'), run.batch_size],

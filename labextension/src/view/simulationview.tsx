@@ -6,7 +6,7 @@ import { ReactWidget } from '@jupyterlab/ui-components';
 import type { ITranslator, TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
-import { clock, count, dateTime, metric, options, percent, simulationName } from '../format';
+import { clock, count, dateTime, percent, simulationName } from '../format';
 import { federationIcon } from '../icons';
 import type { SimulationModel, SimulationsModel } from '../model';
 import type { ISimulation } from '../tokens';
@@ -15,7 +15,7 @@ import { HeatMap } from './heatmap';
 import { DOMAIN, TranslationContext, useModel, useTrans } from './hooks';
 import { Notice } from './notice';
 import type { ThemeSignal } from './runview';
-import { Settings, called, type Setting } from './settings';
+import { Settings, called, privacySettings, type Setting } from './settings';
 import { RunProgress, StateLabel } from './state';
 import { DeleteSimulation, StopSimulation } from './stopsimulation';
 
@@ -175,10 +175,7 @@ function Figures({ model, simulation }: { model: SimulationModel; simulation: IS
       ? []
       : [[trans.__('Weight of attackers in the last round'), percent(taken)] as Setting]),
     [trans.__('Data divided'), text(simulation.partition)],
-    [trans.__('Privacy'), privacy ? options(privacy) : trans.__('none')],
-    ...(typeof last?.epsilon === 'number'
-      ? [[trans.__('Privacy spent, ε'), metric(last.epsilon)] as Setting]
-      : []),
+    ...privacySettings(trans, privacy, last?.epsilon),
     [trans.__('Trained with'), simulation.backend],
     ...(simulation.parameters ? [[trans.__('Parameters'), count(simulation.parameters)] as Setting] : []),
     [trans.__('Seed'), simulation.seed ?? trans.__('none')],
