@@ -89,6 +89,11 @@ class Home:
         """Folder of programs that simulations have compiled."""
         return self.path / "programs"
 
+    @property
+    def prices(self) -> Path:
+        """Folder of cloud prices that were fetched; see `flaas costs refresh`."""
+        return self.path / "prices"
+
     def domain_key(self, project: str) -> Path:
         """Private half of a project's domain key: on an administrator's machine only."""
         return self.path / "domains" / f"{project}.key"
