@@ -13,7 +13,7 @@ from ._version import __version__
 from .errors import FlaasError
 
 if TYPE_CHECKING:
-    from . import attacks
+    from . import attacks, costs, widgets
     from .connected import ConnectedFederation, Project, Session, connect
     from .federatedmodel import FederatedModel, SecureAggregation
     from .metrics import AttackSuccessRate, SourceRecall
@@ -45,8 +45,10 @@ __all__ = [
     "aggregation",
     "attacks",
     "connect",
+    "costs",
     "load_ipython_extension",
     "simulate",
+    "widgets",
 ]
 
 _HOME = {
@@ -72,9 +74,12 @@ _HOME = {
 }
 
 
+_MODULES = ("attacks", "costs", "widgets")
+
+
 def __getattr__(name: str) -> Any:
-    if name == "attacks":
-        return importlib.import_module(".attacks", __name__)
+    if name in _MODULES:
+        return importlib.import_module(f".{name}", __name__)
     if name in _HOME:
         return getattr(importlib.import_module(_HOME[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -18,6 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import click
 
+from . import costs_command
 from ._version import __version__
 from .errors import FlaasError, InvalidInput
 from .home import Credentials, Home
@@ -217,6 +218,25 @@ def domain_sign(
     )
 
 
+@domain.command("approve")
+@click.argument("project")
+@click.option("--launch", "launch_id", required=True, help="The launch whose nodes wait.")
+@click.option("--watch", is_flag=True, help="Go on until all of its nodes are members, or it is over.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--days", default=30, show_default=True, help="How long the memberships are in force.")
+@told
+def domain_approve(project: str, launch_id: str, watch: bool, yes: bool, days: int) -> None:
+    """Sign for the nodes of a launch that have registered; shown first, by name, organisation and node id."""
+    from .domain_command import approve
+
+    home = Home.default()
+    credentials = home.credentials()
+    call = functools.partial(_call, credentials)
+    agreed = (lambda text: True) if yes else (lambda text: click.confirm(f"{text}\nSign for them?"))
+    signed = approve(call, home.domain_key(project), project, launch_id, agreed=agreed, watch=watch, days=days)
+    click.echo(f"Signed for {', '.join(signed)}." if signed else "No node waits for a signature.")
+
+
 # ---- node -----------------------------------------------------------------------------------------------------------
 
 
@@ -307,12 +327,7 @@ def node_run(
     from .execution.node import Node
     from .execution.timing import Timing
 
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    for chatty in ("httpx", "httpcore", "tensorflow", "h5py", "asyncio"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    _log_to_standard_error(verbose=verbose)
     timing = Timing(peer=peer_timeout, patience=patience)
     daemon = Node(
         Home.default(),
@@ -321,6 +336,34 @@ def node_run(
         attack=_drill(attack, attack_options),
     )
     asyncio.run(_until_signalled(daemon.run(ready=lambda: click.echo("ready"))))
+
+
+@node.command("boot")
+@click.argument("config", type=click.Path(path_type=Path))
+@told
+def node_boot(config: Path) -> None:
+    """Become the node that the file CONFIG of a launched machine describes, and run it until its time is over."""
+    from .communications.iroh_carrier import IrohCarrier
+    from .execution.booting import boot
+    from .execution.node import Node
+    from .execution.timing import Timing
+
+    _log_to_standard_error(verbose=False)
+
+    async def run(home: Home, listen: tuple[str, ...]) -> None:
+        carrier = functools.partial(IrohCarrier.bind, listen=listen)
+        await Node(home, timing=Timing(), carrier=carrier).run(ready=lambda: click.echo("ready"))
+
+    asyncio.run(_until_signalled(boot(config, Home.default(), run)))
+
+
+def _log_to_standard_error(*, verbose: bool) -> None:
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    for chatty in ("httpx", "httpcore", "tensorflow", "h5py", "asyncio"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 def _drill(attack: str | None, options: tuple[str, ...]) -> Any:
@@ -472,6 +515,12 @@ def protocols(json_output: bool) -> None:
     found = {"aggregation": aggregation.aggregation.describe(), "attacks": attacks.describe()}
     text = "\n\n".join(f"{kind}\n{table(entries, ['name', 'summary'])}" for kind, entries in found.items())
     show(found, json_output, text)
+
+
+# ---- costs ----------------------------------------------------------------------------------------------------------
+
+
+main.add_command(costs_command.group(told, show, table))
 
 
 # ---- whole federations on this machine ------------------------------------------------------------------------------

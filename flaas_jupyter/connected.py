@@ -22,6 +22,7 @@ from .communications.coordinator import Bearer, Coordinator
 from .communications.directory import Directory
 from .communications.identity import Identity
 from .communications.wire import Message
+from .connected_costs import Costs
 from .errors import Aborted, Conflict, FlaasError, NotAuthenticated, NotFound, Unreachable
 from .execution import rule_state
 from .federation import RoundResult, RunOptions
@@ -132,6 +133,17 @@ class Session:
             return [item async for item in self._coordinator.paginate(path, key)]
 
         return self._loop.run(collect())
+
+    def send(
+        self, method: str, path: str, body: dict[str, Any] | None = None, *, key: str | None = None
+    ) -> dict[str, Any]:
+        """POST, PUT or DELETE; a POST with an idempotency `key` is repeated while the API cannot be reached."""
+        return self._loop.run(self._coordinator.request(method, path, body, idempotency_key=key))
+
+    @property
+    def costs(self) -> Costs:
+        """Prices, launches and bills."""
+        return Costs(self)
 
     @property
     def traffic(self) -> dict[str, int]:

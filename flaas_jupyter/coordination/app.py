@@ -61,6 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.hosted = hosted
+    app.state.daily_usage = hosted.launching.daily
     app.add_middleware(Gate, traffic=hosted.traffic, body_limit=settings.body_limit)
     problems.install(app)
     for router in ROUTERS:

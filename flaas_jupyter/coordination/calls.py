@@ -128,12 +128,12 @@ def _caller(request: Request, hosted: Hosted) -> Caller:
         credentials=credentials.strip(),
         method=request.method,
         path=path.partition(b"?")[0].decode("latin-1"),
-        audience=_audience(request, hosted),
+        audience=audience(request, hosted),
     )
     return recognise(hosted.authenticators, presented)
 
 
-def _audience(request: Request, hosted: Hosted) -> str:
+def audience(request: Request, hosted: Hosted) -> str:
     """Return the origin that callers know the API by; empty, so that nobody has signed for it, if it is none."""
     host = request.headers.get("Host", "")
     try:

@@ -30,6 +30,8 @@ TYPES = frozenset(
         "run.participant",
         "run.aggregator",
         "run.round",
+        "launch.changed",
+        "launch.orphan",
     }
 )
 _TOLD_TO_NODES = ("directory.changed", "node.removed")

@@ -12,12 +12,18 @@ from sqlalchemy.orm import Session
 
 from ..governance.identity import Authenticator, BearerTokens, Caller, NodeSignatures
 from .database import Database
+from .launching import Launching
 from .presence import Presence
 from .scheduler import Scheduler
+from .services.price_refresh import PriceRefresh
+from .services.recommendations import Prices
 from .settings import Settings
 from .streams import EventLog
 from .tables import Node, SeenRequest
 from .traffic import Traffic
+
+_PRICES_SECONDS = 3.0
+"""How long the end waits for prices that are being fetched; those that come later are not kept."""
 
 
 class Hosted:
@@ -33,9 +39,12 @@ class Hosted:
         self.settings = settings
         self.database = Database(settings.database_url)
         self.traffic = Traffic()
+        self.prices = Prices()
+        self.price_refresh = PriceRefresh(self.database, self.prices)
         self.log = EventLog(self.database, settings.poll)
         self.scheduler = Scheduler(self.database, settings)
         self.presence = Presence(self.database, settings, self.scheduler.node_came_online)
+        self.launching = Launching(self.database, settings, self.prices)
         self.authenticators: list[Authenticator] = [
             BearerTokens(self._find),
             NodeSignatures(self._organisation_of, self._first_use),
@@ -50,6 +59,7 @@ class Hosted:
             asyncio.create_task(self.log.run()),
             asyncio.create_task(self.presence.beat()),
             asyncio.create_task(self.scheduler.run(self.presence)),
+            asyncio.create_task(self.launching.run()),
         ]
         try:
             yield
@@ -58,6 +68,7 @@ class Hosted:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.to_thread(self.price_refresh.join, _PRICES_SECONDS)
             await asyncio.to_thread(self.database.close)
 
     def _find(self, whom: Callable[[Session], Caller]) -> Caller:

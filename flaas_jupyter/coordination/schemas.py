@@ -85,7 +85,7 @@ class TokenIn(_In):
 
     subject: Name
     organisation: Slug
-    role: Literal["admin", "operator", "developer", "viewer"]
+    role: Literal["admin", "operator", "developer", "controller", "viewer"]
     expires_in: Annotated[float, Field(gt=0, lt=1e9)] | None = None
 
 

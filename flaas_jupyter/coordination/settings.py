@@ -8,9 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
 
 from ..errors import InvalidInput
 from ..home import Home
+
+_TEXTS = ("public_url", "local_machines", "boot_package", "boot_index")
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,24 @@ class Settings:
         How often deadlines are looked at.
     body_limit : int
         Bytes of a request's body.
+    bill_every : float
+        How often the bill of each cloud account is fetched by itself; 0 for never.
+    launch_tick : float
+        How often open launches are looked at.
+    launch_lease : float
+        After so long another API process goes on with a launch where one was killed.
+    launch_look : float
+        How often a cloud is asked for the machines of a launch.
+    launch_settle : float
+        A cloud may not show for so long what it has just made.
+    launch_reap : float
+        How often orphans are looked for.
+    local_machines : str, optional
+        Folder with data sets; naming it permits people to launch nodes on this machine. Off by default.
+    boot_package : str, optional
+        What pip installs on machines; default: this version of flaas_jupyter.
+    boot_index : str, optional
+        Package index that machines install from.
     """
 
     database_url: str
@@ -58,6 +80,20 @@ class Settings:
     poll: float = 1.0
     tick: float = 0.5
     body_limit: int = 256 * 1024
+    bill_every: float = 86_400.0
+    launch_tick: float = 1.0
+    launch_lease: float = 60.0
+    launch_look: float = 20.0
+    launch_settle: float = 60.0
+    launch_reap: float = 600.0
+    local_machines: str | None = None
+    boot_package: str | None = None
+    boot_index: str | None = None
+
+    @property
+    def local_folder(self) -> Path | None:
+        """`local_machines` as a path."""
+        return Path(self.local_machines) if self.local_machines else None
 
     @classmethod
     def from_environment(
@@ -71,16 +107,15 @@ class Settings:
             Code ``bad-setting``: a value is no positive number.
         """
         environment = os.environ if environment is None else environment
-        given: dict[str, float | int] = {}
+        given: dict[str, Any] = {name: environment.get(f"FLAAS_{name.upper()}") or None for name in _TEXTS}
         for field in fields(cls):
             text = environment.get(f"FLAAS_{field.name.upper()}")
-            if field.name in ("database_url", "public_url") or text is None:
+            if field.name in ("database_url", *_TEXTS) or text is None:
                 continue
             given[field.name] = _positive(f"FLAAS_{field.name.upper()}", text, whole=field.name == "body_limit")
         return cls(
             database_url=database_url or Home.default().database_url,
-            public_url=environment.get("FLAAS_PUBLIC_URL") or None,
-            **given,  # type: ignore[arg-type]  # body_limit is whole, the others are not
+            **given,
         )
 
 

@@ -8,20 +8,36 @@ from typing import Any
 from sqlalchemy import BigInteger, ForeignKey, ForeignKeyConstraint, Index, Integer, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from ..costs.accounts import CloudAccount
+from ..costs.billing.tables import BillCoverage, BillImport, Charge, CostRollup, ProjectBudget
+from ..costs.launch.tables import EnrolmentRow, Installation, LaunchedMachine, LaunchRow
+from ..costs.tables import OwnPrice, OwnTemplate
 from ..governance.tables import Base, Organisation, SeenRequest, Token
 
 __all__ = [
     "Assignment",
     "Base",
+    "BillCoverage",
+    "BillImport",
+    "Charge",
+    "CloudAccount",
+    "CostRollup",
     "Dataset",
     "DatasetProject",
+    "EnrolmentRow",
     "EventRow",
+    "Installation",
     "Keyed",
+    "LaunchRow",
+    "LaunchedMachine",
     "MembershipRow",
     "Node",
     "NodeProject",
     "Organisation",
+    "OwnPrice",
+    "OwnTemplate",
     "Project",
+    "ProjectBudget",
     "ProjectOrganisation",
     "RecordRow",
     "Round",

@@ -17,6 +17,7 @@ from . import breast_cancer
 from .local import LocalFederation
 
 NOTEBOOK = "01-first-federation.ipynb"
+COSTS_NOTEBOOK = "07-cloud-costs.ipynb"
 
 
 def run_lab(home: Path, *, port: int, browser: bool, say: Callable[[str], None] = print) -> None:
@@ -72,8 +73,9 @@ def run_lab(home: Path, *, port: int, browser: bool, say: Callable[[str], None] 
 
 
 def demo_federation(home: Path) -> LocalFederation:
-    """The demo's federation under `home`."""
-    return LocalFederation(home / "federation")
+    """The demo's federation under `home`; machines that its panel launches are processes here, on the demo's data."""
+    options = {"FLAAS_LOCAL_MACHINES": str(home / "data")}
+    return LocalFederation(home / "federation", api_options=options)
 
 
 def start_demo_federation(federation: LocalFederation, home: Path) -> None:
@@ -81,19 +83,20 @@ def start_demo_federation(federation: LocalFederation, home: Path) -> None:
     files = breast_cancer.load().write(home / "data")
     federation.start({name: {breast_cancer.DATASET: path} for name, path in files.items()}, breast_cancer.TARGET)
     federation.wait_online()
+    federation.approve_launches()
 
 
 def copy_notebook(work: Path) -> Path:
-    """Put the first notebook into `work`, unless the user has one there already; return its path."""
+    """Put the notebooks into `work`, unless the user has them there already; return the first one's path."""
     work.mkdir(parents=True, exist_ok=True)
-    target = work / NOTEBOOK
-    if not target.exists():
-        shutil.copyfile(_notebook(), target)
-    return target
+    for name in (NOTEBOOK, COSTS_NOTEBOOK):
+        if not (work / name).exists():
+            shutil.copyfile(_notebook(name), work / name)
+    return work / NOTEBOOK
 
 
-def _notebook() -> Path:
-    """The notebook as installed with the package, or in a checkout."""
-    packaged = Path(str(importlib.resources.files("flaas_jupyter"))) / "demo" / NOTEBOOK
-    checkout = Path(__file__).parents[2] / "notebooks" / NOTEBOOK
+def _notebook(name: str) -> Path:
+    """A notebook as installed with the package, or in a checkout."""
+    packaged = Path(str(importlib.resources.files("flaas_jupyter"))) / "demo" / name
+    checkout = Path(__file__).parents[2] / "notebooks" / name
     return packaged if packaged.exists() else checkout

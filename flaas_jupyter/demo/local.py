@@ -26,6 +26,7 @@ from ..communications import blocking
 from ..communications.coordinator import Bearer, Coordinator
 from ..communications.identity import Identity
 from ..connected import Session, connect
+from ..domain_command import approve
 from ..errors import FlaasError, Unreachable
 from ..execution.datasets import DatasetRegistry
 from ..execution.enrolment import Enrolment
@@ -36,6 +37,7 @@ from ..home import Credentials, Home, write_private
 
 START_LIMIT = 120.0
 STOP_LIMIT = 10.0
+LAUNCHES_LIMIT = 20.0
 
 
 @dataclass
@@ -86,6 +88,7 @@ class LocalFederation:
     url: str = field(default="", init=False)
     _api: subprocess.Popen[str] | None = field(default=None, init=False)
     _tokens: dict[str, str] = field(default_factory=dict, init=False)
+    _approving: threading.Event | None = field(default=None, init=False)
 
     # ---- set-up -----------------------------------------------------------------------------------------------
 
@@ -205,6 +208,11 @@ class LocalFederation:
 
     def stop(self) -> None:
         """Stop what this object started, and nothing else."""
+        if self._approving is not None:
+            self._approving.set()
+            if self._api is not None:
+                with contextlib.suppress(FlaasError):
+                    self._end_launches()
         started = [node.process for node in self.nodes.values() if node.process is not None]
         if self._api is not None:
             started.append(self._api)
@@ -225,6 +233,38 @@ class LocalFederation:
         """Stop, and delete the folder."""
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def approve_launches(self, poll: float = 1.0) -> None:
+        """Sign, as the project's administrator, for every node that is launched from now on, until `stop`.
+
+        On this machine launcher and administrator are one person. Anywhere else somebody looks first, see
+        ``flaas domain approve``.
+        """
+        self._approving = threading.Event()
+        threading.Thread(target=self._approve, args=(self._approving, poll), name="approve", daemon=True).start()
+
+    def _approve(self, over: threading.Event, poll: float) -> None:
+        def call(method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+            return self._as_admin(method, path, *([] if body is None else [body]))
+
+        while not over.wait(poll):
+            with contextlib.suppress(FlaasError):  # the API is away: there will be another look
+                for launch in self._open_launches():
+                    key = self._admin_home.domain_key(self.project)
+                    approve(call, key, self.project, launch["id"], agreed=lambda _: True)
+
+    def _open_launches(self) -> list[dict[str, Any]]:
+        launches = self.get(f"/v1/projects/{self.project}/launches?limit=50")["_embedded"]["launches"]
+        return [launch for launch in launches if launch["state"] not in ("ended", "failed")]
+
+    def _end_launches(self) -> None:
+        """End what was launched on this machine: such processes outlive the API that has launched them."""
+        deadline = time.monotonic() + LAUNCHES_LIMIT
+        while (open_ones := self._open_launches()) and time.monotonic() < deadline:
+            for launch in open_ones:
+                if "terminate" in launch["_links"]:
+                    self.post(f"/v1/launches/{launch['id']}/terminate", {})
+            time.sleep(0.2)
 
     # ---- use --------------------------------------------------------------------------------------------------
 

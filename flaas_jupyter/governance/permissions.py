@@ -9,15 +9,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-ADMIN, OPERATOR, DEVELOPER, VIEWER, NODE = "admin", "operator", "developer", "viewer", "node"
+ADMIN, OPERATOR, DEVELOPER, CONTROLLER, VIEWER, NODE = (
+    "admin",
+    "operator",
+    "developer",
+    "controller",
+    "viewer",
+    "node",
+)
 
-ROLES = (ADMIN, OPERATOR, DEVELOPER, VIEWER)
+ROLES = (ADMIN, OPERATOR, DEVELOPER, CONTROLLER, VIEWER)
 """Roles that a token can have; `NODE` is what a node's signed request has."""
 
 INCLUDES: Mapping[str, tuple[str, ...]] = {
-    ADMIN: (OPERATOR, DEVELOPER),
+    ADMIN: (OPERATOR, DEVELOPER, CONTROLLER),
     OPERATOR: (VIEWER,),
     DEVELOPER: (VIEWER,),
+    CONTROLLER: (VIEWER,),
 }
 
 
@@ -50,6 +58,10 @@ PERMISSIONS: Mapping[str, Permission] = {
     "run:create": _by("Create runs in one's organisation's projects", DEVELOPER),
     "run:cancel": _by("Cancel runs of one's organisation", DEVELOPER),
     "run:lead": _by("Report as the run's aggregator", NODE),
+    "costs:read": _by("See prices, recommendations, bills and budgets of one's organisation", VIEWER),
+    "costs:manage": _by("Keep cloud accounts, budgets, templates and imported bills", OPERATOR, CONTROLLER),
+    "launch:read": _by("Follow the launches of one's organisation", VIEWER),
+    "launch:write": _by("Launch and end machines within the budget", OPERATOR, DEVELOPER, CONTROLLER),
     "metrics:read": _by("Read the API's metrics", ADMIN),
 }
 

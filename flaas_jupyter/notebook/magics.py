@@ -3,6 +3,8 @@
 ``%flaas status``            who I am, which API, which projects
 ``%flaas runs [PROJECT]``    runs, newest first
 ``%flaas stop RUN``          cancel a run
+``%flaas costs [GROUP]``      what was billed beside what is estimated, by project, provider, service, node or day
+``%flaas costs wizard``      the cost wizard
 ``%flaas traceback``         the whole traceback of the last error, of which the short message was shown
 """
 
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.magic import Magics, line_magic, magics_class
 
 from ..connected import Session, connect
+from ..connected_costs import GROUPS
 from ..errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -33,12 +36,13 @@ class FlaasMagics(Magics):  # type: ignore[misc]
 
     @line_magic  # type: ignore[untyped-decorator]
     def flaas(self, line: str) -> Any:
-        """Run ``%flaas status | runs [PROJECT] | stop RUN | traceback``."""
+        """Run ``%flaas status | runs [PROJECT] | stop RUN | costs [GROUP] | traceback``."""
         command, *arguments = line.split() or ["status"]
         commands: dict[str, Callable[..., Any]] = {
             "status": self._status,
             "runs": self._runs,
             "stop": self._stop,
+            "costs": self._costs,
             "traceback": self._traceback,
         }
         if command not in commands:
@@ -68,6 +72,19 @@ class FlaasMagics(Magics):  # type: ignore[misc]
         if run is None:
             raise InvalidInput("Which run?", code="bad-command", hint="%flaas runs lists them; then %flaas stop RUN.")
         print(f"Run {run} is {self._connected().stop(run)['state']}.")
+
+    def _costs(self, group: str = "project") -> Any:
+        if group == "wizard":
+            from .cost_wizard import CostWizard
+
+            return CostWizard()
+        if group not in GROUPS:
+            raise InvalidInput(
+                f"%flaas costs goes by {', '.join(GROUPS)}, not {group!r}.",
+                code="bad-command",
+                hint="`%flaas costs wizard` shows the wizard.",
+            )
+        return self._connected().costs.bill(group=group)
 
     def _traceback(self) -> None:
         error = getattr(sys, "last_value", None)

@@ -40,6 +40,7 @@ QUICK = {
     "keepalive": 0.2,
     "poll": 0.1,
     "tick": 0.02,
+    "bill_every": 0.0,
 }
 
 
@@ -342,7 +343,7 @@ class Federation:
         """Create it in an empty data base."""
         for name in (*self.ORGANISATIONS, "elsewhere"):
             self.admin.post("/v1/organisations", {"id": name, "name": name.capitalize()})
-            for role in ("operator", "developer", "viewer"):
+            for role in ("operator", "developer", "controller", "viewer"):
                 self.person(role, name)
         self.admin.post("/v1/projects", self.project_body())
         self.admin.post("/v1/projects", self.project_body(id="other", organisations=["elsewhere"]))

@@ -103,13 +103,14 @@ def test_links_show_what_may_be_done_with_a_project(federation):
     def links(caller):
         return set(caller.get(federation.path)["_links"])
 
-    reading = {"self", "directory", "nodes", "datasets", "runs", "events"}
+    reading = {"self", "directory", "nodes", "datasets", "runs", "events", "launches"}
+    launching = {"create_launch"}
     assert links(federation.person("viewer", "north")) == reading
-    assert links(federation.person("operator", "north")) == reading | {"add_membership"}
-    assert links(federation.developer) == reading, "nothing can be run while there is no data set"
+    assert links(federation.person("operator", "north")) == reading | launching | {"add_membership"}
+    assert links(federation.developer) == reading | launching, "nothing can be run while there is no data set"
     federation.node("north")
-    assert links(federation.developer) == reading | {"create_run"}
-    assert links(federation.admin) == reading | {"add_membership", "create_run", "edit", "delete"}
+    assert links(federation.developer) == reading | launching | {"create_run"}
+    assert links(federation.admin) == reading | launching | {"add_membership", "create_run", "edit", "delete"}
 
 
 def test_lists_come_in_pages_that_neither_skip_nor_repeat(federation):

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import itertools
+from datetime import UTC, datetime
+from decimal import Decimal
 
 import pytest
 
 from flaas_jupyter.coordination.app import operation_of
+from flaas_jupyter.costs import accounts
+from flaas_jupyter.costs.driver import Identity
+from flaas_jupyter.costs.launch import plan, states
+from flaas_jupyter.costs.launch.plan import Asked, Wanted
+from flaas_jupyter.costs.secrets import Keyring
 from flaas_jupyter.governance.permissions import NODE, ROLES, permits
 
 from .hosted_api import ROUTES, description, run_body
 
-PUBLIC = {"/", "/v1/health", "/problems/{code}"}
+PUBLIC = {"/", "/v1/health", "/problems/{code}", "/v1/enrolments"}  # an enrolment has a secret of its own
 
 
 def body_for(path: str, federation, node) -> dict | None:
@@ -30,7 +37,44 @@ def body_for(path: str, federation, node) -> dict | None:
         "/v1/runs/{run_id}/assignments/{node_id}": {"state": "accepted"},
         "/v1/runs/{run_id}/transitions": {"to": "running", "term": 1},
         "/v1/runs/{run_id}/rounds/{number}": node.round(1),
+        "/v1/costs/accounts": {"provider": "aws", "title": "Ours", "credentials": {}},
+        "/v1/costs/accounts/{account_id}/overlays": {"overlays": []},
+        "/v1/costs/accounts/{account_id}/fetch": {},
+        "/v1/costs/templates": {"name": "new", "title": "New", "need": {"vcpus": 2}},
+        "/v1/costs/recommendations": {"template": "tabular-small"},
+        "/v1/costs/imports": {"name": "bill", "delivered": "2026-09-01T00:00:00Z", "rows": [{}]},
+        "/v1/projects/{project_id}/budget": {"budget_usd": 5},
+        "/v1/projects/{project_id}/launches": {
+            "hours": 1.0,
+            "accepted_usd": 0.0,
+            "nodes": [{"name": "new", "provider": "local", "region": "here", "instance_type": "process"}],
+        },
     }.get(path)
+
+
+def account_of_north(federation) -> str:
+    """Return the id of a cloud account, entered without asking the cloud."""
+    with federation.api.hosted.database.writing() as session:
+        identity = Identity("111122223333", "user/flaas")
+        return accounts.add(session, Keyring([b"k" * 32]), "north", "aws", "Ours", {}, identity).id
+
+
+def launch_of_north(federation) -> str:
+    """Return the id of a launch that has ended, so that nothing works on it."""
+    node = Wanted("ended", "local", "here", "process", 0.0)
+    asked = Asked("credit", "north", "somebody", 1.0, federation.api.url, 0.0, [node])
+    with federation.api.hosted.database.writing() as session:
+        launch = plan.create(session, asked, [Decimal(0)], datetime.now(UTC))
+        launch.state = states.ENDED
+        for machine in launch.machines:
+            machine.state, machine.over = states.ENDED, True
+        return launch.id
+
+
+def template_of_north(federation, name: str) -> None:
+    """Keep a template of north's own."""
+    body = {"name": name, "title": "Ours", "need": {"vcpus": 2}}
+    federation.person("controller", "north").post("/v1/costs/templates", body)
 
 
 @pytest.fixture
@@ -41,8 +85,10 @@ def world(federation):
     token = federation.admin.embedded("/v1/tokens", "tokens")[0]["id"]
     names = {
         "organisation_id": "north", "token_id": token, "project_id": "credit", "node_id": node.id,
-        "run_id": run, "number": 1, "name": "loans",
+        "run_id": run, "number": 1, "name": "loans", "account_id": account_of_north(federation),
+        "launch_id": launch_of_north(federation),
     }  # fmt: skip
+    template_of_north(federation, names["name"])
     requests = []
     for route in ROUTES:
         (method,) = route.methods
@@ -82,7 +128,9 @@ def test_a_role_that_does_not_permit_it_is_refused(world):
 
 def test_what_belongs_to_others_is_not_there(world):
     federation, _, requests = world
-    strangers = {role: federation.person(role, "elsewhere") for role in ("operator", "developer", "viewer")}
+    strangers = {
+        role: federation.person(role, "elsewhere") for role in ("operator", "developer", "controller", "viewer")
+    }
     tried = 0
     for (route, method, path, body), (role, caller) in itertools.product(requests, strangers.items()):
         operation = operation_of(route)

@@ -21,8 +21,12 @@ def test_nobody_sees_the_way_in_and_nothing_else(federation):
 
 def test_the_entry_point_links_to_what_the_role_permits(federation):
     viewer = links(federation.person("viewer", "north"))
-    assert viewer == {"self", "health", "openapi", "problem", "me", "organisations", "projects", "nodes"}
+    assert viewer == {
+        "self", "health", "openapi", "problem", "me", "organisations", "projects", "nodes", "costs", "cost_templates",
+        "cost_accounts", "cost_providers",
+    }  # fmt: skip
     assert links(federation.person("developer", "north")) == viewer
+    assert links(federation.person("controller", "north")) == viewer
     assert links(federation.person("operator", "north")) == viewer | {"register_node"}
     assert links(federation.admin) == viewer | {
         "register_node", "create_organisation", "create_project", "tokens", "create_token", "metrics",
@@ -67,11 +71,11 @@ def test_the_description_names_operation_roles_and_answers_of_every_route(federa
         (method,) = route.methods
         entry = described["paths"][route.path][method.lower()]
         assert "application/problem+json" in entry["responses"]["default"]["content"]
-        public = route.path in ("/", "/v1/health", "/problems/{code}")
+        public = route.path in ("/", "/v1/health", "/problems/{code}", "/v1/enrolments")
         assert public == ("x-flaas-operation" not in entry), route.path
     read = described["paths"]["/v1/runs/{run_id}"]["get"]
     assert read["responses"]["200"]["content"]["application/hal+json"]["schema"]["$ref"].endswith("/Run")
-    assert read["x-flaas-roles"] == ["admin", "operator", "developer", "viewer", "node"]
+    assert read["x-flaas-roles"] == ["admin", "operator", "developer", "controller", "viewer", "node"]
 
 
 def test_metrics_count_requests_bytes_runs_and_nodes(federation):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from . import entry, nodes, organisations, projects, runs, tokens
+from . import costs, entry, launches, nodes, organisations, projects, recommendations, runs, tokens
 
 ROUTERS: tuple[APIRouter, ...] = (
     entry.router,
@@ -13,4 +13,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     projects.router,
     nodes.router,
     runs.router,
+    launches.router,
+    costs.router,
+    recommendations.router,
 )

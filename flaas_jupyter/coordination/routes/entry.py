@@ -30,6 +30,10 @@ _LINKS = {
     "register_node": ("node:register", "/v1/nodes", "POST"),
     "tokens": ("token:manage", "/v1/tokens", "GET"),
     "create_token": ("token:manage", "/v1/tokens", "POST"),
+    "costs": ("costs:read", "/v1/costs/summary", "GET"),
+    "cost_templates": ("costs:read", "/v1/costs/templates", "GET"),
+    "cost_accounts": ("costs:read", "/v1/costs/accounts", "GET"),
+    "cost_providers": ("costs:read", "/v1/costs/providers", "GET"),
     "metrics": ("metrics:read", "/metrics", "GET"),
 }
 

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from ...costs.launch import states as launch_states
+from ...costs.launch.tables import LaunchRow
 from ...errors import Conflict, NotFound
 from .. import events, hal, states
 from ..access import View
@@ -59,13 +61,22 @@ def change(session: Session, project: Project, body: ProjectPatch) -> None:
 
 
 def remove(session: Session, project: Project) -> None:
-    """Remove a project with all its history; `Conflict` (code ``project-in-use``) while a run of it is open."""
+    """Remove a project with its history; `Conflict` (code ``project-in-use``) while a run or launch of it is open."""
     open_run = select(Run.id).where(Run.project == project.id, Run.state.in_(states.OPEN)).limit(1)
     if (run := session.scalar(open_run)) is not None:
         raise Conflict(
             f"Run {run} of project {project.id!r} is open.",
             code="project-in-use",
             hint="Cancel its runs, or wait for their end.",
+        )
+    open_launch = select(LaunchRow.id).where(
+        LaunchRow.project == project.id, LaunchRow.state.not_in(launch_states.OVER)
+    )
+    if (launch := session.scalar(open_launch.limit(1))) is not None:
+        raise Conflict(
+            f"Machines of launch {launch} of project {project.id!r} are still there.",
+            code="project-in-use",
+            hint="End its launches first.",
         )
     session.delete(project)
 
@@ -92,6 +103,8 @@ def show(session: Session, view: View, project: Project) -> hal.Resource:
         create_run=hal.link(f"{href}/runs", "POST")
         if view.may("run:create") and _has_datasets(session, project)
         else None,
+        launches=hal.link(f"{href}/launches") if view.may("launch:read") else None,
+        create_launch=hal.link(f"{href}/launches", "POST") if view.may("launch:write") else None,
         add_membership=hal.link(f"{href}/memberships", "POST") if view.may("membership:write") else None,
         edit=hal.link(href, "PATCH") if writes else None,
         delete=hal.link(href, "DELETE") if writes else None,

@@ -1,0 +1,1 @@
+"""What the clouds have billed: FOCUS rows in, one table of charges, and sums of it by project, service and day."""

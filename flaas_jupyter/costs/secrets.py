@@ -1,0 +1,158 @@
+"""Cloud credentials at rest: AES-256-GCM, bound to the account that they belong to.
+
+The key is derived from the installation's secret key, so that nothing else that is made from that key can be mistaken
+for it. Where a sealed text says which key it needs, older keys stay readable while everything new uses the present
+one.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import hashlib
+import hmac
+import json
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from ..errors import Conflict, InvalidInput
+from ..home import Home
+
+KEY_BYTES = 32
+_PURPOSE = b"flaas/credentials/1"
+_VERSION = "1"
+_NONCE_BYTES = 12
+
+
+class Keyring:
+    """The present key, which seals, and older ones, which only open; keys never show.
+
+    Parameters
+    ----------
+    keys : sequence of bytes
+        Secret keys of 32 bytes, the present one first.
+
+    Raises
+    ------
+    InvalidInput
+        Code ``bad-secrets-key``.
+    """
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        if not keys or any(len(key) != KEY_BYTES for key in keys):
+            raise _bad_key("A secret key")
+        derived = [hmac.digest(key, _PURPOSE, "sha256") for key in keys]
+        self._ciphers = {hashlib.sha256(key).hexdigest()[:8]: AESGCM(key) for key in reversed(derived)}
+        self._present = hashlib.sha256(derived[0]).hexdigest()[:8]
+
+    def __repr__(self) -> str:
+        return f"Keyring({len(self._ciphers)} keys)"
+
+    @classmethod
+    def load(cls, environment: Mapping[str, str] | None = None, home: Home | None = None) -> Keyring:
+        """Read ``FLAAS_SECRETS_KEY`` (urlsafe base64 of 32 bytes), else the file ``secrets.key``, made on first use.
+
+        Keys from before a rotation stand in ``FLAAS_SECRETS_KEY_OLD``, separated by commas, or one a line in
+        ``secrets.key.old``. Several API processes on one data base must have the same keys.
+        """
+        environment = os.environ if environment is None else environment
+        folder = (home or Home.default()).path
+        given = environment.get("FLAAS_SECRETS_KEY")
+        if given:
+            keys = [_decoded(given, "FLAAS_SECRETS_KEY")]
+        else:
+            path = folder / "secrets.key"
+            if not path.exists():
+                _write_once(home or Home.default())
+            keys = [_decoded(path.read_text().strip(), str(path))]
+        for text in environment.get("FLAAS_SECRETS_KEY_OLD", "").split(","):
+            if text.strip():
+                keys.append(_decoded(text.strip(), "FLAAS_SECRETS_KEY_OLD"))
+        old = folder / "secrets.key.old"
+        if old.exists():
+            keys += [_decoded(text, str(old)) for text in old.read_text().split()]
+        return cls(keys)
+
+    def seal(self, values: Mapping[str, str], organisation: str, account: str) -> str:
+        """Return `values` as a text that only `open` with the same organisation and account can read."""
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        plain = json.dumps(dict(values)).encode()
+        sealed = self._ciphers[self._present].encrypt(nonce, plain, _owner(organisation, account))
+        return f"{_VERSION}:{self._present}:{base64.urlsafe_b64encode(nonce + sealed).decode()}"
+
+    def open(self, sealed: str, organisation: str, account: str) -> dict[str, str]:
+        """Return what was sealed.
+
+        Raises
+        ------
+        Conflict
+            Code ``credentials-unreadable``: it was sealed with another key, changed, or belongs to another account.
+        """
+        version, _, rest = sealed.partition(":")
+        name, _, text = rest.partition(":")
+        cipher = self._ciphers.get(name)
+        if version != _VERSION or cipher is None:
+            raise _unreadable(account, "they were sealed with a key that this API does not have")
+        try:
+            data = base64.urlsafe_b64decode(text.encode())
+            plain = cipher.decrypt(data[:_NONCE_BYTES], data[_NONCE_BYTES:], _owner(organisation, account))
+        except (InvalidTag, ValueError) as error:
+            raise _unreadable(account, "they were changed, or belong to another account") from error
+        opened: dict[str, str] = json.loads(plain)
+        return opened
+
+    def is_present(self, sealed: str) -> bool:
+        """Tell whether a text is sealed with the present key, so that the older ones are not needed for it."""
+        return sealed.split(":")[1:2] == [self._present]
+
+
+def _owner(organisation: str, account: str) -> bytes:
+    return json.dumps([organisation, account]).encode()
+
+
+def _unreadable(account: str, why: str) -> Conflict:
+    return Conflict(
+        f"The credentials of account {account} cannot be read: {why}.",
+        code="credentials-unreadable",
+        hint="Restore the secret key (FLAAS_SECRETS_KEY or secrets.key), or remove the account and enter it again.",
+    )
+
+
+def _bad_key(where: str) -> InvalidInput:
+    return InvalidInput(
+        f"{where} is not the urlsafe base64 of {KEY_BYTES} bytes.",
+        code="bad-secrets-key",
+        hint="Restore it from a backup; a new key makes stored cloud credentials unreadable.",
+    )
+
+
+def _decoded(text: str, where: str) -> bytes:
+    try:
+        key = base64.b64decode(text.translate({ord("-"): "+", ord("_"): "/"}), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise _bad_key(where) from error
+    if len(key) != KEY_BYTES:
+        raise _bad_key(where)
+    return key
+
+
+def _write_once(home: Home) -> None:
+    """Write a new key, whole and private, unless another process is quicker."""
+    path = home.path / "secrets.key"
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(base64.urlsafe_b64encode(secrets.token_bytes(KEY_BYTES)))
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):  # any key will do, as long as all have the same
+            os.link(draft, path)
+    finally:
+        draft.unlink()
