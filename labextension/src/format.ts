@@ -85,3 +85,39 @@ export function simulationName(simulation: ISimulation): string {
 export function runName(run: IRun): string {
   return run.name ?? `${run.dataset} ${run.id.slice(0, 8)}`;
 }
+
+/** An amount of money: two digits after the point, more where they are all there is. */
+export function money(value: number, currency: string): string {
+  const digits = value !== 0 && Math.abs(value) < 0.01 ? 4 : 2;
+  const amount = value.toLocaleString(undefined, {
+    minimumFractionDigits: digits,
+    maximumFractionDigits: digits
+  });
+  return `${amount} ${currency}`;
+}
+
+export function usd(value: number): string {
+  return money(value, 'USD');
+}
+
+/** A price by the hour. */
+export function hourly(value: number): string {
+  return value.toLocaleString(undefined, { minimumFractionDigits: 3, maximumFractionDigits: 4 });
+}
+
+/** Whole days from `day`, YYYY-MM-DD, to now; 0 if it is no day. */
+export function daysSince(day: string, now: Date): number {
+  const days = Math.floor((now.getTime() - Date.parse(day)) / 86_400_000);
+  return Number.isFinite(days) ? Math.max(0, days) : 0;
+}
+
+/** Hours as hours and minutes. */
+export function duration(trans: TranslationBundle, hours: number): string {
+  const minutes = Math.max(0, Math.round(hours * 60));
+  if (minutes < 60) {
+    return trans.__('%1 min', minutes);
+  }
+  return minutes % 60 === 0
+    ? trans.__('%1 h', minutes / 60)
+    : trans.__('%1 h %2 min', Math.floor(minutes / 60), minutes % 60);
+}

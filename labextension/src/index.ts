@@ -15,14 +15,33 @@ import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { IStateDB } from '@jupyterlab/statedb';
 import { IStatusBar } from '@jupyterlab/statusbar';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
+import type { ReadonlyPartialJSONValue } from '@lumino/coreutils';
 
 import { federationIcon } from './icons';
-import { FederationModel, type IExperiment, type IMemory } from './model';
+import {
+  CostsModel,
+  FederationModel,
+  type IExperiment,
+  type IMemory,
+  type ITraining,
+  type IWizardMemory,
+  notebookFor,
+  trainingNotebook,
+  WizardModel
+} from './model';
 import { createNotebook } from './notebook';
 import { ServerApi } from './request';
 import { IFederation } from './tokens';
 import { version } from './version';
-import { FederationPanel, NewSimulation, RunView, SimulationView, StatusItem } from './view';
+import {
+  CostsView,
+  FederationPanel,
+  NewSimulation,
+  RunView,
+  SimulationView,
+  StatusItem,
+  Wizard
+} from './view';
 import { DOMAIN } from './view/hooks';
 
 /** Identifiers of the commands. */
@@ -35,6 +54,10 @@ export const CommandIDs = {
   openSimulation: 'flaas:open-simulation',
   /** Open the form for a new simulation; its notebook goes into the folder that the file browser shows. */
   newSimulation: 'flaas:new-simulation',
+  /** Open the dashboard of costs. */
+  openCosts: 'flaas:open-costs',
+  /** Open the wizard that compares clouds and launches machines. */
+  openWizard: 'flaas:open-wizard',
   /** Look at everything anew. */
   refresh: 'flaas:refresh',
   /** Forget the token. */
@@ -95,8 +118,10 @@ const panel: JupyterFrontEndPlugin<void> = {
     const openSimulation = (simulation: { id: string }): void =>
       void app.commands.execute(CommandIDs.openSimulation, { id: simulation.id });
     const newSimulation = (): void => void app.commands.execute(CommandIDs.newSimulation);
+    const openCosts = (): void => void app.commands.execute(CommandIDs.openCosts);
+    const openWizard = (): void => void app.commands.execute(CommandIDs.openWizard);
     const widget = new FederationPanel(
-      { federation: model, openRun, openSimulation, newSimulation },
+      { federation: model, openRun, openSimulation, newSimulation, openCosts, openWizard },
       translation
     );
     app.shell.add(widget, 'left', { rank: 600 });
@@ -129,12 +154,19 @@ const panel: JupyterFrontEndPlugin<void> = {
       CommandIDs.openRun,
       CommandIDs.openSimulation,
       CommandIDs.newSimulation,
+      CommandIDs.openCosts,
+      CommandIDs.openWizard,
       CommandIDs.refresh,
       CommandIDs.signOut
     ]) {
       palette?.addItem({ command, category });
     }
-    for (const command of [CommandIDs.showPanel, CommandIDs.newSimulation]) {
+    for (const command of [
+      CommandIDs.showPanel,
+      CommandIDs.newSimulation,
+      CommandIDs.openCosts,
+      CommandIDs.openWizard
+    ]) {
       launcher?.add({ command, category: trans.__('Other'), args: { launcher: true } });
     }
   }
@@ -259,7 +291,12 @@ const simulations: JupyterFrontEndPlugin<void> = {
         let widget = forms.find(() => true);
         if (!widget) {
           const create = async (experiment: IExperiment): Promise<void> => {
-            const path = await createNotebook(app.serviceManager, files?.model.path ?? '', experiment);
+            const path = await createNotebook(
+              app.serviceManager,
+              files?.model.path ?? '',
+              `simulation-${experiment.rule.protocol.name}`,
+              kernel => notebookFor(experiment, kernel)
+            );
             await app.commands.execute('docmanager:open', { path, factory: 'Notebook' });
           };
           widget = new MainAreaWidget({ content: new NewSimulation({ model, create }, translation) });
@@ -278,6 +315,103 @@ const simulations: JupyterFrontEndPlugin<void> = {
         name: widget => widget.content.model.id
       });
       void restorer.restore(forms, { command: CommandIDs.newSimulation, name: () => 'form' });
+    }
+  }
+};
+
+const costs: JupyterFrontEndPlugin<void> = {
+  id: '@flaas/labextension:costs',
+  description: 'Adds the dashboard of costs, and the wizard that compares clouds and launches machines.',
+  autoStart: true,
+  requires: [IFederation],
+  optional: [ITranslator, ILayoutRestorer, ILabShell, IThemeManager, IDefaultFileBrowser, IStateDB],
+  activate: (
+    app: JupyterFrontEnd,
+    model: FederationModel,
+    translator: ITranslator | null,
+    restorer: ILayoutRestorer | null,
+    labShell: ILabShell | null,
+    themes: IThemeManager | null,
+    files: IDefaultFileBrowser | null,
+    state: IStateDB | null
+  ): void => {
+    const translation = translator ?? nullTranslator;
+    const trans = translation.load(DOMAIN);
+    const area = labShell ? 'main' : 'right'; // as for runs
+    const dashboards = new WidgetTracker<MainAreaWidget<CostsView>>({ namespace: 'flaas-costs' });
+    const wizards = new WidgetTracker<MainAreaWidget<Wizard>>({ namespace: 'flaas-wizard' });
+    const showPanel = (): void => void app.commands.execute(CommandIDs.showPanel);
+    const openCosts = (): void => void app.commands.execute(CommandIDs.openCosts);
+    const openWizard = (): void => void app.commands.execute(CommandIDs.openWizard);
+    const openRun = (id: string): void => void app.commands.execute(CommandIDs.openRun, { id });
+    const describedBy = { args: { type: 'object', properties: {} } };
+
+    app.commands.addCommand(CommandIDs.openCosts, {
+      label: args => (args.launcher ? trans.__('Federated Costs') : trans.__('Show Costs')),
+      caption: trans.__('Show what federated projects cost: bill, estimate and budgets'),
+      icon: federationIcon,
+      describedBy,
+      execute: () => {
+        let widget = dashboards.find(() => true);
+        if (!widget) {
+          const content = new CostsView(
+            { federation: model, model: new CostsModel(model.api), openWizard, showPanel, save: saveFile },
+            translation
+          );
+          widget = new MainAreaWidget({ content });
+          widget.id = 'flaas-costs';
+          void dashboards.add(widget);
+          app.shell.add(widget, area);
+        }
+        app.shell.activateById(widget.id);
+      }
+    });
+
+    const train = async (training: ITraining): Promise<void> => {
+      const path = await createNotebook(
+        app.serviceManager,
+        files?.model.path ?? '',
+        `training-${training.dataset.name}`,
+        kernel => trainingNotebook(training, kernel)
+      );
+      const opened = (await app.commands.execute('docmanager:open', { path, factory: 'Notebook' })) as
+        { context?: { ready: Promise<void>; sessionContext: { ready: Promise<void> } } } | undefined;
+      await opened?.context?.ready;
+      await opened?.context?.sessionContext.ready;
+      // Its promise is kept when the last cell is done; the wizard shows the rounds meanwhile.
+      void app.commands.execute('notebook:run-all-cells');
+    };
+    app.commands.addCommand(CommandIDs.openWizard, {
+      label: args => (args.launcher ? trans.__('Federated Cloud Machines') : trans.__('Launch Machines')),
+      caption: trans.__('Compare what a federated project costs in each cloud, and launch it where you like'),
+      icon: federationIcon,
+      describedBy,
+      execute: () => {
+        let widget = wizards.find(() => true);
+        if (!widget) {
+          const wizard = new WizardModel(model.api, model.streams, state ? wizardMemoryIn(state) : null);
+          const themeChanged = themes?.themeChanged ?? null;
+          const props = {
+            federation: model,
+            model: wizard,
+            showPanel,
+            openCosts,
+            openRun,
+            train,
+            themeChanged
+          };
+          widget = new MainAreaWidget({ content: new Wizard(props, translation) });
+          widget.id = 'flaas-wizard';
+          void wizards.add(widget);
+          app.shell.add(widget, area);
+        }
+        app.shell.activateById(widget.id);
+      }
+    });
+
+    if (restorer) {
+      void restorer.restore(dashboards, { command: CommandIDs.openCosts, name: () => 'costs' });
+      void restorer.restore(wizards, { command: CommandIDs.openWizard, name: () => 'wizard' });
     }
   }
 };
@@ -312,8 +446,28 @@ function memoryIn(state: IStateDB): IMemory {
   };
 }
 
+/** What was entered in the wizard, in the user's workspace state; credentials are never among it. */
+function wizardMemoryIn(state: IStateDB): IWizardMemory {
+  const key = '@flaas/labextension:wizard';
+  return {
+    recall: () => state.fetch(key),
+    remember: kept => state.save(key, kept as ReadonlyPartialJSONValue)
+  };
+}
+
+/** Give the user a file, as a download. */
+function saveFile(name: string, text: string): void {
+  const url = URL.createObjectURL(new Blob([text], { type: 'text/csv' }));
+  const link = document.createElement('a');
+  link.href = url;
+  link.download = name;
+  link.click();
+  // The browser reads it after the click.
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
+}
+
 export { IFederation } from './tokens';
 
-const plugins: JupyterFrontEndPlugin<unknown>[] = [federation, panel, runs, simulations, status];
+const plugins: JupyterFrontEndPlugin<unknown>[] = [federation, panel, runs, simulations, costs, status];
 
 export default plugins;

@@ -4,32 +4,34 @@
 
 import type { ServiceManager } from '@jupyterlab/services';
 
-import { type IExperiment, notebookFor } from './model';
+import type { INotebook } from './model';
 
 /** Names to try before the one that Jupyter Server gives stays. */
 const NAMES = 50;
 
 /**
- * Write the experiment as a notebook, under a name that no file has.
+ * Write a notebook under a name that no file has.
  *
  * @param services Where contents and kernels are.
  * @param folder Where to put it.
+ * @param stem Its name, but for a number where that is taken.
+ * @param write Makes it, for the kernel with a name.
  * @returns Its path.
  */
 export async function createNotebook(
   { contents, kernelspecs }: Pick<ServiceManager.IManager, 'contents' | 'kernelspecs'>,
   folder: string,
-  experiment: IExperiment
+  stem: string,
+  write: (kernel: string) => INotebook
 ): Promise<string> {
   await kernelspecs.ready;
   const usual = kernelspecs.specs?.default ?? '';
   const language = kernelspecs.specs?.kernelspecs[usual]?.language;
   const python = language === 'python' ? usual : 'python3';
-  const content = notebookFor(experiment, python);
+  const content = write(python);
   // Jupyter Server makes a name that is free; renaming fails where a file has the name, saving would replace it.
   const { path } = await contents.newUntitled({ path: folder, type: 'notebook' });
   await contents.save(path, { type: 'notebook', format: 'json', content });
-  const stem = `simulation-${experiment.rule.protocol.name}`;
   for (let turn = 1; turn <= NAMES; turn++) {
     const name = `${folder ? `${folder}/` : ''}${stem}${turn === 1 ? '' : `-${turn}`}.ipynb`;
     try {

@@ -5,7 +5,7 @@
 import { URLExt } from '@jupyterlab/coreutils';
 import { ServerConnection } from '@jupyterlab/services';
 
-import type { IApi, IProblem } from './tokens';
+import type { IApi, IApiInit, IProblem } from './tokens';
 
 /** Where the server half serves, under Jupyter's base URL. */
 const NAMESPACE = 'flaas';
@@ -45,13 +45,21 @@ export class ServerApi implements IApi {
     return (await this._json(await this._fetch(URLExt.join(NAMESPACE, endpoint), init))) as T;
   }
 
-  async api<T>(path: string, init: { method?: string; idempotencyKey?: string } = {}): Promise<T> {
+  async api<T>(path: string, { method = 'GET', idempotencyKey, body }: IApiInit = {}): Promise<T> {
     const headers: Record<string, string> = {};
-    if (init.idempotencyKey) {
-      headers['Idempotency-Key'] = init.idempotencyKey;
+    if (idempotencyKey) {
+      headers['Idempotency-Key'] = idempotencyKey;
     }
-    const response = await this._fetch(proxied(path), { method: init.method ?? 'GET', headers });
-    return (await this._json(response)) as T;
+    const init: RequestInit = { method, headers };
+    if (body !== undefined) {
+      headers['Content-Type'] = 'application/json';
+      init.body = JSON.stringify(body);
+    }
+    return (await this._json(await this._fetch(proxied(path), init))) as T;
+  }
+
+  async text(path: string): Promise<string> {
+    return (await this._fetch(proxied(path), {})).text();
   }
 
   async events(

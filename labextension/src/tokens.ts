@@ -269,12 +269,290 @@ export interface IStatus {
   };
 }
 
+/** What a node needs of its machine; lower bounds. */
+export interface INeed {
+  vcpus: number;
+  memory_gib: number;
+  gpu_count: number;
+  gpu_memory_gib: number;
+  gpu_names: string[];
+  burstable: boolean;
+  arch: string;
+}
+
+/** "EU", "all", or names of countries or regions. */
+export type Area = string | string[];
+
+export type Market = 'on_demand' | 'spot';
+
+/** A set-up to start from: machines, rounds, and what is trained. */
+export interface ITemplate extends IResource {
+  name: string;
+  title: string;
+  description: string;
+  need: INeed;
+  nodes: number;
+  disk_gib: number;
+  area: Area;
+  market: Market;
+  rounds: number;
+  hours: number | null;
+  parameters: number;
+  rows_per_node: number;
+  local_epochs: number;
+  batch_size: number;
+  aggregation: string;
+  secure_aggregation: boolean;
+  tags: string[];
+  builtin: boolean;
+}
+
+/** A machine that a provider sells, and its price. */
+export interface IOffer {
+  provider: string;
+  region: string;
+  country: string;
+  instance_type: string;
+  vcpus: number;
+  memory_gib: number;
+  gpu_name: string;
+  gpu_count: number;
+  price_usd_hour: number;
+  kind: string;
+  as_of: string;
+  source: string;
+  warning: string;
+}
+
+/** A machine that would do, or the reason why it was set aside. */
+export interface ICandidate extends Omit<IOffer, 'price_usd_hour'> {
+  price_usd_hour: number | null;
+  reason: string;
+}
+
+/** A node of a plan: where it is, and what it costs. */
+export interface IPlannedNode {
+  name: string;
+  provider: string;
+  region: string;
+  country: string;
+  instance_type: string;
+  market: Market;
+  usd_hour: number;
+  compute_usd: number;
+  egress_usd: number;
+  storage_usd: number;
+}
+
+export interface IPlan {
+  total_usd: number;
+  compute_usd: number;
+  egress_usd: number;
+  storage_usd: number;
+  hours: number;
+  nodes: IPlannedNode[];
+  /** What could be saved without each constraint. */
+  constraints: { constraint: string; usd: number }[];
+  runner_up: { provider: string; total_usd: number }[];
+  explanation: string[];
+}
+
+/** What one provider has for a template. */
+export interface IProviderOffer {
+  provider: string;
+  title: string;
+  account: string | null;
+  launchable: boolean;
+  why_not: string;
+  recommended: boolean;
+  reason: string;
+  offer: IOffer | null;
+  plan: IPlan | null;
+  candidates: ICandidate[];
+}
+
+/** The clouds compared for a template. */
+export interface IRecommendation extends IResource {
+  template: ITemplate;
+  rounds: number;
+  hours: number | null;
+  seconds_per_round: number | null;
+  providers: IProviderOffer[];
+  /** The cheapest over all providers; null if there is none, and then `why_not` says why. */
+  plan: IPlan | null;
+  why_not?: string;
+  assumptions: string[];
+  warnings: string[];
+  as_of: { [provider: string]: string };
+}
+
+/** What is asked of a recommendation. */
+export interface IRecommendationRequest {
+  template: string;
+  area?: Area | null;
+  market?: Market | null;
+  rounds?: number | null;
+  hours?: number | null;
+  nodes?: { name: string; provider: string | null; area: Area | null }[] | null;
+  parameters?: number | null;
+  rows_per_node?: number | null;
+  budget_usd?: number | null;
+  deadline_hours?: number | null;
+}
+
+/** Why something does not work, as launches, accounts and sources of a bill keep it; shapes differ. */
+export type Trouble =
+  string | { title?: string; detail?: string; message?: string; code?: string; hint?: string };
+
+/** An organisation's account in a cloud; its credentials never come here. */
+export interface IAccount extends IResource {
+  id: string;
+  provider: string;
+  title: string;
+  identity: { account: string; principal: string; currency: string | null };
+  permissions: { permission: string; granted: boolean; needed_for: string }[];
+  created: string;
+  checked: string;
+  fetch: {
+    state: 'never' | 'running' | 'done' | 'failed';
+    at: string | null;
+    from: string | null;
+    to: string | null;
+    rows: number;
+    problem: Trouble | null;
+  };
+}
+
+export type CostGroup = 'project' | 'provider' | 'service' | 'node' | 'day';
+
+export type BudgetState = 'ok' | 'warning' | 'exceeded';
+
+export interface IBudget {
+  project: string;
+  budget_usd: number;
+  spent_usd: number;
+  share: number;
+  state: BudgetState;
+}
+
+/** Where figures of a bill come from, and how old they are. */
+export interface ICostSource {
+  source: string;
+  title: string;
+  provider: string;
+  fetched: string | null;
+  complete_until: string | null;
+  problem: Trouble | null;
+}
+
+/** Bill and estimate beside the difference; never added up. */
+export interface ICostComparison {
+  key: string;
+  currency: string;
+  billed: number | null;
+  estimated: number | null;
+  difference: number | null;
+  explanation: string;
+}
+
+/** What was billed and what is estimated in some days. An empty key is spending without a project. */
+export interface ICostSummary extends IResource {
+  from: string;
+  to: string;
+  group: CostGroup;
+  billed: { key: string; currency: string; billed: number; effective: number; list: number }[];
+  estimated: { key: string; usd: number }[];
+  days: { day: string; key: string; currency: string; billed: number }[];
+  estimated_days: { day: string; key: string; usd: number }[];
+  comparison: ICostComparison[];
+  without_project: { currency: string; billed: number }[];
+  currencies: string[];
+  sources: ICostSource[];
+  budgets: IBudget[];
+}
+
+export type NodeLaunchState =
+  'planned' | 'launching' | 'booting' | 'registered' | 'joined' | 'training' | 'ending' | 'ended' | 'failed';
+
+export type LaunchState =
+  'launching' | 'booting' | 'joining' | 'ready' | 'training' | 'ending' | 'ended' | 'failed' | 'stuck';
+
+export interface ILaunchedNode {
+  name: string;
+  provider: string;
+  account: string | null;
+  region: string;
+  instance_type: string;
+  market: Market;
+  usd_hour: number;
+  state: NodeLaunchState;
+  machine: string | null;
+  node_id: string | null;
+  started: string | null;
+  ended: string | null;
+  spent_usd: number;
+  attempts: number;
+  problem: Trouble | null;
+}
+
+/** Machines that were launched for a project. */
+export interface ILaunch extends IResource {
+  id: string;
+  project: string;
+  title: string | null;
+  template: string | null;
+  state: LaunchState;
+  created: string;
+  created_by: string;
+  hours: number;
+  ends_at: string | null;
+  accepted_usd: number;
+  spent_usd: number;
+  rounds: number | null;
+  run: string | null;
+  round: number | null;
+  problem: Trouble | null;
+  nodes: ILaunchedNode[];
+}
+
+/** Data that a launched machine offers for training. */
+export interface ILaunchedData {
+  name: string;
+  source: string;
+  target: string | null;
+}
+
+/** What is to be launched. */
+export interface ILaunchOrder {
+  title: string | null;
+  template: string | null;
+  hours: number;
+  rounds: number | null;
+  /** The total that the user saw and accepted. */
+  accepted_usd: number;
+  budget_usd: number | null;
+  nodes: (Pick<IPlannedNode, 'name' | 'provider' | 'region' | 'instance_type' | 'market' | 'usd_hour'> & {
+    account: string | null;
+    disk_gib: number;
+    dataset: ILaunchedData | null;
+  })[];
+}
+
+/** What goes with a request. */
+export interface IApiInit {
+  method?: string;
+  idempotencyKey?: string;
+  body?: unknown;
+}
+
 /** How to ask; `request.ts` has the one implementation that goes over the network. */
 export interface IApi {
   /** Ask the server half itself. */
   server<T>(endpoint: string, method?: string, body?: unknown): Promise<T>;
   /** Ask the coordination API, through the server half. */
-  api<T>(path: string, init?: { method?: string; idempotencyKey?: string }): Promise<T>;
+  api<T>(path: string, init?: IApiInit): Promise<T>;
+  /** Ask the coordination API for something that is no JSON, such as a table. */
+  text(path: string): Promise<string>;
   /** Follow an event stream of the coordination API; ends when the stream does, or when `signal` aborts. */
   events(path: string, lastEventId: number | null, signal: AbortSignal): Promise<AsyncIterable<string>>;
 }

@@ -1,8 +1,9 @@
 """The coordination API as the panel may use it: an allow-list in front of an HTTP client.
 
 What is not in `ALLOWED` cannot be asked for through Jupyter Server, whatever the token would permit: a page
-that runs in the browser reads what it shows and stops a run, no more. Redirects are never followed, since
-they would carry the token to where nobody meant it to go.
+that runs in the browser reads what it shows, stops a run, has prices compared and launches what was compared, no
+more. Cloud accounts are not entered through it: their secrets never go through a browser. Redirects are never
+followed, since they would carry the token to where nobody meant it to go.
 """
 
 from __future__ import annotations
@@ -33,12 +34,27 @@ ALLOWED: tuple[tuple[str, str], ...] = (
     ("GET", "/v1/runs/{id}/events"),
     ("GET", "/v1/runs/{id}/rounds"),
     ("POST", "/v1/runs/{id}/cancel"),
+    ("GET", "/v1/costs/templates"),
+    ("GET", "/v1/costs/providers"),
+    ("GET", "/v1/costs/accounts"),
+    ("GET", "/v1/costs/accounts/{id}"),
+    ("GET", "/v1/costs/summary"),
+    ("GET", "/v1/costs/export"),
+    ("POST", "/v1/costs/recommendations"),
+    ("POST", "/v1/costs/accounts/{id}/fetch"),
+    ("GET", "/v1/projects/{id}/budget"),
+    ("GET", "/v1/projects/{id}/launches"),
+    ("POST", "/v1/projects/{id}/launches"),
+    ("GET", "/v1/launches/{id}"),
+    ("POST", "/v1/launches/{id}/terminate"),
+    ("POST", "/v1/launches/{id}/resume"),
 )
-QUERY = frozenset({"after", "cursor", "limit", "project", "state"})
+QUERY = frozenset({"after", "cursor", "from", "group", "limit", "project", "provider", "state", "to"})
 """Query parameters that go on; others stay here, among them Jupyter's own ``token``."""
 
 EVENT_STREAM = "text/event-stream"
 _JSON = ("application/json", "application/hal+json", "application/problem+json")
+_TABLES = {"/v1/costs/export": ("text/csv",)}  # what is answered there beside JSON
 _ID = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}"  # no leading dot, no slash, no percent sign
 _PATTERNS = [(method, re.compile(re.escape(path).replace(r"\{id\}", _ID))) for method, path in ALLOWED]
 _TOKEN = re.compile(r"[\x21-\x7e]+")
@@ -59,8 +75,8 @@ def check_allowed(method: str, path: str) -> None:
 
 
 def known_query(query: str) -> str:
-    """Return `query` with its known parameters only."""
-    return urlencode([(name, value) for name, value in parse_qsl(query) if name in QUERY])
+    """Return `query` with its known parameters only; an empty value means something (``project=``: without one)."""
+    return urlencode([(name, value) for name, value in parse_qsl(query, keep_blank_values=True) if name in QUERY])
 
 
 class CoordinationApi:
@@ -102,7 +118,7 @@ class CoordinationApi:
             response = await client.send(request)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _unreachable(credentials.url, error) from error
-        _check_answer(credentials.url, response, _JSON)
+        _check_answer(credentials.url, response, (*_JSON, *_TABLES.get(path, ())))
         return response
 
     @asynccontextmanager

@@ -14,6 +14,8 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
+from .fake_costs import FakeCosts, add_routes
+
 TOKEN = "browser-test-token"
 KEYS = {"hospital-a": "a" * 64, "hospital-b": "b" * 64, "hospital-c": "c" * 64}
 ORGANISATIONS = {"hospital-a": "north", "hospital-b": "east", "hospital-c": "south"}
@@ -53,6 +55,7 @@ class FakeApi:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
+        self.costs = FakeCosts(self)
         self.app = _application(self)
 
     # ---- what the test does ---------------------------------------------------------------------
@@ -100,7 +103,7 @@ class FakeApi:
                 for index, (node, key) in enumerate(KEYS.items())
             ],
         }  # fmt: skip
-        self._emit("run.created", run=run, data={})
+        self.emit("run.created", run=run, data={})
 
     def advance(self, run: str) -> int:
         """The next round is done; return its number."""
@@ -119,7 +122,7 @@ class FakeApi:
         }  # fmt: skip
         self.rounds[run].append(report)
         self.runs[run]["round"] = number
-        self._emit("run.round", run=run, data=report)
+        self.emit("run.round", run=run, data=report)
         if number == ROUNDS:
             self.set_state(run, "completed")
         return number
@@ -127,7 +130,7 @@ class FakeApi:
     def set_state(self, run: str, state: str, reason: dict[str, Any] | None = None) -> None:
         before, self.runs[run]["state"] = self.runs[run]["state"], state
         self.runs[run]["reason"] = reason
-        self._emit("run.state", run=run, data={"from": before, "to": state, "reason": reason})
+        self.emit("run.state", run=run, data={"from": before, "to": state, "reason": reason})
 
     def set_online(self, name: str, online: bool) -> None:
         node = self.nodes[name]
@@ -136,7 +139,14 @@ class FakeApi:
             for participant in run["participants"]:
                 if participant["name"] == name:
                     participant["online"] = online
-        self._emit("node.online" if online else "node.offline", node=node["id"], data={})
+        self.emit("node.online" if online else "node.offline", node=node["id"], data={})
+
+    def add_node(self, name: str) -> str:
+        """A launched machine joins the project and offers biopsies; return its id."""
+        node = {**self.nodes["hospital-a"], "id": name.encode().hex().ljust(64, "0"), "name": name, "last_seen": at()}
+        self.nodes[name] = node
+        self.emit("node.online", node=node["id"], data={})
+        return node["id"]
 
     # ---- what the application reads -----------------------------------------------------------------
 
@@ -171,7 +181,8 @@ class FakeApi:
             "datasets": ["biopsies"], "addresses": 1,
         }  # fmt: skip
 
-    def _emit(self, kind: str, *, run: str | None = None, node: str | None = None, data: dict[str, Any]) -> None:
+    def emit(self, kind: str, *, run: str | None = None, node: str | None = None, data: dict[str, Any]) -> None:
+        """Tell everybody who listens to the project's events."""
         about = {"project": "demo", "run": run, "node": node}
         event = {"id": len(self.log) + 1, "type": kind, "time": at(), **about, "data": data}
         self.log.append(event)
@@ -231,6 +242,10 @@ def _application(fake: FakeApi) -> FastAPI:
         demo = {"id": "demo", "name": "Breast cancer", "description": "", "organisations": organisations}
         return _list("projects", [demo, {**demo, "id": "empty", "name": "Empty project"}])
 
+    @app.get("/v1/projects/{project}")
+    def project(project: str) -> Response:
+        return _hal({"id": project, "name": "Breast cancer", "description": "", "organisations": ["north"]})
+
     @app.get("/v1/nodes")
     def nodes(project: str) -> Response:
         return _list("nodes", list(fake.nodes.values()) if project == "demo" else [])
@@ -278,4 +293,5 @@ def _application(fake: FakeApi) -> FastAPI:
             return StreamingResponse(fake.follow(since), media_type="text/event-stream")
         return _list("events", [event for event in fake.log if event["id"] > (since or 0)])
 
+    add_routes(app, fake)
     return app

@@ -56,6 +56,7 @@ class _Everything(web.RequestHandler):
         headers = {name.lower(): value for name, value in request.headers.items()}
         fake.requests.append(
             {"method": request.method, "path": request.path, "query": request.query, "headers": headers}
+            | {"body": request.body.decode()}
         )
         match request.method, request.path:
             case "GET", "/":
@@ -82,6 +83,11 @@ class _Everything(web.RequestHandler):
             case "GET", "/v1/runs/page":
                 self.set_header("Content-Type", "text/html")
                 self.finish("<script>alert(1)</script>")
+            case "GET", "/v1/costs/export" | "/v1/costs/summary":
+                self.set_header("Content-Type", "text/csv; charset=utf-8")
+                self.finish("BilledCost,BillingCurrency\r\n1.25,USD\r\n")
+            case "POST", "/v1/projects/demo/launches":
+                self._say({"id": "l1", "state": "launching"}, status=201)
             case "POST", "/v1/runs/r1/cancel":
                 self._say({**RUN, "state": "cancelled"})
             case "GET", "/v1/projects/demo/events" if headers.get("accept") == "text/event-stream":

@@ -98,6 +98,13 @@ async def test_the_apis_problems_go_through(jp_fetch):
         ("GET", "v1/runs/%2e%2e"),
         ("GET", "v1/runs/a%2Fb%2Fc"),
         ("GET", "v1//me"),
+        ("POST", "v1/costs/accounts"),
+        ("DELETE", "v1/costs/accounts/a1"),
+        ("PUT", "v1/costs/accounts/a1/overlays"),
+        ("POST", "v1/costs/templates"),
+        ("POST", "v1/costs/imports"),
+        ("PUT", "v1/projects/demo/budget"),
+        ("POST", "v1/enrolments"),
     ],
 )
 async def test_what_is_not_listed_is_refused_and_never_reaches_the_api(
@@ -119,9 +126,16 @@ async def test_what_is_not_listed_is_refused_and_never_reaches_the_api(
     assert len(fake_api.requests) == before
 
 
-def test_every_listed_request_is_a_read_or_stops_a_run():
+def test_every_listed_request_is_a_read_or_stops_a_run_or_launches():
     assert {method for method, _ in ALLOWED} == {"GET", "POST"}
-    assert [path for method, path in ALLOWED if method == "POST"] == ["/v1/runs/{id}/cancel"]
+    assert [path for method, path in ALLOWED if method == "POST"] == [
+        "/v1/runs/{id}/cancel",
+        "/v1/costs/recommendations",
+        "/v1/costs/accounts/{id}/fetch",
+        "/v1/projects/{id}/launches",
+        "/v1/launches/{id}/terminate",
+        "/v1/launches/{id}/resume",
+    ]
     for method, path in ALLOWED:
         check_allowed(method, path.replace("{id}", "a-b_c.1"))
 
@@ -132,6 +146,48 @@ def test_every_listed_request_is_a_read_or_stops_a_run():
 def test_paths_are_matched_as_a_whole(path: str):
     with pytest.raises(Problem):
         check_allowed("GET", path)
+
+
+async def test_a_launch_goes_through_with_its_body_and_its_idempotency_key(jp_fetch, fake_api):
+    await sign_in(jp_fetch)
+    order = {"template": "tabular-small", "hours": 2, "accepted_usd": 1.5, "nodes": [{"name": "node-1"}]}
+
+    response = await jp_fetch(
+        "flaas", "api", "v1", "projects", "demo", "launches",
+        method="POST", body=json.dumps(order), headers={"Idempotency-Key": "k2"},
+    )  # fmt: skip
+
+    assert response.code == 201
+    assert json.loads(response.body)["id"] == "l1"
+    seen = fake_api.asked("POST", "/v1/projects/demo/launches")[0]
+    assert json.loads(seen["body"]) == order
+    assert seen["headers"]["idempotency-key"] == "k2"
+
+
+async def test_the_export_of_a_bill_comes_as_the_table_that_it_is(jp_fetch, fake_api):
+    await sign_in(jp_fetch)
+
+    response = await jp_fetch(
+        "flaas", "api", "v1", "costs", "export", params={"from": "2026-11-01", "to": "2026-12-01"}
+    )
+
+    assert response.headers["Content-Type"] == "text/csv; charset=utf-8"
+    assert response.body == b"BilledCost,BillingCurrency\r\n1.25,USD\r\n"
+    assert fake_api.asked("GET", "/v1/costs/export")[0]["query"] == "from=2026-11-01&to=2026-12-01"
+
+
+async def test_a_table_where_none_belongs_is_refused(jp_fetch):
+    await sign_in(jp_fetch)
+
+    problem = await problem_of(jp_fetch, "api", "v1", "costs", "summary")
+
+    assert problem["code"] == "not-the-api"
+
+
+def test_the_query_of_a_bill_goes_on_even_where_it_asks_for_what_has_no_project():
+    assert known_query("from=2026-11-01&to=2026-12-01&group=day&provider=aws&project=&secret=s") == (
+        "from=2026-11-01&to=2026-12-01&group=day&provider=aws&project="
+    )
 
 
 def test_unknown_query_parameters_stay_here():

@@ -3,7 +3,7 @@
  */
 
 import { RequestError } from '../request';
-import type { IApi, IDataset, IEvent, INode, IProblem, IRound, IRun, IStatus } from '../tokens';
+import type { IApi, IApiInit, IDataset, IEvent, INode, IProblem, IRound, IRun, IStatus } from '../tokens';
 
 type Answer = unknown;
 
@@ -58,6 +58,7 @@ export class MockApi implements IApi {
 
   readonly requests: string[] = [];
   readonly bodies: unknown[] = [];
+  readonly posts: { path: string; body: unknown; key: string | undefined }[] = [];
   readonly streams: MockStream[] = [];
   /** What opening a stream fails with, if it does. */
   streamFailure: Error | null = null;
@@ -67,8 +68,15 @@ export class MockApi implements IApi {
     return this._answer(`${method} ${endpoint}`) as Promise<T>;
   }
 
-  api<T>(path: string, init: { method?: string } = {}): Promise<T> {
+  api<T>(path: string, init: IApiInit = {}): Promise<T> {
+    if (init.method === 'POST') {
+      this.posts.push({ path, body: init.body, key: init.idempotencyKey });
+    }
     return this._answer(`${init.method ?? 'GET'} ${path.replace(/[?&]limit=\d+/, '')}`) as Promise<T>;
+  }
+
+  text(path: string): Promise<string> {
+    return this._answer(`TEXT ${path}`) as Promise<string>;
   }
 
   events(path: string, lastEventId: number | null, signal: AbortSignal): Promise<AsyncIterable<string>> {

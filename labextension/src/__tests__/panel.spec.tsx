@@ -15,10 +15,12 @@ let federation: FederationModel;
 const openRun = jest.fn<void, [IRun]>();
 const openSimulation = jest.fn<void, [ISimulation]>();
 const newSimulation = jest.fn<void, []>();
+const openCosts = jest.fn<void, []>();
+const openWizard = jest.fn<void, []>();
 
 async function show(): Promise<void> {
   federation = new FederationModel({ api, version: VERSION });
-  const open = { openRun, openSimulation, newSimulation };
+  const open = { openRun, openSimulation, newSimulation, openCosts, openWizard };
   render(<Panel federation={federation} {...open} />);
   await act(async () => {
     await federation.session.refresh();

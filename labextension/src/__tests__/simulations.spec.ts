@@ -282,7 +282,9 @@ describe('experiment', () => {
     };
     const specs = { default: 'ir', kernelspecs: { ir: { language: 'R' } } };
     const services = { contents, kernelspecs: { ready: Promise.resolve(), specs } };
-    const made = await createNotebook(services as never, 'work', experiment);
+    const made = await createNotebook(services as never, 'work', 'simulation-krum', kernel =>
+      notebookFor(experiment, kernel)
+    );
     expect(made).toBe('work/simulation-krum-2.ipynb');
     expect(saved).toEqual(['python3']);
   });

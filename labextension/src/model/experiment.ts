@@ -192,22 +192,20 @@ export interface INotebook {
   nbformat_minor: 5;
 }
 
+/** A cell: text, or code. */
+export interface ICell {
+  cell_type: 'markdown' | 'code';
+  source: string;
+}
+
 /**
- * The experiment as a notebook.
+ * Cells as a notebook.
  *
  * @param kernel Name of the kernel to run it with.
  */
-export function notebookFor(experiment: IExperiment, kernel: string): INotebook {
-  const { rule, attack } = experiment;
-  const title = `# Simulation: ${rule.protocol.name}` + (attack ? ` under ${attack.protocol.name}` : '');
-  const texts = [{ cell_type: 'markdown', source: title }].concat(
-    codeCells(experiment).flatMap(({ heading, code }) => [
-      { cell_type: 'markdown', source: heading },
-      { cell_type: 'code', source: code }
-    ])
-  );
+export function asNotebook(cells: ICell[], kernel: string): INotebook {
   return {
-    cells: texts.map((cell, index) => ({
+    cells: cells.map((cell, index) => ({
       ...cell,
       id: `cell-${index}`,
       metadata: {},
@@ -220,4 +218,19 @@ export function notebookFor(experiment: IExperiment, kernel: string): INotebook 
     nbformat: 4,
     nbformat_minor: 5
   };
+}
+
+/**
+ * The experiment as a notebook.
+ *
+ * @param kernel Name of the kernel to run it with.
+ */
+export function notebookFor(experiment: IExperiment, kernel: string): INotebook {
+  const { rule, attack } = experiment;
+  const title = `# Simulation: ${rule.protocol.name}` + (attack ? ` under ${attack.protocol.name}` : '');
+  const cells: ICell[] = codeCells(experiment).flatMap(({ heading, code }) => [
+    { cell_type: 'markdown', source: heading },
+    { cell_type: 'code', source: code }
+  ]);
+  return asNotebook([{ cell_type: 'markdown', source: title }, ...cells], kernel);
 }

@@ -81,6 +81,11 @@ export class FederationModel implements IFederation {
     return this._project;
   }
 
+  /** Who is signed in, and where; null while nobody is. */
+  get identity(): string | null {
+    return this._identity;
+  }
+
   get activeRuns(): number {
     return this._project?.activeRuns ?? 0;
   }

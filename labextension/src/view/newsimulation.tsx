@@ -11,6 +11,7 @@ import { federationIcon } from '../icons';
 import { codeCells, type IExperiment, missingOptions, PARTITIONS, type SimulationsModel } from '../model';
 import { problemOf } from '../request';
 import type { IAttack, ICatalogue, IProblem, IProtocol, IRule } from '../tokens';
+import { Field, NumberField } from './fields';
 import { DOMAIN, TranslationContext, useTrans } from './hooks';
 import { Notice } from './notice';
 import { Protocols } from './protocols';
@@ -226,23 +227,6 @@ function Form({ catalogue, create }: IFormProps): JSX.Element {
   );
 }
 
-interface IFieldProps {
-  label: string;
-  title?: string;
-  /** Makes the control, which has this id. */
-  children: (id: string) => JSX.Element;
-}
-
-function Field({ label, title, children }: IFieldProps): JSX.Element {
-  const id = React.useId();
-  return (
-    <div className="flaas-Field" title={title}>
-      <label htmlFor={id}>{label}</label>
-      {children(id)}
-    </div>
-  );
-}
-
 interface IChooseProps {
   label: string;
   value: string;
@@ -336,35 +320,4 @@ function usual(value: unknown): string {
     : value === null || value === undefined
       ? 'None'
       : JSON.stringify(value);
-}
-
-interface INumberFieldProps {
-  label: string;
-  value: number;
-  least: number;
-  whole: boolean;
-  change: (value: number) => void;
-}
-
-function NumberField({ label, value, least, whole, change }: INumberFieldProps): JSX.Element {
-  return (
-    <Field label={label}>
-      {id => (
-        <input
-          id={id}
-          type="number"
-          className="flaas-Input"
-          defaultValue={value}
-          min={least}
-          step={whole ? 1 : 'any'}
-          required
-          onChange={event => {
-            if (event.target.validity.valid) {
-              change(event.target.valueAsNumber);
-            }
-          }}
-        />
-      )}
-    </Field>
-  );
 }

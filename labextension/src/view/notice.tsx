@@ -5,6 +5,9 @@
 import { Button, errorIcon, infoIcon } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
+import type { IProblem } from '../tokens';
+import { useTrans } from './hooks';
+
 export interface INoticeProps {
   title: string;
   detail?: string;
@@ -33,5 +36,19 @@ export function Notice({ title, detail, hint, command, action, problem }: INotic
         )}
       </div>
     </div>
+  );
+}
+
+/** What a request failed with, and a way to try it again. */
+export function ProblemNotice({ problem, retry }: { problem: IProblem; retry: () => void }): JSX.Element {
+  const trans = useTrans();
+  return (
+    <Notice
+      problem
+      title={problem.title}
+      detail={problem.detail}
+      hint={problem.hint}
+      action={{ label: trans.__('Retry'), run: retry }}
+    />
   );
 }

@@ -9,8 +9,9 @@ import * as React from 'react';
 
 import { clock } from '../format';
 import { federationIcon } from '../icons';
-import { type FederationModel, type ProjectModel, stopRun } from '../model';
+import { CostsModel, type FederationModel, type ProjectModel, stopRun } from '../model';
 import type { IRun, ISimulation } from '../tokens';
+import { CostSection, monthFigure } from './costsection';
 import { Datasets } from './datasets';
 import { DOMAIN, TranslationContext, useModel, useTrans } from './hooks';
 import { Nodes } from './nodes';
@@ -27,6 +28,10 @@ export interface IPanelProps {
   openSimulation: (simulation: ISimulation) => void;
   /** Opens the form for a new simulation. */
   newSimulation: () => void;
+  /** Opens the dashboard. */
+  openCosts: () => void;
+  /** Opens the wizard that launches machines. */
+  openWizard: () => void;
 }
 
 /**
@@ -69,7 +74,8 @@ export class FederationPanel extends ReactWidget {
 }
 
 /** The panel's content. */
-export function Panel({ federation, openRun, openSimulation, newSimulation }: IPanelProps): JSX.Element {
+export function Panel(props: IPanelProps): JSX.Element {
+  const { federation, openRun, openSimulation, newSimulation } = props;
   const trans = useTrans();
   useModel(federation);
   const retry = { label: trans.__('Retry'), run: () => void federation.refresh() };
@@ -91,6 +97,7 @@ export function Panel({ federation, openRun, openSimulation, newSimulation }: IP
       <div className="flaas-Panel-body">
         <Obstacle federation={federation} retry={retry} />
         <Content federation={federation} openRun={openRun} />
+        {federation.identity && federation.project && <Spent key={federation.identity} {...props} />}
         <Simulated federation={federation} open={openSimulation} create={newSimulation} />
       </div>
     </>
@@ -235,6 +242,30 @@ function Simulated({ federation, open, create }: ISimulatedProps): JSX.Element |
   return (
     <Section title={trans.__('Simulations')} figure={trans.__('%1 running', simulations.running)}>
       <Simulations model={simulations} open={open} create={create} />
+    </Section>
+  );
+}
+
+/** What was spent this month; a model of its own for whoever is signed in. */
+function Spent({ federation, openCosts, openWizard }: IPanelProps): JSX.Element {
+  const trans = useTrans();
+  const [model, setModel] = React.useState<CostsModel | null>(null);
+  React.useEffect(() => {
+    const made = new CostsModel(federation.api);
+    setModel(made);
+    return () => made.dispose();
+  }, [federation]);
+  useModel(model);
+  return (
+    <Section title={trans.__('Costs this month')} figure={model ? monthFigure(model) : ''}>
+      {model && (
+        <CostSection
+          model={model}
+          project={federation.project?.project ?? null}
+          openCosts={openCosts}
+          openWizard={openWizard}
+        />
+      )}
     </Section>
   );
 }

@@ -10,6 +10,7 @@ import {
   closeIcon,
   errorIcon,
   type LabIcon,
+  launchIcon,
   pauseIcon,
   runIcon,
   stopIcon,
@@ -17,10 +18,11 @@ import {
 } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
-import type { INode, IParticipant, RunState, SimulationState } from '../tokens';
+import type { INode, IParticipant, LaunchState, NodeLaunchState, RunState, SimulationState } from '../tokens';
 import { useTrans } from './hooks';
 
-type State = RunState | SimulationState | INode['state'] | IParticipant['state'];
+type State =
+  RunState | SimulationState | LaunchState | NodeLaunchState | INode['state'] | IParticipant['state'];
 
 const ICONS: Record<State, LabIcon> = {
   queued: pauseIcon,
@@ -35,7 +37,18 @@ const ICONS: Record<State, LabIcon> = {
   offline: circleEmptyIcon,
   invited: circleEmptyIcon,
   accepted: checkIcon,
-  refused: closeIcon
+  refused: closeIcon,
+  planned: circleEmptyIcon,
+  launching: launchIcon,
+  booting: launchIcon,
+  registered: pauseIcon,
+  joining: usersIcon,
+  joined: checkIcon,
+  ready: checkIcon,
+  training: runIcon,
+  ending: stopIcon,
+  ended: stopIcon,
+  stuck: errorIcon
 };
 
 /** The name of a state, in the reader's language. */
@@ -53,7 +66,18 @@ export function stateName(trans: TranslationBundle, state: State): string {
     offline: trans.__('offline'),
     invited: trans.__('invited'),
     accepted: trans.__('accepted'),
-    refused: trans.__('refused')
+    refused: trans.__('refused'),
+    planned: trans.__('planned'),
+    launching: trans.__('launching'),
+    booting: trans.__('booting'),
+    registered: trans.__('waits for a signature'),
+    joining: trans.__('joining'),
+    joined: trans.__('joined'),
+    ready: trans.__('ready'),
+    training: trans.__('training'),
+    ending: trans.__('ending'),
+    ended: trans.__('ended'),
+    stuck: trans.__('needs attention')
   };
   return names[state] ?? state;
 }

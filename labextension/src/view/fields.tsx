@@ -1,0 +1,108 @@
+/** Fields of forms, each with its label. */
+
+import * as React from 'react';
+
+export interface IFieldProps {
+  label: string;
+  title?: string;
+  /** Makes the control, which has this id. */
+  children: (id: string) => JSX.Element;
+}
+
+export function Field({ label, title, children }: IFieldProps): JSX.Element {
+  const id = React.useId();
+  return (
+    <div className="flaas-Field" title={title}>
+      <label htmlFor={id}>{label}</label>
+      {children(id)}
+    </div>
+  );
+}
+
+export interface INumberFieldProps {
+  label: string;
+  value: number;
+  least: number;
+  whole: boolean;
+  change: (value: number) => void;
+}
+
+export function NumberField({ label, value, least, whole, change }: INumberFieldProps): JSX.Element {
+  return (
+    <Field label={label}>
+      {id => (
+        <input
+          id={id}
+          type="number"
+          className="flaas-Input"
+          defaultValue={value}
+          min={least}
+          step={whole ? 1 : 'any'}
+          required
+          onChange={event => {
+            if (event.target.validity.valid) {
+              change(event.target.valueAsNumber);
+            }
+          }}
+        />
+      )}
+    </Field>
+  );
+}
+
+export interface IOptionalNumberProps extends Omit<INumberFieldProps, 'value' | 'change'> {
+  value: number | null;
+  placeholder?: string;
+  change: (value: number | null) => void;
+}
+
+/** A number that may be left out. */
+export function OptionalNumber(props: IOptionalNumberProps): JSX.Element {
+  const { label, value, least, whole, placeholder, change } = props;
+  return (
+    <Field label={label}>
+      {id => (
+        <input
+          id={id}
+          type="number"
+          className="flaas-Input"
+          defaultValue={value ?? ''}
+          placeholder={placeholder}
+          min={least}
+          step={whole ? 1 : 'any'}
+          onChange={event => {
+            if (event.target.validity.valid) {
+              change(event.target.value === '' ? null : event.target.valueAsNumber);
+            }
+          }}
+        />
+      )}
+    </Field>
+  );
+}
+
+export interface ITextFieldProps {
+  label: string;
+  value: string;
+  placeholder?: string;
+  title?: string;
+  change: (value: string) => void;
+}
+
+export function TextField({ label, value, placeholder, title, change }: ITextFieldProps): JSX.Element {
+  return (
+    <Field label={label} title={title}>
+      {id => (
+        <input
+          id={id}
+          type="text"
+          className="flaas-Input"
+          value={value}
+          placeholder={placeholder}
+          spellCheck={false}
+          onChange={event => change(event.target.value)}
+        />
+      )}
+    </Field>
+  );
+}
