@@ -238,13 +238,16 @@ const VIEWS = { template: templateStep, prices: pricesStep, plan: planStep, foll
 
 function render({ model, el: root }) {
   let timer = null;
+  let submitted = {}; // what was typed is shown again when it was refused
   root.classList.add('flaas-cw');
   const say = (what, arguments_ = {}) => {
     root.setAttribute('aria-busy', 'true');
+    submitted = what === 'compare' ? arguments_ : {};
     model.send({ do: what, with: arguments_ });
   };
   const draw = () => {
-    const state = model.get('state');
+    const known = model.get('state');
+    const state = known.error ? { ...known, options: { ...known.options, ...submitted } } : known;
     root.removeAttribute('aria-busy');
     window.clearTimeout(timer);
     const at = STEPS.findIndex(([name]) => name === state.step);
