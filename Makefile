@@ -1,6 +1,8 @@
 # Everything a newcomer needs: demo, lab, test, bench. Each sets up .venv by itself.
 SHELL := /bin/bash
 PYTHON ?= python3
+# Processes that run tests side by side; many of these wait for other processes most of the time.
+WORKERS ?= 2
 BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -66,7 +68,7 @@ test-frontend: node_modules/.installed
 
 test-python: setup bundle
 	$(BIN)/python tests/postgresql.py
-	$(BIN)/python -m pytest -m "not browser"
+	$(BIN)/python -m pytest -m "not browser" -n $(WORKERS) --dist loadfile
 
 test-browser: setup bundle
 	$(BIN)/python tests/browser/browser.py

@@ -377,12 +377,12 @@ class Launch:
 
     def resume(self) -> Launch:
         """Try again what has failed; return itself."""
-        self.answer = self._rest.send("POST", f"{self._path}/resume")
+        self.answer = self._rest.send("POST", f"{self._path}/resume", key=secrets.token_hex(16))
         return self
 
     def end(self) -> Launch:
         """End all machines; `wait(["ended"])` returns when the clouds say that nothing is left."""
-        self.answer = self._rest.send("POST", f"{self._path}/terminate")
+        self.answer = self._rest.send("POST", f"{self._path}/terminate", key=secrets.token_hex(16))
         return self
 
     @property

@@ -238,15 +238,18 @@ def group(told: Callable[..., Any], show: Callable[..., None], table: Callable[.
         _warn([f"{s['title']}: {s['problem']}" for s in summary["sources"] if s["problem"]])
 
     @costs.command("import")
-    @click.argument("path", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+    @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
     @as_json
     @told
-    def import_bill(path: Path, json_output: bool) -> None:
-        """Import a bill: FOCUS (CSV, Parquet), or a CSV export of AWS, Azure or Google Cloud. Twice is as once."""
+    def import_bill(paths: tuple[Path, ...], json_output: bool) -> None:
+        """Import a bill: FOCUS (CSV, Parquet), or a CSV export of AWS, Azure or Google Cloud. Twice is as once.
+
+        Give all files of an export that was split together.
+        """
         from .costs.billing import files
 
         with _session() as session:
-            report = files.send(path, lambda body: session.send("POST", "/v1/costs/imports", body))
+            report = files.send(paths, lambda body: session.send("POST", "/v1/costs/imports", body))
         show(report, json_output, ", ".join(f"{count} rows {what}" for what, count in report.items()) + ".")
 
     @costs.command()

@@ -151,6 +151,23 @@ def test_equal_charges_that_no_request_could_hold_are_added_up(tmp_path):
     assert [each["BilledCost"] for body in bodies for each in body["rows"]] == ["1.500"]
 
 
+def test_parts_of_a_bill_are_one_bill(tmp_path):
+    parts = [
+        written(tmp_path, [row(BilledCost=str(n), Tags=tags), row(ResourceId=str(n))], f"part-{n}.csv")
+        for n, tags in enumerate(("", '{"flaas-project": "credit"}'))
+    ]
+    bodies = []
+
+    def post(body):
+        bodies.append(body)
+        return {"accepted": len(body["rows"]), "replaced": 0, "ignored": 0}
+
+    assert files.send(parts, post)["accepted"] == 4
+    (body,) = bodies
+    assert body["name"] == "part-0.csv and 1 more"
+    assert sorted(each["BilledCost"] for each in body["rows"] if each["ResourceId"] == "i-1") == ["0", "1"]
+
+
 def test_the_sample_of_the_specification_passes_whole():
     path = samples() / "focus" / "focus_sample_1000.csv"
     charges = list(files.charges_of(path))

@@ -284,3 +284,18 @@ def test_the_reaper_ends_a_machine_of_a_launch_that_is_over(world, cloud, worker
     cloud.put(machine)  # back from the dead
     assert [each.id for each in Reaper(world.database, cloud.drivers()).sweep().ended] == [machine.id]
     assert cloud.running() == []
+
+
+def test_a_machine_that_ends_while_the_reaper_looks_is_no_orphan(world, cloud, worker):
+    number = world.launch("north")
+    until(worker, world, number, "booting")
+
+    class Slow(FakeCloud):
+        def describe(self, installation, regions):
+            seen = cloud.describe(installation, regions)
+            world.end(number)
+            until(worker, world, number, "ended")
+            return seen
+
+    swept = Reaper(world.database, Slow().drivers()).sweep()
+    assert (swept.ended, swept.problems) == ([], [])

@@ -28,6 +28,7 @@ QUICK_LAUNCHES = {
     "FLAAS_LAUNCH_LOOK": "0.5",
     "FLAAS_LAUNCH_LEASE": "2",
     "FLAAS_LAUNCH_SETTLE": "1",
+    "FLAAS_BILL_EVERY": "0",  # tests say when bills are fetched
 }
 
 

@@ -6,7 +6,7 @@ import csv
 import gzip
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -49,32 +49,38 @@ def charges_of(path: str | Path) -> Iterator[focus.Charge]:
 
 
 def send(
-    path: str | Path, post: Callable[[dict[str, Any]], Mapping[str, Any]], delivered: datetime | None = None
+    path: str | Path | Sequence[str | Path],
+    post: Callable[[dict[str, Any]], Mapping[str, Any]],
+    delivered: datetime | None = None,
 ) -> dict[str, int]:
     """Check a bill and import it; a bill that is wrong anywhere is not sent at all.
 
+    Clouds split a large export into several files. These are one bill, and must be given together: charges of one
+    identity may be in several of them, and would replace each other one by one.
+
     Parameters
     ----------
-    path : str or Path
-        See `read`.
+    path : str, Path, or sequence of these
+        A file (see `read`), or all parts of a bill.
     post : callable
         Sends a body to ``POST /v1/costs/imports`` and returns the answer.
     delivered : datetime, optional
-        When the bill was made, aware; by default when the file was last changed.
+        When the bill was made, aware; by default when its newest file was last changed.
 
     Returns
     -------
     dict
         Counts of rows: ``accepted``, ``replaced``, ``ignored``.
     """
-    path = Path(path)
-    counts = Counter(charges.line(charge) for charge in charges_of(path))
+    paths = [Path(path)] if isinstance(path, str | Path) else [Path(each) for each in path]
+    counts = Counter(charges.line(charge) for part in paths for charge in charges_of(part))
+    name = paths[0].name[:80] + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
     if not counts:
-        raise InvalidInput(f"{path.name} holds no charge.", code="empty-bill", hint="Export the bill again.")
-    when = delivered or datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        raise InvalidInput(f"{name} holds no charge.", code="empty-bill", hint="Export the bill again.")
+    when = delivered or datetime.fromtimestamp(max(part.stat().st_mtime for part in paths), UTC)
     result = {"accepted": 0, "replaced": 0, "ignored": 0}
-    for rows in batches(charges_of(path), counts):
-        answer = post({"name": path.name[:100], "delivered": when.isoformat(), "rows": rows})
+    for rows in batches((charge for part in paths for charge in charges_of(part)), counts):
+        answer = post({"name": name, "delivered": when.isoformat(), "rows": rows})
         for name in result:
             result[name] += int(answer[name])
     return result

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from ...errors import FlaasError
@@ -93,15 +93,17 @@ class Reaper:
             for organisation, provider, account, region in [*places_used(session), *self._places(session)]:
                 regions[organisation, provider, account].add(region)
             installation = plan.installation(session) if regions else ""
+            over = set(session.scalars(_settled(select(LaunchedMachine.token))))
         for place, names in regions.items():
             try:
                 driver = self._drivers(*place)
                 found = driver.describe(installation, sorted(names))
-                # The data base is read after the cloud: what was launched in between is known by then.
+                # The data base is read before and after the cloud: what was launched in between is known by then, and
+                # what has ended in between was no orphan when the cloud showed it.
                 for machine in found:
                     if machine.tags.get(INSTALLATION_TAG) != installation:
                         swept.foreign.append(machine)
-                    elif not machine.gone and self._is_orphan(machine):
+                    elif not machine.gone and (machine.token in over or not self._is_known(machine)):
                         driver.terminate(machine)
                         swept.ended.append(machine)
                         self._say(machine)
@@ -111,15 +113,15 @@ class Reaper:
         self.last = swept
         return swept
 
-    def _is_orphan(self, machine: Machine) -> bool:
-        """Tell whether no open launch wants `machine`, or is ending it."""
+    def _is_known(self, machine: Machine) -> bool:
+        """Tell whether `machine` was launched from this data base."""
         with self._store.reading() as session:
-            known = session.execute(
-                select(LaunchRow.state, LaunchedMachine.over)
+            known = (
+                select(LaunchRow.number)
                 .join(LaunchedMachine, LaunchedMachine.launch == LaunchRow.number)
                 .where(LaunchedMachine.token == machine.token, LaunchRow.id == machine.tags.get(LAUNCH_TAG, ""))
-            ).one_or_none()
-        return known is None or known[1] or known[0] in states.OVER
+            )
+            return session.scalars(known).first() is not None
 
     def _say(self, machine: Machine) -> None:
         logger.warning(
@@ -131,6 +133,13 @@ class Reaper:
         )
         with self._store.writing() as session:
             self._reaped(session, machine)
+
+
+def _settled(query: Any) -> Any:
+    """Narrow `query` to machines of which nothing was left."""
+    return query.join(LaunchRow, LaunchedMachine.launch == LaunchRow.number).where(
+        or_(LaunchedMachine.over, LaunchRow.state.in_(states.OVER))
+    )
 
 
 def places_used(session: Session) -> list[tuple[str, str, str | None, str]]:

@@ -83,7 +83,10 @@ class ComputeEngine:
         try:
             self._wait(self._cloud.ask("POST", self._url(f"/zones/{zone}/instances"), body=body, requestId=request))
         except NoSuchResource as error:
-            raise NotOffered(f"Google Cloud has no {order.instance_type} in {zone}. {error.message}") from None
+            raise NotOffered(
+                f"Google Cloud has no {order.instance_type} in {zone}. {error.message}",
+                hint="Take another machine type, region or market.",
+            ) from None
 
     def _zones(self, order: MachineOrder) -> list[tuple[str, str]]:
         """Return the zones of the order's region that have its machine type, with the type's architecture."""

@@ -346,7 +346,9 @@ def operation_failure(operation: Mapping[str, Any]) -> FlaasError | None:
     if code in _QUOTA:
         return quota_exceeded(said)
     if code in ("RESOURCE_NOT_FOUND", "UNSUPPORTED_OPERATION"):
-        return NotOffered(f"Google Cloud does not offer this: {said}")
+        return NotOffered(
+            f"Google Cloud does not offer this: {said}", hint="Take another machine type, region or market."
+        )
     if code in ("RESOURCE_ALREADY_EXISTS",):
         return AlreadyThere(f"Google Cloud has that already: {said}")
     if code in ("PERMISSIONS_ERROR", "RESOURCE_FORBIDDEN"):
