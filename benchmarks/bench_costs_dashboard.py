@@ -29,6 +29,7 @@ ROWS = 1_000_000
 INGESTED = 100_000
 RESOURCES = 114
 LIMIT_SECONDS = 0.3
+"""What a person waits for gladly, on two idle cores; written beside the figures, since machines differ."""
 REPETITIONS = 5
 YEAR = (date(2025, 9, 1), date(2026, 9, 2))
 
@@ -132,7 +133,8 @@ def test_dashboard_over_group_by_of_the_charges(benchmark: Any, database: Databa
     benchmark.extra_info["baseline"] = "GROUP BY day, key, currency over the table of charges"
     benchmark.extra_info["baseline_seconds"] = min(baseline)
     benchmark.extra_info["ratio"] = benchmark.stats.stats.min / min(baseline)
-    assert benchmark.stats.stats.min < LIMIT_SECONDS
+    benchmark.extra_info["limit_seconds"] = LIMIT_SECONDS
+    assert benchmark.extra_info["ratio"] < 1
 
 
 def test_taking_in_over_writing_the_bare_rows(benchmark: Any, database: Database) -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from click.testing import CliRunner
 from nbclient import NotebookClient
 
+from flaas_jupyter.cli import main
 from flaas_jupyter.demo import breast_cancer
 from flaas_jupyter.demo.local import LocalFederation
 from flaas_jupyter.widgets import CostWizard
@@ -66,3 +68,33 @@ def test_the_wizard_launches_and_ends(laboratory):
         wizard.launched.wait(["ended"], timeout=60)
         wizard.refresh()
         assert wizard.state["launch"]["state"] == "ended"
+
+
+@pytest.mark.slow
+def test_the_same_from_the_command_line(laboratory, monkeypatch):
+    monkeypatch.setenv("FLAAS_HOME", str(laboratory.developer_home.path))
+    monkeypatch.setenv("FLAAS_URL", laboratory.url)
+    monkeypatch.delenv("FLAAS_TOKEN", raising=False)
+
+    def flaas(*arguments, code=0, text=None):
+        done = CliRunner().invoke(main, ["costs", *arguments], input=text)
+        assert done.exit_code == code, done.output
+        return done.stdout
+
+    assert "This machine" in flaas("recommend", "tabular-small")
+    order = ("launch", "tabular-small", "--project", "demo", "--provider", "local", "--nodes", "1", "--hours", "1")
+    flaas(*order, code=1, text="n\n")
+    assert laboratory.get("/v1/projects/demo/launches")["_embedded"]["launches"] == [], "nothing without consent"
+    launched = json.loads(flaas(*order, "--yes", "--title", "By hand", "--json"))
+    assert launched["state"] == "ready"
+    assert [node["state"] for node in launched["nodes"]] == ["joined"]
+    assert "By hand" in flaas("launches", "demo")
+    assert launched["id"] in flaas("follow", launched["id"])
+    assert flaas("resume", launched["id"], code=1) == ""
+    summary = json.loads(flaas("bill", "--group", "node", "--json"))
+    assert summary["billed"] == []
+    token = laboratory.token("laboratory", "controller")
+    monkeypatch.setenv("FLAAS_TOKEN", token)
+    assert "25" in flaas("budget", "demo", "25")
+    assert "None" in flaas("budget", "demo", "--none")
+    assert "is ended" in flaas("end", launched["id"])

@@ -189,7 +189,7 @@ def stored(session: Session, organisation: str | None, start: date, end: date) -
     Those of files that are fetched too are left out, as in all sums; see `rollup.counted`.
     """
     query = select(Charge).where(Charge.day >= start, Charge.day < end)
-    query = query.where(counted(Charge, organisation, start, end))
+    query = query.where(counted(session, Charge, organisation, start, end))
     if organisation is not None:
         query = query.where(Charge.organisation == organisation)
     query = query.order_by(Charge.organisation, Charge.day, Charge.source, Charge.line, Charge.ordinal)

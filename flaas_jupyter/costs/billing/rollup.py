@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Any
 
-from sqlalchemy import ColumnElement, String, cast, delete, insert, or_, select
+from sqlalchemy import ColumnElement, String, cast, delete, insert, or_, select, true
 from sqlalchemy.orm import Session
 
 from .tables import BillCoverage, Charge, CostRollup
@@ -31,13 +31,21 @@ CHARGE_COLUMNS = (
 
 
 def counted(
-    table: type[Charge] | type[CostRollup], organisation: str | None, start: date, end: date
+    session: Session, table: type[Charge] | type[CostRollup], organisation: str | None, start: date, end: date
 ) -> ColumnElement[bool]:
     """Return the condition for what counts of a table, from `start` to before `end`.
 
     A cloud's account may be fetched, and its bill be imported from a file as well. On days of which the fetch tells
-    anything, it counts and the file does not.
+    anything, it counts and the file does not. Where there are not both, nothing has to be looked at row by row.
     """
+    for either, further in ((BillCoverage, None), (CostRollup, CostRollup.source == FILES)):
+        some = select(either.day).where(either.day >= start, either.day < end)
+        if organisation is not None:
+            some = some.where(either.organisation == organisation)
+        if further is not None:
+            some = some.where(further)
+        if session.scalar(some.limit(1)) is None:
+            return true()
     return or_(table.source != FILES, ~_fetched(table, organisation, start, end))
 
 

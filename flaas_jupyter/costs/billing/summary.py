@@ -42,10 +42,10 @@ class Scope:
     project: str | None = None
     provider: str | None = None
 
-    def narrowed(self, query: Any) -> Any:
+    def narrowed(self, session: Session, query: Any) -> Any:
         """Return a query on the roll-up for this part only."""
         query = query.where(CostRollup.day >= self.start, CostRollup.day < self.end)
-        query = query.where(counted(CostRollup, self.organisation, self.start, self.end))
+        query = query.where(counted(session, CostRollup, self.organisation, self.start, self.end))
         for column, value in (
             (CostRollup.organisation, self.organisation),
             (CostRollup.project, self.project),
@@ -97,7 +97,7 @@ def totals(session: Session, scope: Scope, group: GroupBy) -> list[Total]:
         key, CostRollup.currency, *_sum("billed"), *_sum("effective"), *_sum("list"),
         *_sum("billed", CostRollup.node == ""), func.sum(CostRollup.rows),
     )  # fmt: skip
-    query = scope.narrowed(query).group_by(key, CostRollup.currency)
+    query = scope.narrowed(session, query).group_by(key, CostRollup.currency)
     found = [
         Total(
             str(row[0]), row[1], money.amount(row[2], row[3]), money.amount(row[4], row[5]),
@@ -116,7 +116,7 @@ def days(session: Session, scope: Scope, group: GroupBy, shown: set[str]) -> lis
     elif len(shown) >= MOST_KEYS:
         key = case((key.in_(sorted(shown)), key), else_=OTHERS)
     label = key.label("grouped")
-    query = scope.narrowed(select(CostRollup.day, label, CostRollup.currency, *_sum("billed")))
+    query = scope.narrowed(session, select(CostRollup.day, label, CostRollup.currency, *_sum("billed")))
     query = query.group_by(CostRollup.day, label, CostRollup.currency).order_by(CostRollup.day)
     return [
         {"day": day, "key": str(each), "currency": currency, "billed": money.amount(micro, femto)}
@@ -126,7 +126,7 @@ def days(session: Session, scope: Scope, group: GroupBy, shown: set[str]) -> lis
 
 def without_project(session: Session, scope: Scope) -> list[tuple[str, Decimal]]:
     """Return what was billed without a project's tag, by currency."""
-    query = scope.narrowed(select(CostRollup.currency, *_sum("billed")).where(CostRollup.project == ""))
+    query = scope.narrowed(session, select(CostRollup.currency, *_sum("billed")).where(CostRollup.project == ""))
     query = query.group_by(CostRollup.currency).order_by(CostRollup.currency)
     return [(currency, money.amount(micro, femto)) for currency, micro, femto in session.execute(query)]
 
