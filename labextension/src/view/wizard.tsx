@@ -7,33 +7,16 @@ import type { ITranslator, TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
 import { federationIcon } from '../icons';
-import { type FederationModel, type ITraining, type Step, STEPS, type WizardModel } from '../model';
+import { type Step, STEPS } from '../model';
 import { DOMAIN, TranslationContext, useModel, useTrans } from './hooks';
 import { Notice, ProblemNotice } from './notice';
-import type { ThemeSignal } from './runview';
 import { SignInFirst } from './signinfirst';
 import { ChoiceStep } from './wizardchoice';
 import { FollowStep } from './wizardfollow';
 import { PlanStep } from './wizardplan';
 import { PricesStep } from './wizardprices';
+import type { IStepProps, IWizardProps } from './wizardstep';
 import { TemplateStep } from './wizardtemplate';
-
-export interface IWizardProps {
-  federation: FederationModel;
-  model: WizardModel;
-  showPanel: () => void;
-  openCosts: () => void;
-  openRun: (id: string) => void;
-  /** Makes a notebook that trains, opens it and runs it. */
-  train: (training: ITraining) => Promise<void>;
-  themeChanged: ThemeSignal;
-}
-
-/** What each step gets. */
-export interface IStepProps extends IWizardProps {
-  /** Goes a step on. */
-  next: (step: Step) => void;
-}
 
 /** The wizard as a widget; it owns its model. */
 export class Wizard extends ReactWidget {

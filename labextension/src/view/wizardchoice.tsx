@@ -8,7 +8,7 @@ import { MIXED } from '../model';
 import type { IPlan, IProviderOffer } from '../tokens';
 import { useTrans } from './hooks';
 import { Notice, ProblemNotice } from './notice';
-import type { IStepProps } from './wizard';
+import type { IStepProps } from './wizardstep';
 
 export function ChoiceStep({ model, next }: IStepProps): JSX.Element {
   const trans = useTrans();

@@ -14,7 +14,7 @@ import { Notice, ProblemNotice } from './notice';
 import { Rounds } from './rounds';
 import { RunProgress, StateLabel, stateName } from './state';
 import { confirmed } from './stop';
-import type { IStepProps } from './wizard';
+import type { IStepProps } from './wizardstep';
 
 /** States of a node on its way, in order. */
 const WAY: NodeLaunchState[] = ['planned', 'launching', 'booting', 'registered', 'joined', 'training'];

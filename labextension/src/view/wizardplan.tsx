@@ -9,7 +9,7 @@ import type { IPlan } from '../tokens';
 import { TextField } from './fields';
 import { useTrans } from './hooks';
 import { Notice, ProblemNotice } from './notice';
-import type { IStepProps } from './wizard';
+import type { IStepProps } from './wizardstep';
 
 export function PlanStep({ model, federation, next }: IStepProps): JSX.Element {
   const trans = useTrans();

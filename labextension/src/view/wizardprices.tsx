@@ -9,7 +9,7 @@ import type { ICandidate, IProviderOffer, Market } from '../tokens';
 import { Field, OptionalNumber, TextField } from './fields';
 import { useTrans } from './hooks';
 import { Notice, ProblemNotice } from './notice';
-import type { IStepProps } from './wizard';
+import type { IStepProps } from './wizardstep';
 
 const MOST_NODES = 200;
 /** Days after which a price is called old. */

@@ -8,7 +8,7 @@ import { areaText } from '../model';
 import type { INeed, ITemplate } from '../tokens';
 import { useTrans } from './hooks';
 import { Notice, ProblemNotice } from './notice';
-import type { IStepProps } from './wizard';
+import type { IStepProps } from './wizardstep';
 
 type Filter = 'all' | 'defence' | 'gpu' | 'own';
 
