@@ -120,6 +120,7 @@ class Recommendation:
     warnings: tuple[str, ...]
     as_of: Mapping[str, str | None]
     offers: Mapping[tuple[str, str, str], Offer]
+    calibration: Calibration | None = None
 
     def to_dict(self, accounts: Mapping[str, str | None] | None = None) -> dict[str, Any]:
         """Return the answer as JSON values; `accounts` are the organisation's cloud accounts by provider."""
@@ -179,7 +180,7 @@ class Recommendation:
     def _seconds(self, plan: Plan) -> float:
         keys = {(pick["provider"], pick["region"], pick["instance_type"]) for pick in plan.picks}
         machines = [self.offers[key] for key in keys if key in self.offers]
-        return max((round_time(self.request.template, each).total for each in machines), default=0.0)
+        return max((_round_seconds(self.request.template, each, self.calibration) for each in machines), default=0.0)
 
     def _plan(self, plan: Plan) -> dict[str, Any]:
         return {
@@ -296,6 +297,7 @@ def recommend(
         tuple(dict.fromkeys(warnings)),
         _as_of(catalog),
         offers.found,
+        calibration,
     )
 
 
@@ -357,10 +359,14 @@ def _seconds_of(template: Template, calibration: Calibration | None) -> Callable
     share, least = (hours * 3600 / template.rounds for hours in (SETUP_HOURS, LEAST_HOURS))
 
     def seconds(offer: Offer) -> float:
-        factor = calibration.factor(hardware_class(offer)) if calibration else 1.0
-        return max(round_time(template, offer).total * factor + share, least)
+        return max(_round_seconds(template, offer, calibration) + share, least)
 
     return seconds
+
+
+def _round_seconds(template: Template, offer: Offer, calibration: Calibration | None) -> float:
+    factor = calibration.factor(hardware_class(offer)) if calibration else 1.0
+    return round_time(template, offer).total * factor
 
 
 def _disk(catalog: Catalog, template: Template, offer: Offer) -> float:

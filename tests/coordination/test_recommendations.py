@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import date
+from datetime import UTC, date, datetime
 
 import pytest
 
 from flaas_jupyter.costs import Catalog, accounts
 from flaas_jupyter.costs.driver import CloudUnreachable, Identity
+from flaas_jupyter.costs.launch.tables import LaunchedMachine, LaunchRow
 from flaas_jupyter.costs.secrets import Keyring
 from flaas_jupyter.costs.tables import OwnPrice
 
@@ -216,3 +217,39 @@ def test_an_organisation_that_goes_takes_its_prices_along(federation, api):
     assert federation.admin.call("DELETE", path, headers=federation.admin.matching(path)).status_code == 204
     with api.hosted.database.reading() as session:
         assert session.query(OwnPrice).count() == 0
+
+
+def test_measured_rounds_correct_the_next_estimate(federation, api):
+    """A launch whose run has reported rounds: the estimate of the same template on such hardware follows them."""
+    nodes = federation.three()
+    run, leader, _ = federation.led_run(nodes)
+    leader.move(run, "running")
+    for number, seconds in enumerate((400.0, 500.0, 600.0), 1):
+        assert leader.report(run, number, seconds={"total": seconds, "train": 1.0}).is_success
+    developer = federation.developer
+    before = developer.post(RECOMMEND, {"template": "tabular-small", "rounds": 100})
+    assert before["hours"] == 1
+    assert any("No run was measured" in text for text in before["assumptions"])
+    now = datetime.now(UTC)
+    with api.hosted.database.writing() as session:
+        launch = LaunchRow(
+            id="measured", project=federation.project, organisation="laboratory", template="tabular-small", rounds=3,
+            hours=1.0, accepted_usd=1.0, state="ended", created=now, created_by="ana", ends_at=now, run=run, round=3,
+            url=api.url,
+        )  # fmt: skip
+        session.add(launch)
+        session.flush()
+        session.add_all(
+            LaunchedMachine(
+                launch=launch.number, node=f"node-{position}", attempt=1, position=position, token=f"t-{position}",
+                provider="aws", region="eu-central-1", instance_type="t3.medium", market="on_demand", usd_hour="0.048",
+                disk_gib=30, state="ended", over=True, planned=now,
+            )
+            for position in range(3)
+        )  # fmt: skip
+    after = developer.post(RECOMMEND, {"template": "tabular-small", "rounds": 100})
+    assert any("Corrected by measured runs" in text for text in after["assumptions"])
+    assert after["seconds_per_round"] == pytest.approx(500)
+    assert after["hours"] == pytest.approx(100 * 500 / 3600 + 0.2, rel=0.01)
+    stranger = federation.person("viewer", "elsewhere").post(RECOMMEND, {"template": "tabular-small", "rounds": 100})
+    assert stranger["hours"] == 1, "another organisation's runs tell it nothing"
