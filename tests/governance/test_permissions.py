@@ -10,18 +10,31 @@ def may(role: str) -> set[str]:
 
 
 READS = {
-    "me:read", "organisation:read", "project:read", "directory:read", "node:read", "dataset:read", "run:read",
-}  # fmt: skip
+    "me:read",
+    "organisation:read",
+    "project:read",
+    "directory:read",
+    "node:read",
+    "dataset:read",
+    "run:read",
+}
+PEOPLES_READS = READS | {"costs:read", "launch:read"}  # fmt: skip
 
 
 def test_who_may_do_what():
-    assert may("viewer") == READS
-    assert may("developer") == READS | {"run:create", "run:cancel"}
-    assert may("operator") == READS | {"node:register", "membership:write"}
+    assert may("viewer") == PEOPLES_READS
+    assert may("developer") == PEOPLES_READS | {"run:create", "run:cancel", "launch:write"}
+    assert may("operator") == PEOPLES_READS | {"node:register", "membership:write", "costs:manage", "launch:write"}
+    assert may("controller") == PEOPLES_READS | {"costs:manage", "launch:write"}
     assert may("admin") == may("developer") | may("operator") | {
         "organisation:write", "token:manage", "project:write", "metrics:read",
     }  # fmt: skip
     assert may(NODE) == READS | {"node:act", "run:lead"}
+
+
+def test_nodes_see_and_do_nothing_about_money():
+    for operation in ("costs:read", "costs:manage", "launch:read", "launch:write"):
+        assert not permits(NODE, operation)
 
 
 def test_no_person_acts_as_a_node():

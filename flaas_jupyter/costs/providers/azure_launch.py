@@ -12,7 +12,15 @@ import json
 from typing import Any, Final
 
 from ...errors import FlaasError, InvalidInput
-from ..driver import INSTALLATION_TAG, CloudUnreachable, Machine, MachineOrder, NotOffered, QuotaExceeded
+from ..driver import (
+    INSTALLATION_TAG,
+    CloudUnreachable,
+    Machine,
+    MachineOrder,
+    NotOffered,
+    PermissionMissing,
+    QuotaExceeded,
+)
 from .azure_arm import DISKS, NETWORK, POLL_LIMIT, POLL_SECONDS, RESOURCES, Arm
 from .azure_machines import Names, get, machine_of, mark, remove, terminate
 from .azure_prices import Size, sizes
@@ -39,11 +47,11 @@ def launch(arm: Arm, order: MachineOrder) -> Machine:
     if there is None:
         size = _size(arm, order)
         subnet, rules = _network(arm, order)
-        _put(arm, names.address, _address(order))
-        _put(arm, names.nic, _nic(order, names, subnet, rules))
         try:
+            _put(arm, names.address, _address(order))
+            _put(arm, names.nic, _nic(order, names, subnet, rules))
             _create(arm, names, _body(order, names, size, data))
-        except (NotOffered, QuotaExceeded):
+        except (NotOffered, QuotaExceeded, PermissionMissing):
             _sweep(arm, names)
             raise
         there = _settled(arm, names.machine)
