@@ -140,6 +140,9 @@ MEANINGS: Mapping[str, Meaning] = {
         "The machines cost more than was accepted", "Ask for the recommendation again, and accept its total."
     ),
     "price-unknown": Meaning("There is no price for the machine", "Choose another, or have the prices fetched anew."),
+    "public-url-needed": Meaning(
+        "Machines in a cloud could not find this API", "Its operator sets FLAAS_PUBLIC_URL to its public address."
+    ),
     "privacy-budget": Meaning(
         "The run would spend more than its privacy budget", "Plan fewer rounds, more noise, or a larger epsilon."
     ),

@@ -7,8 +7,11 @@ import time
 import pytest
 
 from flaas_jupyter.communications.identity import REGISTER, Identity, canonical
+from flaas_jupyter.costs import accounts
+from flaas_jupyter.costs.driver import Identity as CloudIdentity
 from flaas_jupyter.costs.driver import Machine, QuotaExceeded
 from flaas_jupyter.costs.launch.cloud_init import node_of
+from flaas_jupyter.costs.secrets import Keyring
 
 from .hosted_api import WAIT
 
@@ -294,3 +297,19 @@ def test_a_project_with_machines_is_not_removed(federation, operator):
     operator.post(f"/v1/launches/{launch}/terminate")
     until(operator, launch, in_state("ended"))
     assert admin.call("DELETE", federation.path, headers=admin.matching(federation.path)).status_code == 204
+
+
+def test_machines_in_a_cloud_need_an_address_that_they_can_find_this_api_at(federation, operator, monkeypatch):
+    with federation.api.hosted.database.writing() as session:
+        who = CloudIdentity("123456789012", "user/flaas")
+        account = accounts.add(session, Keyring.load(), "laboratory", "aws", "AWS", {"key": "secret"}, who).id
+    federation.api.hosted.launching.price_of = lambda session: lambda *place: 0.1
+    node = {
+        "name": "far", "provider": "aws", "account": account, "region": "eu-west-1", "instance_type": "m5.large",
+        "usd_hour": 0.1,
+    }  # fmt: skip
+    order = body(nodes=[node], accepted_usd=1.0)
+    assert operator.refused("POST", f"{federation.path}/launches", order) == (422, "public-url-needed")
+    assert operator.embedded(f"{federation.path}/launches", "launches") == []
+    monkeypatch.setenv("FLAAS_AWS_ENDPOINT", "https://private.example")  # a cloud of one's own may be anywhere
+    assert operator.post(f"{federation.path}/launches", order)["nodes"][0]["provider"] == "aws"

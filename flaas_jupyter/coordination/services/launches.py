@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -34,6 +35,8 @@ from ..tables import Assignment, MembershipRow, Node, Project, Run
 from . import nodes, recommendations
 from .estimate import estimate
 
+_OWN_MACHINE = ("127.0.0.1", "::1", "localhost")
+
 BudgetLeft = Callable[[Session, str, str], float | None]
 """Session, organisation, project: USD that are left; None without a budget."""
 
@@ -58,7 +61,8 @@ def create(
     Conflict
         ``price-unknown``, ``price-changed``, ``over-budget``; ``domain-key-changed``; ``node-exists``.
     InvalidInput
-        ``duplicate-nodes``, ``unknown-provider``, ``account-needed``, ``bad-tag``, ``bad-source``.
+        ``duplicate-nodes``, ``unknown-provider``, ``account-needed``, ``bad-tag``, ``bad-source``,
+        ``public-url-needed``.
     NotAllowed
         ``local-not-permitted``.
     NotFound
@@ -78,6 +82,7 @@ def create(
         )
     _require_names(session, organisation, [node.name for node in body.nodes])
     wanted = [_wanted(session, view, node) for node in body.nodes]
+    _require_reachable(url, {node.provider for node in body.nodes})
     asked = Asked(
         project=project.id,
         organisation=organisation,
@@ -430,6 +435,17 @@ def _wanted(session: Session, view: View, node: LaunchNodeIn) -> Wanted:
         disk_gib=node.disk_gib,
         dataset=node.dataset.model_dump() if node.dataset is not None else None,
     )
+
+
+def _require_reachable(url: str, wanted: Iterable[str]) -> None:
+    """Refuse to pay for machines that could never find this API: a loopback address means another machine there."""
+    clouds = sorted(name for name in wanted if name in providers.CLOUDS and providers.endpoint(name).base is None)
+    if clouds and urlsplit(url).hostname in _OWN_MACHINE:
+        raise InvalidInput(
+            f"Machines at {', '.join(clouds)} could not find this API: {url} is an address of its own machine.",
+            code="public-url-needed",
+            hint="Its operator sets FLAAS_PUBLIC_URL to the address that others reach it at.",
+        )
 
 
 def _require_names(session: Session, organisation: str, names: Sequence[str]) -> None:

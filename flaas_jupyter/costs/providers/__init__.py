@@ -18,6 +18,9 @@ _DRIVERS: Mapping[str, str] = {
 }
 """Provider to ``module:class`` in this package."""
 
+CLOUDS = ("aws", "azure", "gcp")
+"""Those that are reached over the internet, unless the API's operator has set another endpoint."""
+
 
 def names() -> tuple[str, ...]:
     """Return the providers, in the order in which they are shown."""
