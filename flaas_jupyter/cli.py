@@ -20,6 +20,7 @@ import click
 
 from . import costs_command
 from ._version import __version__
+from .answers import without_links
 from .errors import FlaasError, InvalidInput
 from .home import Credentials, Home
 
@@ -119,7 +120,7 @@ def login(url: str | None, token: str | None, json_output: bool) -> None:
     credentials = Credentials(home.credentials(url).url, token)
     me = _call(credentials, "get", "/v1/me")
     home.save_credentials(credentials)
-    show(_without_links(me), json_output, f"Signed in at {credentials.url} as {me['subject']} ({me['role']}).")
+    show(without_links(me), json_output, f"Signed in at {credentials.url} as {me['subject']} ({me['role']}).")
 
 
 @main.command()
@@ -138,7 +139,7 @@ def whoami(json_output: bool) -> None:
     from .communications.identity import Identity
 
     home = Home.default()
-    me = _without_links(_call(home.credentials(), "get", "/v1/me"))
+    me = without_links(_call(home.credentials(), "get", "/v1/me"))
     me["node_id"] = Identity.load_or_create(home.key).node_id
     show(me, json_output, "\n".join(f"{key:14}{value}" for key, value in me.items()))
 
@@ -161,10 +162,6 @@ def _call(credentials: Credentials, method: str, path: str, body: dict[str, Any]
             return await coordinator.post(path, body or {})
 
     return asyncio.run(call(credentials.token))
-
-
-def _without_links(resource: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in resource.items() if not key.startswith("_")}
 
 
 # ---- domain: the key that membership is signed with -----------------------------------------------------------------

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from numpy.typing import NDArray
 
+from .answers import frame
 from .communications.coordinator import Bearer, Coordinator
 from .communications.directory import Directory
 from .communications.identity import Identity
@@ -102,7 +103,7 @@ class Session:
     @property
     def projects(self) -> pd.DataFrame:
         """One row per project that the caller may see."""
-        return _frame(self.list("/v1/projects", "projects"), ["id", "name", "description", "organisations"])
+        return frame(self.list("/v1/projects", "projects"), ["id", "name", "description", "organisations"])
 
     def project(self, project: str) -> Project:
         """Return the project with id `project`.
@@ -207,7 +208,7 @@ class Project:
     def nodes(self) -> pd.DataFrame:
         """One row per node of the project."""
         rows = self.session.list(f"/v1/nodes?project={self.id}", "nodes")
-        return _frame(rows, ["name", "organisation", "state", "last_seen", "datasets", "version", "id"])
+        return frame(rows, ["name", "organisation", "state", "last_seen", "datasets", "version", "id"])
 
     @property
     def datasets(self) -> pd.DataFrame:
@@ -222,13 +223,13 @@ class Project:
             }
             for entry in self._datasets()
         ]
-        return _frame(rows, ["name", "rows", "nodes", "features", "target"])
+        return frame(rows, ["name", "rows", "nodes", "features", "target"])
 
     @property
     def runs(self) -> pd.DataFrame:
         """One row per run, newest first."""
         rows = self.session.list(f"/v1/projects/{self.id}/runs", "runs")
-        return _frame(rows, ["id", "name", "state", "round", "rounds", "dataset", "created", "ended", "created_by"])
+        return frame(rows, ["id", "name", "state", "round", "rounds", "dataset", "created", "ended", "created_by"])
 
     def federation(self, dataset: str) -> ConnectedFederation:
         """Return the nodes that hold `dataset`, to fit a model on.
@@ -266,7 +267,7 @@ class ConnectedFederation:
     def clients(self) -> pd.DataFrame:
         """One row per node that holds the data set: ``name``, ``organisation``, ``rows``, ``online``, ``id``."""
         nodes = [{"id": node["node"], "name": node["node_name"], **node} for node in self._description["nodes"]]
-        return _frame(nodes, ["name", "organisation", "rows", "online", "id"])
+        return frame(nodes, ["name", "organisation", "rows", "online", "id"])
 
     @property
     def names(self) -> dict[str, str]:
@@ -279,7 +280,7 @@ class ConnectedFederation:
         description = self._description
         target = {**description["target"], "shape": [], "role": "target"}
         columns = [{**feature, "role": "feature"} for feature in description["features"]] + [target]
-        return _frame(columns, ["name", "dtype", "shape", "role"])
+        return frame(columns, ["name", "dtype", "shape", "role"])
 
     @property
     def _description(self) -> dict[str, Any]:
@@ -478,12 +479,6 @@ def _ended_badly(run: str, state: str, reason: dict[str, Any] | None) -> FlaasEr
         code=f"run-{state}",
         hint="The model keeps the weights of the last finished round.",
     )
-
-
-def _frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.DataFrame([{name: row.get(name) for name in columns} for row in rows], columns=columns)
 
 
 class _Loop:

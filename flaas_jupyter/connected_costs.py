@@ -14,6 +14,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, urlencode
 
+from .answers import frame
 from .errors import Aborted, Conflict, InvalidInput
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Costs:
     def templates(self) -> pd.DataFrame:
         """One row per template of resources."""
         columns = ["name", "title", "nodes", "need", "area", "market", "rounds", "aggregation", "secure_aggregation"]
-        return _frame(self._rest.list("/v1/costs/templates", "templates"), columns)
+        return frame(self._rest.list("/v1/costs/templates", "templates"), columns)
 
     def recommend(self, template: str, **options: Any) -> Recommendation:
         """Compare the clouds for a template, and place its nodes at the least cost.
@@ -83,8 +84,6 @@ class Costs:
         Conflict
             Code ``no-placement``: nobody sells it, or the constraints contradict each other; the message says which.
         """
-        if isinstance(options.get("nodes"), int):
-            options["nodes"] = [{"name": f"node-{i + 1}"} for i in range(options["nodes"])]
         answer = self._rest.send("POST", "/v1/costs/recommendations", {"template": template, **options})
         return Recommendation(self, answer)
 
@@ -99,7 +98,7 @@ class Costs:
         """One row per launch of `project`, newest first."""
         rows = self._rest.list(f"/v1/projects/{quote(project, safe='')}/launches", "launches")
         columns = ["id", "title", "state", "created", "ends_at", "accepted_usd", "spent_usd", "created_by"]
-        return _frame(rows, columns)
+        return frame(rows, columns)
 
     def find_launch(self, launch: str) -> Launch:
         """Return the launch with this id."""
@@ -111,7 +110,7 @@ class Costs:
     def accounts(self) -> pd.DataFrame:
         """One row per cloud account; credentials are never among it."""
         columns = ["id", "provider", "title", "identity", "checked", "fetch"]
-        return _frame(self._rest.list("/v1/costs/accounts", "accounts"), columns)
+        return frame(self._rest.list("/v1/costs/accounts", "accounts"), columns)
 
     def bill(
         self,
@@ -127,7 +126,7 @@ class Costs:
         An empty key is spending without a project. Default: the last 30 days.
         """
         summary = self.summary(since, until, group=group, project=project)
-        return _frame(
+        return frame(
             summary["comparison"], ["key", "currency", "billed", "estimated", "difference", "explanation"]
         ).rename(columns={"key": group})
 
@@ -189,12 +188,12 @@ class Recommendation:
             }
             for entry in self.answer["providers"]
         ]
-        return _frame(rows, list(rows[0]) if rows else [])
+        return frame(rows, list(rows[0]) if rows else [])
 
     def candidates(self, provider: str) -> pd.DataFrame:
         """Machines of `provider`, cheapest first, with the reason for what was set aside."""
         rows = self._entry(provider)["candidates"]
-        return _frame(rows, list(rows[0]) if rows else [])
+        return frame(rows, list(rows[0]) if rows else [])
 
     def plan(self, provider: str | None = None) -> Json:
         """The recommended plan, or the one with everything at `provider`.
@@ -213,7 +212,7 @@ class Recommendation:
 
     def plan_table(self, provider: str | None = None) -> pd.DataFrame:
         """One row per node of a plan."""
-        return _frame(self.plan(provider)["nodes"], _PLAN)
+        return frame(self.plan(provider)["nodes"], _PLAN)
 
     def launch(
         self,
@@ -320,7 +319,7 @@ class Launch:
             "node_id",
             "problem",
         ]
-        return _frame(self.answer["nodes"], columns)
+        return frame(self.answer["nodes"], columns)
 
     def refresh(self) -> Launch:
         """Ask the API how it stands; return itself."""
@@ -393,9 +392,3 @@ class Launch:
         problems = [self.answer["problem"], *(node["problem"] for node in self.answer["nodes"])]
         first = next((problem for problem in problems if problem), None)
         return str(first.get("message") or first.get("detail") or first) if first else "no reason is known"
-
-
-def _frame(rows: Sequence[Mapping[str, Any]], columns: list[str]) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.DataFrame([{column: row.get(column) for column in columns} for row in rows], columns=columns)

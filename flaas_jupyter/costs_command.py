@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .answers import without_links
 from .errors import Aborted, FlaasError, InvalidInput
 from .home import Home
 
@@ -265,7 +266,7 @@ def group(told: Callable[..., Any], show: Callable[..., None], table: Callable[.
             known = session.costs.budget(project)
             if usd is not None or remove:
                 known = session.costs.set_budget(project, None if remove else usd, warn_at)
-        kept = {key: value for key, value in known.items() if not key.startswith("_")}
+        kept = without_links(known)
         show(kept, json_output, "\n".join(f"{key:14}{value}" for key, value in kept.items()))
 
     # ---- accounts -------------------------------------------------------------------------------------------
@@ -291,7 +292,7 @@ def group(told: Callable[..., Any], show: Callable[..., None], table: Callable[.
         with _session() as session:
             body = {"provider": provider, "title": title or cls.title, "credentials": given}
             known = session.send("POST", "/v1/costs/accounts", body)
-        show(_without_links(known), json_output, _account_text(known))
+        show(without_links(known), json_output, _account_text(known))
 
     @account.command("list")
     @as_json
@@ -302,7 +303,7 @@ def group(told: Callable[..., Any], show: Callable[..., None], table: Callable[.
             rows = session.list("/v1/costs/accounts", "accounts")
         flat = [{**row, "account": row["identity"]["account"], "fetched": row["fetch"]["at"]} for row in rows]
         columns = ["id", "provider", "title", "account", "checked", "fetched"]
-        show([_without_links(row) for row in rows], json_output, table(flat, columns))
+        show([without_links(row) for row in rows], json_output, table(flat, columns))
 
     @account.command("check")
     @click.argument("account")
@@ -312,7 +313,7 @@ def group(told: Callable[..., Any], show: Callable[..., None], table: Callable[.
         """Try out the credentials of ACCOUNT again."""
         with _session() as session:
             known = session.send("POST", f"/v1/costs/accounts/{account}/check", {})
-        show(_without_links(known), json_output, _account_text(known))
+        show(without_links(known), json_output, _account_text(known))
 
     @account.command("fetch")
     @click.argument("account")
@@ -325,7 +326,7 @@ def group(told: Callable[..., Any], show: Callable[..., None], table: Callable[.
         with _session() as session:
             body = {key: value for key, value in {"from": since, "to": until}.items() if value is not None}
             known = session.send("POST", f"/v1/costs/accounts/{account}/fetch", body)
-        show(_without_links(known), json_output, f"The bill of {known['title']} is {known['fetch']['state']}.")
+        show(without_links(known), json_output, f"The bill of {known['title']} is {known['fetch']['state']}.")
 
     @account.command("remove")
     @click.argument("account")
@@ -430,7 +431,7 @@ def _refreshed_here(credentials: dict[str, dict[str, str]]) -> dict[str, Any]:
 
 def _recommended_by_api(request: dict[str, Any]) -> dict[str, Any]:
     with _session() as session:
-        return _without_links(session.send("POST", "/v1/costs/recommendations", request))
+        return without_links(session.send("POST", "/v1/costs/recommendations", request))
 
 
 def _dataset(text: str) -> tuple[str, dict[str, Any]]:
@@ -506,10 +507,6 @@ def _say(launch: Launch) -> None:
 
 
 # ---- printing -------------------------------------------------------------------------------------------------------
-
-
-def _without_links(resource: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in resource.items() if not key.startswith("_")}
 
 
 def _warn(warnings: Any) -> None:

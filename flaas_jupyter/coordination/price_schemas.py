@@ -69,7 +69,9 @@ class RecommendationIn(_In):
     market: Market | None = None
     rounds: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     hours: Above | None = None
-    nodes: Annotated[list[WishIn], Field(min_length=1, max_length=200)] | None = None
+    nodes: Annotated[list[WishIn], Field(min_length=1, max_length=200)] | Annotated[int, Field(ge=1, le=200)] | None = (
+        None
+    )
     parameters: Positive | None = None
     rows_per_node: Positive | None = None
     budget_usd: Above | None = None

@@ -419,10 +419,12 @@ def _used(plan: Plan | None, offers: _Offers) -> list[Offer]:
 
 def _wishes(given: Any, template: Template) -> tuple[Wish, ...]:
     if given is None:
-        given = [{"name": f"node-{i + 1}"} for i in range(template.nodes)]
+        given = template.nodes
+    if isinstance(given, int) and not isinstance(given, bool) and given <= _MOST_NODES:
+        given = [{"name": f"node-{i + 1}"} for i in range(given)]
     if not isinstance(given, Sequence) or isinstance(given, str) or not 1 <= len(given) <= _MOST_NODES:
         raise InvalidInput(
-            f"nodes is a list of 1 to {_MOST_NODES} nodes.",
+            f"nodes is a number or a list of 1 to {_MOST_NODES} nodes.",
             code="bad-request",
             field="nodes",
             hint='For example [{"name": "north", "area": "DE"}, {"name": "south", "provider": "aws"}].',

@@ -62,14 +62,7 @@ class Keyring:
         """
         environment = os.environ if environment is None else environment
         folder = (home or Home.default()).path
-        given = environment.get("FLAAS_SECRETS_KEY")
-        if given:
-            keys = [_decoded(given, "FLAAS_SECRETS_KEY")]
-        else:
-            path = folder / "secrets.key"
-            if not path.exists():
-                _write_once(home or Home.default())
-            keys = [_decoded(path.read_text().strip(), str(path))]
+        keys = [secret_key(environment, home)]
         for text in environment.get("FLAAS_SECRETS_KEY_OLD", "").split(","):
             if text.strip():
                 keys.append(_decoded(text.strip(), "FLAAS_SECRETS_KEY_OLD"))
@@ -109,6 +102,24 @@ class Keyring:
     def is_present(self, sealed: str) -> bool:
         """Tell whether a text is sealed with the present key, so that the older ones are not needed for it."""
         return sealed.split(":")[1:2] == [self._present]
+
+
+def secret_key(environment: Mapping[str, str] | None = None, home: Home | None = None) -> bytes:
+    """Return the installation's present secret key: ``FLAAS_SECRETS_KEY``, else the file, made on first use.
+
+    Raises
+    ------
+    InvalidInput
+        Code ``bad-secrets-key``.
+    """
+    environment = os.environ if environment is None else environment
+    given = environment.get("FLAAS_SECRETS_KEY")
+    if given:
+        return _decoded(given, "FLAAS_SECRETS_KEY")
+    path = (home or Home.default()).path / "secrets.key"
+    if not path.exists():
+        _write_once(home or Home.default())
+    return _decoded(path.read_text().strip(), str(path))
 
 
 def _owner(organisation: str, account: str) -> bytes:

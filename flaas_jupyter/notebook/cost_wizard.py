@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import anywidget
 import traitlets
 
+from ..answers import without_links
 from ..errors import FlaasError, InvalidInput, NotAuthenticated
 
 if TYPE_CHECKING:
@@ -207,7 +208,7 @@ class CostWizard(anywidget.AnyWidget):  # type: ignore[misc]
 
     def _templates(self) -> list[Json]:
         if self._session is not None:
-            return [_plain(entry) for entry in self._session.list("/v1/costs/templates", "templates")]
+            return [without_links(entry) for entry in self._session.list("/v1/costs/templates", "templates")]
         from ..costs import templates
 
         return [template.to_dict() for template in templates.builtin()]
@@ -217,12 +218,10 @@ class CostWizard(anywidget.AnyWidget):  # type: ignore[misc]
 
     def _recommend(self, template: str, options: Json) -> Json:
         if self._session is not None:
-            return _plain(self._session.costs.recommend(template, **options).answer)
+            return without_links(self._session.costs.recommend(template, **options).answer)
         from ..costs import Catalog, templates
         from ..costs.recommendation import Request, recommend
 
-        if isinstance(options.get("nodes"), int):
-            options = {**options, "nodes": [{"name": f"node-{i + 1}"} for i in range(options["nodes"])]}
         request = Request.from_dict({"template": template, **options}, templates.builtin())
         return recommend(Catalog.current(), request).to_dict()
 
@@ -236,7 +235,3 @@ def _connected() -> Session | None:
         if error.code != "no-token":
             raise
         return None
-
-
-def _plain(resource: Json) -> Json:
-    return {key: value for key, value in resource.items() if not key.startswith("_")}

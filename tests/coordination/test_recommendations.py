@@ -46,6 +46,8 @@ def test_a_template_of_one_s_own_is_seen_by_one_s_organisation_alone(federation)
     assert controller.refused("POST", PATH, template()) == (409, "template-exists")
     plan = federation.person("developer", "north").post(RECOMMEND, {"template": "own-table"})["plan"]
     assert len(plan["nodes"]) == 2
+    more = federation.person("developer", "north").post(RECOMMEND, {"template": "own-table", "nodes": 5})["plan"]
+    assert len(more["nodes"]) == 5
     south = federation.person("controller", "south")
     assert south.refused("POST", RECOMMEND, {"template": "own-table"}) == (404, "unknown-template")
     assert south.refused("DELETE", f"{PATH}/own-table") == (404, "unknown-template")

@@ -120,6 +120,14 @@ def test_a_budget_that_does_not_suffice_is_told_with_what_would():
     assert "USD" in found.why_not
 
 
+def test_nodes_may_be_a_number_or_a_list():
+    counted, listed = asked(nodes=4), asked(nodes=[{"name": f"node-{i}"} for i in (1, 2, 3, 4)])
+    assert counted.to_dict() == listed.to_dict()
+    for wrong in (0, -1, 201, True, 2.5):
+        with pytest.raises(InvalidInput, match="nodes"):
+            asked(nodes=wrong)
+
+
 def test_hours_that_are_given_count():
     assert asked(hours=7).plan.hours == 7
     assert asked(rounds=1).plan.hours == LEAST_HOURS

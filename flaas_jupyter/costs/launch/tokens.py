@@ -9,14 +9,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import os
 from collections.abc import Mapping
 
 from ...errors import InvalidInput
 from ...home import Home
-from ..secrets import Keyring
+from ..secrets import KEY_BYTES, secret_key
 
-KEY_BYTES = 32
 _ENROLMENT = b"flaas/enrolment/1"
 
 
@@ -48,14 +46,7 @@ class SecretKey:
         InvalidInput
             Code ``bad-secrets-key``.
         """
-        environment = os.environ if environment is None else environment
-        given = environment.get("FLAAS_SECRETS_KEY")
-        if given:
-            return cls(_decoded(given, "FLAAS_SECRETS_KEY"))
-        path = (home or Home.default()).path / "secrets.key"
-        if not path.exists():
-            Keyring.load(environment, home)  # makes the file
-        return cls(_decoded(path.read_text().strip(), str(path)))
+        return cls(secret_key(environment, home))
 
     def enrolment(self, launch: str, node: str, attempt: int) -> str:
         """Return the single-use secret of one attempt at one node, 52 lower-case characters."""
@@ -73,14 +64,3 @@ def machine_token(installation: str, launch: str, node: str, attempt: int) -> st
     """Return the clouds' idempotency token of one attempt: 32 characters ``[a-z0-9]``, a letter first."""
     text = "\x00".join((installation, launch, node, str(attempt)))
     return "m" + hashlib.sha256(text.encode()).hexdigest()[:31]
-
-
-def _decoded(text: str, where: str) -> bytes:
-    try:
-        return base64.urlsafe_b64decode(text.encode("ascii"))
-    except ValueError as error:
-        raise InvalidInput(
-            f"{where} is not the urlsafe base64 of {KEY_BYTES} bytes.",
-            code="bad-secrets-key",
-            hint="Restore it from a backup; a new key makes stored cloud credentials unreadable.",
-        ) from error

@@ -3,12 +3,11 @@
  * beside it, budgets, and how old each source is.
  */
 
-import { Button, downloadIcon, HTMLSelect, ReactWidget, refreshIcon } from '@jupyterlab/ui-components';
-import type { ITranslator, TranslationBundle } from '@jupyterlab/translation';
+import { Button, downloadIcon, HTMLSelect, refreshIcon } from '@jupyterlab/ui-components';
+import type { ITranslator } from '@jupyterlab/translation';
 import * as React from 'react';
 
 import { ago, clock, dateTime, money, usd } from '../format';
-import { federationIcon } from '../icons';
 import {
   billedTotals,
   type CostsModel,
@@ -22,7 +21,8 @@ import type { CostGroup, IAccount, ICostSource, ICostSummary } from '../tokens';
 import { BudgetAlert, BudgetBar } from './budget';
 import { CostBars, CostDays } from './costbars';
 import { Field } from './fields';
-import { DOMAIN, TranslationContext, useModel, useNow, useTrans } from './hooks';
+import { useModel, useNow, useTrans } from './hooks';
+import { MainView } from './mainview';
 import { Notice } from './notice';
 import { SignInFirst } from './signinfirst';
 
@@ -36,34 +36,18 @@ export interface ICostsProps {
 }
 
 /** The view as a widget; it owns its model. */
-export class CostsView extends ReactWidget {
+export class CostsView extends MainView<CostsModel> {
   constructor(props: ICostsProps, translator: ITranslator) {
-    super();
+    super(props.model, translator);
     this._props = props;
-    this._trans = translator.load(DOMAIN);
-    this.addClass('flaas-RunView');
-    this.title.icon = federationIcon;
-    this.title.label = this._trans.__('Costs');
-    this.title.closable = true;
+    this.title.label = this.trans.__('Costs');
   }
 
-  override dispose(): void {
-    if (!this.isDisposed) {
-      this._props.model.dispose();
-      super.dispose();
-    }
-  }
-
-  protected override render(): JSX.Element {
-    return (
-      <TranslationContext.Provider value={this._trans}>
-        <Costs {...this._props} />
-      </TranslationContext.Provider>
-    );
+  protected override content(): JSX.Element {
+    return <Costs {...this._props} />;
   }
 
   private _props: ICostsProps;
-  private _trans: TranslationBundle;
 }
 
 /** The view's content. */

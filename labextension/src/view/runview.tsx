@@ -2,18 +2,17 @@
  * A run in the main area: its state, its chart, its rounds, its participants, and a way to stop it.
  */
 
-import { ReactWidget } from '@jupyterlab/ui-components';
-import type { ITranslator, TranslationBundle } from '@jupyterlab/translation';
+import type { ITranslator } from '@jupyterlab/translation';
 import type { ISignal } from '@lumino/signaling';
 import * as React from 'react';
 
 import { clock, count, dateTime, runName } from '../format';
-import { federationIcon } from '../icons';
 import { isActive, type RunModel } from '../model';
 import type { IParticipant, IRun } from '../tokens';
 import { MetricsChart } from './chart';
-import { DOMAIN, TranslationContext, useModel, useTrans } from './hooks';
+import { useModel, useTrans } from './hooks';
 import { EventLog } from './log';
+import { MainView } from './mainview';
 import { Notice } from './notice';
 import { Rounds } from './rounds';
 import { Settings, called, privacySettings, type Setting } from './settings';
@@ -25,45 +24,26 @@ export type ThemeSignal = ISignal<unknown, unknown> | null;
 /**
  * The view as a widget; it owns its model.
  */
-export class RunView extends ReactWidget {
+export class RunView extends MainView<RunModel> {
   constructor(model: RunModel, themeChanged: ThemeSignal, translator: ITranslator) {
-    super();
-    this.model = model;
+    super(model, translator);
     this._themeChanged = themeChanged;
-    this._trans = translator.load(DOMAIN);
-    this.addClass('flaas-RunView');
-    this.title.icon = federationIcon;
-    this.title.label = this._trans.__('Run');
-    this.title.closable = true;
+    this.title.label = this.trans.__('Run');
     model.changed.connect(this._onChanged, this);
     void model.refresh();
   }
 
-  readonly model: RunModel;
-
-  override dispose(): void {
-    if (!this.isDisposed) {
-      this.model.dispose();
-      super.dispose();
-    }
-  }
-
-  protected override render(): JSX.Element {
-    return (
-      <TranslationContext.Provider value={this._trans}>
-        <Run model={this.model} themeChanged={this._themeChanged} />
-      </TranslationContext.Provider>
-    );
+  protected override content(): JSX.Element {
+    return <Run model={this.model} themeChanged={this._themeChanged} />;
   }
 
   private _onChanged(): void {
     if (this.model.run) {
-      this.title.label = this._trans.__('Run: %1', runName(this.model.run));
+      this.title.label = this.trans.__('Run: %1', runName(this.model.run));
     }
   }
 
   private _themeChanged: ThemeSignal;
-  private _trans: TranslationBundle;
 }
 
 /** The view's content. */

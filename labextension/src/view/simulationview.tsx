@@ -2,17 +2,16 @@
  * A simulation in the main area: its state, its metrics, what it is made of, and what each client had in each round.
  */
 
-import { ReactWidget } from '@jupyterlab/ui-components';
-import type { ITranslator, TranslationBundle } from '@jupyterlab/translation';
+import type { ITranslator } from '@jupyterlab/translation';
 import * as React from 'react';
 
 import { clock, count, dateTime, percent, simulationName } from '../format';
-import { federationIcon } from '../icons';
 import type { SimulationModel, SimulationsModel } from '../model';
 import type { ISimulation } from '../tokens';
 import { MetricsChart } from './chart';
 import { HeatMap } from './heatmap';
-import { DOMAIN, TranslationContext, useModel, useTrans } from './hooks';
+import { useModel, useTrans } from './hooks';
+import { MainView } from './mainview';
 import { Notice } from './notice';
 import type { ThemeSignal } from './runview';
 import { Settings, called, privacySettings, type Setting } from './settings';
@@ -22,52 +21,35 @@ import { DeleteSimulation, StopSimulation } from './stopsimulation';
 /**
  * The view as a widget; it owns its model.
  */
-export class SimulationView extends ReactWidget {
+export class SimulationView extends MainView<SimulationModel> {
   constructor(id: string, simulations: SimulationsModel, themeChanged: ThemeSignal, translator: ITranslator) {
-    super();
-    this.model = simulations.open(id);
+    super(simulations.open(id), translator);
     this._simulations = simulations;
     this._themeChanged = themeChanged;
-    this._trans = translator.load(DOMAIN);
-    this.addClass('flaas-RunView');
-    this.title.icon = federationIcon;
-    this.title.label = this._trans.__('Simulation');
-    this.title.closable = true;
+    this.title.label = this.trans.__('Simulation');
     this.model.changed.connect(this._onChanged, this);
     void this.model.start();
   }
 
-  readonly model: SimulationModel;
-
-  override dispose(): void {
-    if (!this.isDisposed) {
-      this.model.dispose();
-      super.dispose();
-    }
-  }
-
-  protected override render(): JSX.Element {
+  protected override content(): JSX.Element {
     return (
-      <TranslationContext.Provider value={this._trans}>
-        <Simulation
-          model={this.model}
-          remove={() => this._simulations.remove(this.model.id)}
-          gone={() => (this.parent ?? this).dispose()}
-          themeChanged={this._themeChanged}
-        />
-      </TranslationContext.Provider>
+      <Simulation
+        model={this.model}
+        remove={() => this._simulations.remove(this.model.id)}
+        gone={() => (this.parent ?? this).dispose()}
+        themeChanged={this._themeChanged}
+      />
     );
   }
 
   private _onChanged(): void {
     if (this.model.simulation) {
-      this.title.label = this._trans.__('Simulation: %1', simulationName(this.model.simulation));
+      this.title.label = this.trans.__('Simulation: %1', simulationName(this.model.simulation));
     }
   }
 
   private _simulations: SimulationsModel;
   private _themeChanged: ThemeSignal;
-  private _trans: TranslationBundle;
 }
 
 export interface ISimulationProps {

@@ -2,13 +2,13 @@
  * The wizard in the main area: template, prices, choice, plan, launch, follow. A step is a file of its own.
  */
 
-import { Button, ReactWidget } from '@jupyterlab/ui-components';
+import { Button } from '@jupyterlab/ui-components';
 import type { ITranslator, TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
-import { federationIcon } from '../icons';
-import { type Step, STEPS } from '../model';
-import { DOMAIN, TranslationContext, useModel, useTrans } from './hooks';
+import { type Step, STEPS, type WizardModel } from '../model';
+import { useModel, useTrans } from './hooks';
+import { MainView } from './mainview';
 import { Notice, ProblemNotice } from './notice';
 import { SignInFirst } from './signinfirst';
 import { ChoiceStep } from './wizardchoice';
@@ -19,34 +19,18 @@ import type { IStepProps, IWizardProps } from './wizardstep';
 import { TemplateStep } from './wizardtemplate';
 
 /** The wizard as a widget; it owns its model. */
-export class Wizard extends ReactWidget {
+export class Wizard extends MainView<WizardModel> {
   constructor(props: IWizardProps, translator: ITranslator) {
-    super();
+    super(props.model, translator);
     this._props = props;
-    this._trans = translator.load(DOMAIN);
-    this.addClass('flaas-RunView');
-    this.title.icon = federationIcon;
-    this.title.label = this._trans.__('Launch machines');
-    this.title.closable = true;
+    this.title.label = this.trans.__('Launch machines');
   }
 
-  override dispose(): void {
-    if (!this.isDisposed) {
-      this._props.model.dispose();
-      super.dispose();
-    }
-  }
-
-  protected override render(): JSX.Element {
-    return (
-      <TranslationContext.Provider value={this._trans}>
-        <WizardSteps {...this._props} />
-      </TranslationContext.Provider>
-    );
+  protected override content(): JSX.Element {
+    return <WizardSteps {...this._props} />;
   }
 
   private _props: IWizardProps;
-  private _trans: TranslationBundle;
 }
 
 /** The wizard's content. */
