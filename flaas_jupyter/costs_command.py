@@ -551,8 +551,7 @@ def _recommendation_text(answer: dict[str, Any], table: Callable[..., str]) -> s
         )
     columns = ["", "provider", "machine", "region", "usd_hour", "project_usd", "prices of", "note"]
     parts = [table(rows, columns)]
-    if answer["plan"] is not None:
-        parts.append(_plan_text(answer["plan"], table))
+    parts.append(_plan_text(answer["plan"], table) if answer["plan"] is not None else answer["why_not"])
     parts += [f"* {assumption}" for assumption in answer["assumptions"]]
     return "\n".join(parts)
 

@@ -84,3 +84,9 @@ def test_credentials_in_a_file_are_never_quoted(flaas, tmp_path):
     assert "wrong is unknown" in output
     assert "AKIASECRETKEY" not in output
     assert "hush" not in output
+
+
+def test_without_a_plan_the_reason_stands_below_the_table(flaas):
+    lines = flaas("estimate", "tabular-small", "--pin", "node-1=aws", "--budget", "0.01").stdout.splitlines()
+    reason = next(line for line in lines if line.startswith("No placement"))
+    assert "A budget of" in reason
