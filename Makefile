@@ -7,7 +7,7 @@ BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup demo lab test lint test-python test-frontend test-browser bench bench-peers papers bundle wheel clean
+.PHONY: help setup demo lab test lint test-python test-frontend test-browser fuzz bench bench-peers papers bundle wheel clean
 
 help:
 	@echo "make demo    train on real data across three nodes on this machine"
@@ -73,6 +73,10 @@ test-python: setup bundle
 test-browser: setup bundle
 	$(BIN)/python tests/browser/browser.py
 	$(BIN)/python -m pytest -m browser
+
+# Requests made from the API's own description, for longer than the tests do; FLAAS_FUZZ_SECONDS says how long.
+fuzz: setup
+	FLAAS_FUZZ_SECONDS=$${FLAAS_FUZZ_SECONDS:-600} $(BIN)/python -m pytest tests/coordination/test_schemathesis.py
 
 bench: setup
 	@mkdir -p .bench

@@ -12,57 +12,28 @@ import json
 import logging
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import click
 
-from . import costs_command
+from . import (
+    approvals_command,
+    audit_command,
+    costs_command,
+    keys_command,
+    login_command,
+    members_command,
+    projects_command,
+)
 from ._version import __version__
-from .answers import without_links
-from .errors import FlaasError, InvalidInput
-from .home import Credentials, Home
+from .errors import InvalidInput
+from .home import Home
+from .terminal import as_json, at_api, cell, show, table, told
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-as_json = click.option("--json", "json_output", is_flag=True, help="Print the result as JSON.")
-
-
-def told(command: Callable[P, R]) -> Callable[P, R]:
-    """Turn a `FlaasError` into its message on standard error and exit code 1."""
-
-    @functools.wraps(command)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return command(*args, **kwargs)
-        except FlaasError as error:
-            click.echo(f"Error: {error}", err=True)
-            click.echo(f"[{error.code}]", err=True)
-            sys.exit(1)
-
-    return wrapped
-
-
-def show(result: Any, json_output: bool, text: str) -> None:
-    """Print `result` as JSON or `text`."""
-    click.echo(json.dumps(result, indent=2, default=str) if json_output else text)
-
-
-def table(rows: list[dict[str, Any]], columns: list[str]) -> str:
-    """Lay `rows` out in columns as wide as their widest cell."""
-    cells = [columns, *[[_cell(row.get(column)) for column in columns] for row in rows]]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells
-    )
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return ", ".join(map(str, value))
-    return "" if value is None else str(value)
+if TYPE_CHECKING:
+    from .communications.coordinator import Coordinator
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -85,13 +56,15 @@ def api() -> None:
 @click.option("--port", default=8470, show_default=True, help="0 takes a free one.")
 @told
 def api_serve(database_url: str | None, host: str, port: int) -> None:
-    """Serve the coordination API. The first start prints an administrator's token, once."""
-    from .coordination.server import bootstrap, serve
+    """Serve the coordination API. The first start prints the first administrator's invitation, once."""
+    from .coordination.founding import bootstrap
+    from .coordination.server import serve
 
     url = database_url or _own_database()
-    first_token = bootstrap(url)
-    if first_token:
-        click.echo(f"Administrator's token (shown this once): {first_token}")
+    invitation = bootstrap(url)
+    if invitation:
+        click.echo(f"Invitation of the first administrator (shown this once, used once): {invitation}")
+        click.echo("Accept it with: flaas login --invitation, or in a browser at /oauth/invitation")
     serve(url, host, port, ready=lambda where: click.echo(f"Serving at {where}"))
 
 
@@ -99,69 +72,6 @@ def _own_database() -> str:
     home = Home.default()
     home.path.mkdir(parents=True, exist_ok=True, mode=0o700)
     return home.database_url
-
-
-# ---- who I am -------------------------------------------------------------------------------------------------------
-
-
-@main.command()
-@click.option("--url", help="The coordination API.")
-@click.option(
-    "--token",
-    envvar="FLAAS_TOKEN",
-    help="Better from FLAAS_TOKEN or the prompt: arguments show in process lists.",
-)
-@as_json
-@told
-def login(url: str | None, token: str | None, json_output: bool) -> None:
-    """Check a token and keep it for later commands and notebooks."""
-    home = Home.default()
-    token = token or click.prompt("Token", hide_input=True)
-    credentials = Credentials(home.credentials(url).url, token)
-    me = _call(credentials, "get", "/v1/me")
-    home.save_credentials(credentials)
-    show(without_links(me), json_output, f"Signed in at {credentials.url} as {me['subject']} ({me['role']}).")
-
-
-@main.command()
-@told
-def logout() -> None:
-    """Forget the stored token."""
-    known = Home.default().forget_credentials()
-    click.echo("Signed out." if known else "Nobody was signed in.")
-
-
-@main.command()
-@as_json
-@told
-def whoami(json_output: bool) -> None:
-    """Show who the coordination API takes me for, and this machine's mesh identity."""
-    from .communications.identity import Identity
-
-    home = Home.default()
-    me = without_links(_call(home.credentials(), "get", "/v1/me"))
-    me["node_id"] = Identity.load_or_create(home.key).node_id
-    show(me, json_output, "\n".join(f"{key:14}{value}" for key, value in me.items()))
-
-
-def _call(credentials: Credentials, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    from .communications.coordinator import Bearer, Coordinator
-    from .errors import NotAuthenticated
-
-    if credentials.token is None:
-        raise NotAuthenticated(
-            f"There is no token for {credentials.url}.",
-            code="no-token",
-            hint="Run `flaas login` or set FLAAS_TOKEN.",
-        )
-
-    async def call(token: str) -> dict[str, Any]:
-        async with Coordinator(credentials.url, Bearer(token)) as coordinator:
-            if method == "get":
-                return await coordinator.get(path)
-            return await coordinator.post(path, body or {})
-
-    return asyncio.run(call(credentials.token))
 
 
 # ---- domain: the key that membership is signed with -----------------------------------------------------------------
@@ -207,7 +117,7 @@ def domain_sign(
 
     home = Home.default()
     document = membership(home.domain_key(project), project, node_id, organisation, roles, days)
-    _call(home.credentials(), "post", f"/v1/projects/{project}/memberships", document)
+    at_api(lambda api: api.post(f"/v1/projects/{project}/memberships", document))
     show(
         document["body"],
         json_output,
@@ -227,8 +137,10 @@ def domain_approve(project: str, launch_id: str, watch: bool, yes: bool, days: i
     from .domain_command import approve
 
     home = Home.default()
-    credentials = home.credentials()
-    call = functools.partial(_call, credentials)
+
+    def call(method: str, path: str, *body: dict[str, Any]) -> dict[str, Any]:
+        return at_api(lambda api: getattr(api, method)(path, *body))
+
     agreed = (lambda text: True) if yes else (lambda text: click.confirm(f"{text}\nSign for them?"))
     signed = approve(call, home.domain_key(project), project, launch_id, agreed=agreed, watch=watch, days=days)
     click.echo(f"Signed for {', '.join(signed)}." if signed else "No node waits for a signature.")
@@ -270,30 +182,82 @@ def node_init(name: str, json_output: bool) -> None:
     )
 
 
+@node.command("invite")
+@click.argument("name")
+@click.option("--project", required=True)
+@click.option("--days", default=7.0, show_default=True, help="How long the invitation is good.")
+@as_json
+@told
+def node_invite(name: str, project: str, days: float, json_output: bool) -> None:
+    """Invite the node NAME of my organisation into PROJECT; prints, once, what to run there.
+
+    The secret in it is made here. The API is told its SHA-256 only.
+    """
+    import base64
+    import hashlib
+    import secrets
+
+    secret = base64.b32encode(secrets.token_bytes(32)).decode().rstrip("=").lower()
+    digest = hashlib.sha256(secret.encode()).hexdigest()
+    body = {"name": name, "project": project, "digest": digest, "expires_in": days * 86_400}
+
+    async def ask(api: Coordinator) -> tuple[dict[str, Any], dict[str, Any], str]:
+        known = await api.get(f"/v1/projects/{quote(project, safe='')}")
+        return await api.post("/v1/nodes/invitations", body), known, api.origin
+
+    answer, known, url = at_api(ask)
+    waits = "sha256" in answer
+    organisation = answer["organisation"]
+    command = (
+        f"flaas node init --name {name} && flaas node join --url {url} --organisation {organisation} "
+        f"--project {project} --domain-key {known['domain_key']} --enrolment"
+    )
+    text = f"At the node, run:\n  {command}\nand give it this secret (shown this once, good once):\n  {secret}"
+    if waits:
+        text += f"\nIt is good once it is approved: request {answer['id']} (`flaas approvals show {answer['id']}`)."
+    show({"command": command, "secret": secret, "approval": answer["id"] if waits else None}, json_output, text)
+
+
 @node.command("join")
 @click.option("--url", help="The coordination API.")
-@click.option("--token", envvar="FLAAS_TOKEN", help="An operator's token; not kept.")
+@click.option("--token", envvar="FLAAS_TOKEN", help="An operator's token; not kept. Default: who is signed in.")
 @click.option("--project", required=True)
 @click.option(
     "--domain-key", required=True, help="The project's public domain key, told by its administrator directly."
 )
+@click.option("--enrolment", is_flag=True, help="Join with the secret of `flaas node invite`, which is asked for.")
+@click.option("--organisation", help="Whose node it is, with --enrolment.")
 @as_json
 @told
-def node_join(url: str | None, token: str | None, project: str, domain_key: str, json_output: bool) -> None:
+def node_join(
+    url: str | None,
+    token: str | None,
+    project: str,
+    domain_key: str,
+    enrolment: bool,
+    organisation: str | None,
+    json_output: bool,
+) -> None:
     """Register this node and let PROJECT in by its policy."""
-    from .execution.joining import join
+    from . import signing_in
+    from .communications.coordinator import Bearer
+    from .execution import joining
 
     home = Home.default()
-    credentials = home.credentials(url)
-    enrolment = join(home, Credentials(credentials.url, token or credentials.token), project, domain_key)
+    if enrolment:
+        if organisation is None:
+            raise click.UsageError("--enrolment needs --organisation, as `flaas node invite` has printed it.")
+        secret = click.prompt("Secret of the invitation", hide_input=True).strip()
+        address = signing_in.url_of(home, url)
+        joined = joining.enrol(home, address, organisation, project, domain_key, secret)
+    elif token:
+        joined = joining.join(home, signing_in.url_of(home, url), Bearer(token), project, domain_key)
+    else:
+        joined = joining.join(home, *signing_in.caller(home, url), project, domain_key)
     show(
-        {
-            "name": enrolment.name,
-            "organisation": enrolment.organisation,
-            "projects": sorted(enrolment.projects),
-        },
+        {"name": joined.name, "organisation": joined.organisation, "projects": sorted(joined.projects)},
         json_output,
-        f"{enrolment.name} of {enrolment.organisation} joined {project}. Start it with `flaas node run`.",
+        f"{joined.name} of {joined.organisation} joined {project}. Start it with `flaas node run`.",
     )
 
 
@@ -408,7 +372,31 @@ def node_status(json_output: bool) -> None:
     from .execution.joining import status
 
     result = status(Home.default())
-    show(result, json_output, "\n".join(f"{key:14}{_cell(value)}" for key, value in result.items()))
+    show(result, json_output, "\n".join(f"{key:14}{cell(value)}" for key, value in result.items()))
+
+
+@node.command("requests")
+@as_json
+@told
+def node_requests(json_output: bool) -> None:
+    """List the runs that wait for this node's owner (approve = "manual" in node.toml)."""
+    from .execution.consent import waiting
+
+    rows = waiting(Home.default())
+    columns = ["run", "project", "organisation", "developer", "dataset", "rounds", "decision"]
+    show(rows, json_output, table(rows, columns))
+
+
+@node.command("approve")
+@click.argument("run")
+@click.option("--refuse", is_flag=True, help="Refuse it instead.")
+@told
+def node_approve(run: str, refuse: bool) -> None:
+    """Agree, as this node's owner, that RUN uses it; see `flaas node requests`."""
+    from .execution.consent import decide
+
+    entry = decide(Home.default(), run, approve=not refuse)
+    click.echo(f"Run {entry['run']} is {entry['decision']}; the node acts on it by itself.")
 
 
 # ---- data sets ------------------------------------------------------------------------------------------------------
@@ -517,6 +505,16 @@ def protocols(json_output: bool) -> None:
 # ---- costs ----------------------------------------------------------------------------------------------------------
 
 
+for command in login_command.commands(told, show):
+    main.add_command(command)
+api.add_command(login_command.rotate_keys_command(told, _own_database))
+main.add_command(members_command.members)
+main.add_command(projects_command.organisations)
+main.add_command(projects_command.projects)
+main.add_command(approvals_command.group(told, show, table))
+main.add_command(approvals_command.governance_group(told, show, table))
+main.add_command(audit_command.group(told, show, table))
+main.add_command(keys_command.keys)
 main.add_command(costs_command.group(told, show, table))
 
 

@@ -11,23 +11,28 @@ import asyncio
 import atexit
 import contextlib
 import functools
+import json
 import secrets
 import threading
+import time
 from collections.abc import Coroutine, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from numpy.typing import NDArray
 
+from . import signing_in
 from .answers import frame
-from .communications.coordinator import Bearer, Coordinator
+from .communications.coordinator import Bearer, Coordinator, Credentials
 from .communications.directory import Directory
 from .communications.identity import Identity
 from .communications.wire import Message
 from .connected_costs import Costs
-from .errors import Aborted, Conflict, FlaasError, NotAuthenticated, NotFound, Unreachable
-from .execution import rule_state
+from .errors import Aborted, Conflict, FlaasError, InvalidInput, NotAuthenticated, NotFound, Unreachable
+from .execution import rule_state, run_request
+from .execution.checkpoint import digest
 from .federation import RoundResult, RunOptions
-from .home import Credentials, Home
+from .home import Home, write_private
 from .protocols import combination
 
 if TYPE_CHECKING:
@@ -39,6 +44,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 ENDED = ("completed", "failed", "cancelled")
 WEIGHTS_LIMIT = 4 << 30
+PAUSED_DELAY = 1.0
+"""Seconds between two attempts to reach the aggregator of a run that is paused."""
 API_PATIENCE = 120.0
 """Seconds for which a run that has lost its aggregator waits for the coordination API to name another."""
 
@@ -67,38 +74,31 @@ def connect(url: str | None = None, *, token: str | None = None, home: Home | No
         Nothing answers at the URL.
     """
     home = home or Home.default()
-    credentials = home.credentials(url)
     if token is not None:
-        credentials = Credentials(credentials.url, token)
-    if credentials.token is None:
-        raise NotAuthenticated(
-            f"There is no token for {credentials.url}.",
-            code="no-token",
-            hint="Sign in in the Federated learning panel, run `flaas login`, or set FLAAS_TOKEN.",
-        )
-    return Session(credentials, home)
+        return Session(signing_in.url_of(home, url), Bearer(token), home)
+    return Session(*signing_in.caller(home, url), home)
 
 
 class Session:
     """A signed-in user at a coordination API; `connect` makes one."""
 
-    def __init__(self, credentials: Credentials, home: Home) -> None:
-        self.url = credentials.url
+    def __init__(self, url: str, credentials: Credentials, home: Home) -> None:
+        self.url = url
         self._home = home
         self._loop = _Loop()
         self._coordinator: Coordinator = self._loop.run(self._open(credentials))
         self._meshes: dict[str, Mesh] = {}
         self._directories: dict[str, Directory] = {}
         self.me: dict[str, Any] = self.get("/v1/me")
-        """Subject, organisation and role that the API knows the token by."""
+        """Subject, organisation, roles and permissions that the API knows the token by."""
         atexit.register(self.close)
 
     def __repr__(self) -> str:
-        return f"<Session at {self.url} as {self.me['subject']} of {self.me['organisation']} ({self.me['role']})>"
+        roles = ", ".join(sorted({held["role"] for held in self.me["roles"]})) or "no role"
+        return f"<Session at {self.url} as {self.me['subject']} of {self.me['organisation']} ({roles})>"
 
     async def _open(self, credentials: Credentials) -> Coordinator:
-        assert credentials.token is not None  # checked by connect
-        return Coordinator(credentials.url, Bearer(credentials.token))
+        return Coordinator(self.url, credentials)
 
     @property
     def projects(self) -> pd.DataFrame:
@@ -122,6 +122,22 @@ class Session:
     def stop(self, run: str) -> dict[str, Any]:
         """Cancel a run."""
         return self._loop.run(self._coordinator.post(f"/v1/runs/{run}/cancel", {}))
+
+    def pause(self, run: str) -> dict[str, Any]:
+        """Have a run wait after the round under way; whoever fits on it waits too, and is told who has paused it."""
+        return self.send("POST", f"/v1/runs/{run}/pause", {})
+
+    def resume(self, run: str) -> dict[str, Any]:
+        """Let a paused run go on with its next round."""
+        return self.send("POST", f"/v1/runs/{run}/resume", {})
+
+    def quarantine(self, node: str, reason: str) -> dict[str, Any]:
+        """Keep the node with id `node` out of runs; everybody in its projects is shown the reason."""
+        return self.send("POST", f"/v1/nodes/{node}/quarantine", {"reason": reason})
+
+    def lift_quarantine(self, node: str) -> dict[str, Any]:
+        """Let the node with id `node` take part in runs again."""
+        return self.send("DELETE", f"/v1/nodes/{node}/quarantine")
 
     def get(self, path: str) -> dict[str, Any]:
         """GET one resource of the API."""
@@ -177,6 +193,7 @@ class Session:
             from .communications.iroh_carrier import IrohCarrier
             from .communications.mesh import Mesh
 
+            _pin(self._home.path / "pinned.json", self.url, project["id"], project["domain_key"])
             directory = Directory(project["id"], project["domain_key"])
             refresh = functools.partial(self._refresh, directory)
             await refresh()
@@ -230,6 +247,32 @@ class Project:
         """One row per run, newest first."""
         rows = self.session.list(f"/v1/projects/{self.id}/runs", "runs")
         return frame(rows, ["id", "name", "state", "round", "rounds", "dataset", "created", "ended", "created_by"])
+
+    @property
+    def models(self) -> pd.DataFrame:
+        """One row per version of a model that a run has made, newest first; `state` says what may be done with it."""
+        rows = self.session.list(f"/v1/projects/{self.id}/models", "models")
+        rows.sort(key=lambda version: (version["created"], version["round"]), reverse=True)
+        return frame(rows, ["id", "state", "run", "round", "created", "reason", "digest"])
+
+    def release_model(self, model: str) -> dict[str, Any]:
+        """Release a version, or ask those who have to approve.
+
+        Returns
+        -------
+        dict
+            The version, or the request for approval; `federated_report.attrs["model"]` is the id of a fit's version.
+
+        Raises
+        ------
+        Conflict
+            Code ``model-revoked``.
+        """
+        return self.session.send("POST", f"/v1/models/{model}/release", {})
+
+    def revoke_model(self, model: str, reason: str) -> dict[str, Any]:
+        """Revoke a version at once and for good: neither the API nor a node lets a run start from its weights."""
+        return self.session.send("POST", f"/v1/models/{model}/revoke", {"reason": reason})
 
     def federation(self, dataset: str) -> ConnectedFederation:
         """Return the nodes that hold `dataset`, to fit a model on.
@@ -315,7 +358,10 @@ class ConnectedFederation:
             "parameters": plan.parameters,
             "model_digest": plan.digest,
             "submitter": identity.node_id,
+            "start_digest": digest(weights),
         }
+        # Nodes believe the developer's signature, not the API's word (docs/control.md).
+        body["signed"] = run_request.sign(identity, self.project.id, body, time.time())
         run = session._loop.run(
             session._coordinator.post(
                 f"/v1/projects/{self.project.id}/runs", body, idempotency_key=secrets.token_hex(16)
@@ -359,6 +405,12 @@ class ConnectedTraining:
         self._reports: list[dict[str, Any]] = []
         self._pending: list[RoundResult] = []
         self._aggregator: str | None = None
+        self._told = ""
+
+    @property
+    def version(self) -> str | None:
+        """Id of the model version that the rounds so far have made; None before the first."""
+        return f"{self.id}-{self._reports[-1]['number']}" if self._reports else None
 
     def next(self, *, stop: bool = False, learning_rate: float | None = None) -> RoundResult | None:
         """Return the next round's result, or None when the run has completed."""
@@ -382,6 +434,7 @@ class ConnectedTraining:
             "stop": stop,
             "learning_rate": learning_rate,
             "plan": self._resumed,
+            "told": self._told,
         }
         while True:
             if self._aggregator is None:
@@ -398,10 +451,25 @@ class ConnectedTraining:
             except (Unreachable, NotFound):
                 # Gone, or not yet aware of its election: ask the API who it is now.
                 self._aggregator = None
+                await asyncio.sleep(PAUSED_DELAY if self._told == "paused" else 0.05)
+                continue
+            if reply.body["state"] == "superseded" and not reply.body["reports"]:
+                self._aggregator = None  # another was elected in its place
                 await asyncio.sleep(0.05)
                 continue
-            self._take(reply)
-            return
+            if reply.body["reports"] or reply.body["ended"]:
+                self._take(reply)
+                return
+            question["told"] = self._tell(reply.body)
+
+    def _tell(self, body: Mapping[str, Any]) -> str:
+        """Say that the run is paused, by whom, or that it goes on."""
+        paused = body["state"] == "paused"
+        why = (body["reason"] or {}).get("message", "")
+        told = f"is paused after round {body['round']}. {why}".strip() if paused else "goes on."
+        print(f"Run {self.id} {told}", flush=True)
+        self._told = "paused" if paused else ""
+        return self._told
 
     def _take(self, reply: Message) -> None:
         if self._resumed:
@@ -447,6 +515,33 @@ class ConnectedTraining:
                     told = waiting
                     print(f"Run {self.id} waits for {waiting}", flush=True)
         raise Unreachable("The event stream of the run ended.")
+
+
+def _pin(path: Path, url: str, project: str, domain_key: str) -> None:
+    """Remember a project's domain key when it is seen first, and refuse another one later.
+
+    Raises
+    ------
+    NotAuthenticated
+        Code ``domain-key-changed``.
+    """
+    try:
+        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        pinned = known.get(name := f"{url} {project}", domain_key)
+    except (OSError, ValueError, AttributeError) as error:
+        raise InvalidInput(
+            f"{path} cannot be read ({type(error).__name__}).",
+            code="bad-pins",
+            hint="It holds the domain keys of the projects that were joined from here. Restore or remove it.",
+        ) from error
+    if pinned != domain_key:
+        raise NotAuthenticated(
+            f"The API gives {domain_key[:64]!r} as domain key of {project!r}; so far it was {str(pinned)[:64]}.",
+            code="domain-key-changed",
+            hint=f"Ask the project's administrator over another channel. If it is right, remove the entry from {path}.",
+        )
+    if name not in known:
+        write_private(path, json.dumps({**known, name: domain_key}, indent=2).encode())
 
 
 def _other_model(run: str, project: str) -> Conflict:

@@ -147,7 +147,8 @@ def _api() -> Iterable[Finding]:
         async with Coordinator(credentials.url, Bearer(token)) as coordinator:
             health = await coordinator.get("/v1/health")
             me = await coordinator.get("/v1/me")
-            return str(health["version"]), f"{me['subject']} ({me['role']})"
+            roles = ", ".join(sorted({held["role"] for held in me["roles"]})) or me["kind"]
+            return str(health["version"]), f"{me['subject']} ({roles})"
 
     try:
         version, caller = asyncio.run(ask(credentials.token))

@@ -7,6 +7,7 @@ another learning rate) goes back to the federation as the verdict on the round.
 
 from __future__ import annotations
 
+import functools
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from .plan import TrainingPlan
 
 if TYPE_CHECKING:
     from .federatedmodel import FederatedModel
+    from .report import FederatedReport
 
 
 VALIDATION_BATCH = 256
@@ -122,6 +124,7 @@ def federated_fit(
             training.cancel()
         raise
     result: keras.callbacks.History = model.history
+    result.version = getattr(training, "version", None)
     return result
 
 
@@ -159,8 +162,37 @@ def _rounds(
             printer.report = result.report
             callbacks.on_epoch_end(number - 1, logs)
     finally:
-        model.rounds_done = RoundsDone(reports, federation.names, getattr(federation, "attackers", []))
+        model.rounds_done = _RoundsOfRun(
+            reports,
+            federation.names,
+            getattr(federation, "attackers", []),
+            version=getattr(training, "version", None),
+        )
         callbacks.on_train_end(logs)
+
+
+class _RoundsOfRun(RoundsDone):
+    """With the id of the model version that the run has made, as ``federated_report.attrs["model"]``.
+
+    Parameters
+    ----------
+    *done
+        As of `RoundsDone`.
+    version : str or None
+        The id; None where nobody keeps versions, as in a simulation.
+    """
+
+    def __init__(self, *done: Any, version: str | None) -> None:
+        super().__init__(*done)
+        self.version = version
+
+    @functools.cached_property
+    def table(self) -> FederatedReport:
+        """The table; see `report_frame`."""
+        table = super().table
+        if self.version is not None:
+            table.attrs["model"] = self.version
+        return table
 
 
 def _learning_rate(model: FederatedModel) -> float | None:

@@ -138,6 +138,8 @@ class Home:
             return {}
         try:
             body: Any = json.loads(file.read_text())
+            if "sealed" in body:  # see `kept_sign_in`
+                return {"url": str(body["url"]), "token": ""}
             return {"url": str(body["url"]), "token": str(body["token"])}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InvalidInput(

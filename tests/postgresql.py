@@ -75,9 +75,15 @@ class Cluster:
         with psycopg.connect(self._conninfo("postgres"), autocommit=True) as connection:
             connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
-    def url(self, name: str) -> str:
-        """Return the URL of a data base."""
-        return f"postgresql://flaas@/{name}?host={self.folder}"
+    def execute(self, *statements: str, name: str = "postgres") -> None:
+        """Do something as the cluster's superuser."""
+        with psycopg.connect(self._conninfo(name), autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement)
+
+    def url(self, name: str, user: str = "flaas") -> str:
+        """Return the URL of a data base; for `user`, by default the cluster's superuser."""
+        return f"postgresql://{user}@/{name}?host={self.folder}"
 
     def stop(self) -> None:
         """End the cluster."""

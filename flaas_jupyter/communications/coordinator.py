@@ -17,7 +17,7 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
 
 import httpx
@@ -81,7 +81,11 @@ class NodeKey:
         return f"FlaasNode {request_token(self.identity, method, url)}"
 
 
-Credentials = Bearer | NodeKey
+class Credentials(Protocol):
+    """Who calls: what goes into the ``Authorization`` header of a request."""
+
+    def authorization(self, method: str, url: str) -> str:
+        """Return the header's value for one request."""
 
 
 @dataclass(frozen=True)

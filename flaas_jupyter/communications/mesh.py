@@ -81,6 +81,7 @@ class Mesh:
         self._dials: dict[str, asyncio.Future[Link]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._watchers: list[Callable[[str], None]] = []
+        self._greeters: list[Callable[[str], None]] = []
         self._closed = False
 
     @classmethod
@@ -155,6 +156,19 @@ class Mesh:
         """
         self._watchers.append(callback)
         return lambda: self._watchers.remove(callback)
+
+    def on_peer_dialled(self, callback: Callable[[str], None]) -> Callable[[], None]:
+        """Have `callback` called with the node id of every peer that this node has dialled, as soon as it is connected.
+
+        The one of the two that has dialled begins what both are to tell each other when they meet.
+
+        Returns
+        -------
+        function
+            Ends this.
+        """
+        self._greeters.append(callback)
+        return lambda: self._greeters.remove(callback)
 
     async def call(
         self,
@@ -343,6 +357,9 @@ class Mesh:
         if dial is not None and not dial.done():
             dial.set_result(link)
         self._start(self._run(link), f"mesh-link-{link.node_id[:8]}")
+        if link.outgoing:
+            for callback in tuple(self._greeters):
+                callback(link.node_id)
 
     async def _run(self, link: Link) -> None:
         links = self._links[link.node_id]

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from .._version import __version__
 from ..governance.permissions import roles_for
-from . import problems, schemas
+from . import openapi_links, openapi_problems, problems, schemas
 from .hal import HalResponse
 from .hosted import Hosted
 from .routes import ROUTERS
+from .services import critical
 from .settings import Settings
 from .traffic import Gate
 
@@ -61,9 +63,18 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.hosted = hosted
+    critical.install(hosted)
     app.state.daily_usage = hosted.launching.daily
     app.add_middleware(Gate, traffic=hosted.traffic, body_limit=settings.body_limit)
     problems.install(app)
+    describe = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            openapi_problems.add(openapi_links.add(describe()))
+        return app.openapi_schema or {}
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way of extending the description
     for router in ROUTERS:
         for route in router.routes:
             assert isinstance(route, APIRoute)

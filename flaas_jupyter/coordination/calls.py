@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -14,10 +14,14 @@ from sqlalchemy.orm import Session
 
 from ..communications.identity import origin
 from ..errors import InvalidInput, NotAllowed, NotAuthenticated
+from ..governance import approvals, audit
+from ..governance.approvals.tables import Request as Asked
 from ..governance.identity import Caller, Presented, recognise
+from ..governance.isolation import across
 from ..governance.permissions import PERMISSIONS, roles_for
 from . import hal, idempotency
-from .access import View
+from .access import View, tenant_of
+from .approval_schemas import Approval
 from .hosted import Hosted
 from .paging import MOST, Page
 
@@ -29,6 +33,11 @@ _NODE = APIKeyHeader(
     auto_error=False,
     description="`FlaasNode <JWT>`: made for this one request and signed with the node's Ed25519 key.",
 )
+
+ASKED: dict[int | str, dict[str, Any]] = {
+    202: {"model": Approval, "description": "Waits for approval: the request for it"}
+}
+"""Further answers of a route whose action may be critical."""
 
 Limit = Annotated[int, Query(ge=1, le=MOST)]
 Cursor = Annotated[str | None, Query(max_length=1000)]
@@ -44,11 +53,60 @@ class Call:
 
     def reading(self) -> contextlib.AbstractContextManager[Session]:
         """Open a session on one snapshot."""
-        return self.hosted.database.reading()
+        return self.hosted.database.reading(tenant_of(self.view))
 
-    def writing(self) -> contextlib.AbstractContextManager[Session]:
-        """Open a session alone with the data base."""
-        return self.hosted.database.writing()
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Session]:
+        """Open a session alone with the data base; the audit log tells of it in the same transaction."""
+        with self.hosted.database.writing(tenant_of(self.view)) as session:
+            yield session
+            if not session.info.get("replayed"):
+                with across(session, "the audit log is the platform's"):
+                    self._note(session)
+
+    def _note(self, session: Session) -> None:
+        caller, asked = self.view.caller, session.info.get("approval")
+        audit.append(
+            session,
+            actor=caller.subject,
+            actor_kind=caller.kind,
+            operation=self.view.operation,
+            object=audit.opaque(self.request.url.path.removeprefix("/v1/")),
+            organisation=caller.organisation,
+            project=session.info.get("project"),
+            outcome="done" if asked is None else "asked",
+            details={
+                "method": self.request.method,
+                "body_sha256": self.request.scope["flaas.body_sha256"],
+                **({} if asked is None else {"approval": asked}),
+            },
+        )
+
+    def ask(
+        self, session: Session, action: str, scope: str, body: dict[str, Any], within: Sequence[str] = ()
+    ) -> Asked | None:
+        """Ask for the approvals that `action` needs; None if it needs none and may be done at once.
+
+        Approvers whose role is held in one of the scopes `within` count too.
+        """
+        caller, now = self.view.caller, self.view.now
+        with across(session, "requests for approval are the platform's"):
+            asked = approvals.submit(session, action, scope=scope, requester=caller, body=body, now=now, within=within)
+        if asked is not None:
+            session.info["approval"] = asked.id
+        return asked
+
+    def critical(
+        self, session: Session, action: str, scope: str, body: dict[str, Any], within: Sequence[str] = ()
+    ) -> Response | None:
+        """As `ask`; what is answered (202) while approvals are waited for."""
+        from .services.approvals import accepted  # services know calls
+
+        asked = self.ask(session, action, scope, body, within)
+        if asked is None:
+            return None
+        with across(session, "requests for approval are the platform's"):
+            return accepted(self, asked)
 
     def read(self, show: Callable[[Session], hal.Resource]) -> Response:
         """Answer with one resource, or 304."""
@@ -61,12 +119,15 @@ class Call:
         with self.writing() as session:
             if key is None:
                 return act(session)
-            kept = idempotency.find(session, self.view.caller, key, self.request)
+            with across(session, "answers are kept sealed with the installation's key"):
+                kept = idempotency.find(session, self.hosted.vault, self.view.caller, key, self.request)
             if kept is not None:
+                session.info["replayed"] = True
                 return kept
             answer = act(session)
             session.flush()
-            idempotency.keep(session, self.view.caller, key, self.request, answer)
+            with across(session, "answers are kept sealed with the installation's key"):
+                idempotency.keep(session, self.hosted.vault, self.view.caller, key, self.request, answer)
             return answer
 
     def page(self, limit: int, cursor: str | None, **query: str | None) -> Page:
@@ -93,14 +154,15 @@ def requires(operation: str) -> Any:
         hosted = hosted_of(request)
         caller = _caller(request, hosted)
         if not caller.may(operation):
-            allowed = " or ".join(roles_for(operation))
+            held = ", ".join(sorted({role for role, _ in caller.roles})) or caller.kind
             raise NotAllowed(
-                f"This takes the role {allowed}; {caller.subject} is {caller.role}.",
-                hint="Ask the platform's administrator for a token with that role.",
+                f"This takes the role {' or '.join(roles_for(operation))}; {caller.subject} has {held}.",
+                hint="Ask your organisation's administrator for a role, or sign in with one that you have.",
                 operation=operation,
                 roles=roles_for(operation),
             )
-        return Call(hosted, request, View.of(caller, hosted.settings))
+        hosted.usage.note(caller.roles, operation)
+        return Call(hosted, request, View.of(caller, hosted.settings, operation))
 
     call.operation = operation  # type: ignore[attr-defined]  # for the description of the API
     return Depends(call)
@@ -111,7 +173,7 @@ def maybe_signed_in(request: Request) -> View | None:
     if "Authorization" not in request.headers:
         return None
     hosted = hosted_of(request)
-    return View.of(_caller(request, hosted), hosted.settings)
+    return View.of(_caller(request, hosted), hosted.settings, "me:read")
 
 
 def _caller(request: Request, hosted: Hosted) -> Caller:

@@ -4,6 +4,9 @@ Reading sees one snapshot. Writers take turns: SQLite by itself (``BEGIN IMMEDIA
 that is held to the end of the transaction. Coordination writes are few and small (a handful per round), and in return
 every check of a state and its change are one step, and the numbers of events rise in the order in which they become
 visible, so that a reader that has seen event n has seen all before it.
+
+Each session works for a tenant (see `governance.isolation`), and nobody waits for ever: not for a turn or a row that
+somebody else holds, not for a transaction that nothing goes on in, not for a peer that is gone.
 """
 
 from __future__ import annotations
@@ -17,12 +20,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, NullPool, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
 from ..errors import Conflict, InvalidInput, Unreachable
+from ..governance.isolation import SYSTEM, ScopedSession, Tenant, roles
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -30,6 +34,18 @@ T = TypeVar("T")
 _WRITERS_LOCK = 0x666C616173  # "flaas"
 _MIGRATIONS_LOCK = _WRITERS_LOCK + 1
 _BUSY_SECONDS = 20
+"""How long one waits for a turn to write, or for a row that another writer holds."""
+_IDLE_SECONDS = 60
+"""How long a transaction may stay open while nothing is asked of it."""
+_KEEPALIVE = {
+    "keepalives": 1,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+    "connect_timeout": 20,
+}
+"""Of connections to PostgreSQL (libpq, "Parameter Key Words"): seconds, but for ``tcp_user_timeout`` (ms)."""
 _THREADS = 16
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -56,14 +72,21 @@ class Database:
         self._listeners: list[Callable[[], None]] = []
         self._engine = self._connect()
 
-    def reading(self) -> contextlib.AbstractContextManager[Session]:
-        """Open a session on one snapshot; what is changed in it is thrown away."""
-        return Session(self._readers, expire_on_commit=False)
+    def reading(self, tenant: Tenant = SYSTEM) -> contextlib.AbstractContextManager[Session]:
+        """Open a session of `tenant` on one snapshot; what is changed in it is thrown away."""
+        return self._session(self._readers, tenant)
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[Session]:
-        """Open a session alone with the data base; it is committed at the end, or rolled back on any error."""
-        with self._one_at_a_time(), Session(self._writers, expire_on_commit=False) as session:
+    def writing(self, tenant: Tenant = SYSTEM) -> Iterator[Session]:
+        """Open a session of `tenant` alone with the data base; committed at the end, or rolled back on any error.
+
+        Raises
+        ------
+        Unreachable
+            Code ``database-unavailable``: no turn came in 20 seconds (on PostgreSQL an error of its own that
+            `is_away` knows).
+        """
+        with self._one_at_a_time(), self._session(self._writers, tenant) as session:
             if self.kind == "postgresql":
                 session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITERS_LOCK})
             yield session
@@ -74,9 +97,9 @@ class Database:
                 listener()
 
     @contextlib.contextmanager
-    def noting(self) -> Iterator[Session]:
+    def noting(self, tenant: Tenant = SYSTEM) -> Iterator[Session]:
         """As `writing`, without waiting for a turn on PostgreSQL: for what appends no event and checks no state."""
-        with self._one_at_a_time(), Session(self._writers, expire_on_commit=False) as session:
+        with self._one_at_a_time(), self._session(self._writers, tenant) as session:
             yield session
             session.commit()
 
@@ -89,8 +112,8 @@ class Database:
         """Call `listener`, from whichever thread, after each commit that has appended events."""
         self._listeners.append(listener)
 
-    def migrate(self) -> None:
-        """Bring the schema up to this version.
+    def migrate(self, revision: str = "head") -> None:
+        """Bring the schema up to `revision`, as the role that the URL names, and let the API's role in.
 
         Raises
         ------
@@ -98,19 +121,17 @@ class Database:
             Code ``database-unreachable``.
         Conflict
             Code ``database-newer``: a newer version of the package has migrated it.
+        InvalidInput
+            Code ``database-role-bypasses-isolation``: nothing would hold the API to the policies.
         """
-        from alembic import command
-        from alembic.config import Config
         from alembic.util import CommandError
 
-        config = Config()
-        config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
         try:
-            with self._writers.connect() as connection, connection.begin():
-                if self.kind == "postgresql":
-                    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATIONS_LOCK})
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
+            with self._alone() as connection:
+                _bring_to(connection, revision)
+            if self.kind == "postgresql":
+                with self._alone() as connection:
+                    roles.prepare(connection)
         except OperationalError as error:
             raise Unreachable(
                 f"The data base {self} cannot be used: {error.orig}.",
@@ -132,14 +153,50 @@ class Database:
     def __repr__(self) -> str:
         return self._url.render_as_string(hide_password=True)
 
-    def _one_at_a_time(self) -> contextlib.AbstractContextManager[object]:
+    def _session(self, engine: Engine, tenant: Tenant) -> Session:
+        return ScopedSession(engine, expire_on_commit=False, info={"tenant": tenant})
+
+    @contextlib.contextmanager
+    def _one_at_a_time(self) -> Iterator[None]:
         """Threads of this process queue here for SQLite, which itself would have them poll for their turn."""
-        return self._turn if self.kind == "sqlite" else contextlib.nullcontext()
+        if self.kind != "sqlite":
+            yield
+            return
+        if not self._turn.acquire(timeout=_BUSY_SECONDS):
+            raise Unreachable(
+                f"Others have been writing for {_BUSY_SECONDS} seconds.",
+                code="database-unavailable",
+                hint="Try again in a second.",
+            )
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[Connection]:
+        """Open a transaction of migrations: as who has signed in, on a connection of its own, one process at a time."""
+        if self.kind == "sqlite":
+            with self._writers.connect() as connection, connection.begin():
+                yield connection
+            return
+        engine = create_engine(self._url, poolclass=NullPool, connect_args=self._keepalive)
+        with engine.connect() as connection, connection.begin():
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATIONS_LOCK})
+            # The owner of the tables is subject to their policies too.
+            connection.execute(text("SELECT set_config('flaas.system', 'on', true)"))
+            yield connection
+
+    @property
+    def _keepalive(self) -> dict[str, int]:
+        """What the URL does not say itself."""
+        return {name: value for name, value in _KEEPALIVE.items() if name not in self._url.query}
 
     def _connect(self) -> Engine:
         options: dict[str, Any] = {"pool_size": 10, "max_overflow": 40}
         if self.kind == "postgresql":
-            engine = create_engine(self._url, pool_pre_ping=True, **options)
+            engine = create_engine(self._url, pool_pre_ping=True, connect_args=self._keepalive, **options)
+            event.listen(engine, "connect", _prepare_postgresql)
             # A writer that has waited for its turn must see what the one before it has done.
             self._writers: Engine = engine.execution_options(isolation_level="READ COMMITTED")
             self._readers: Engine = engine.execution_options(
@@ -179,6 +236,34 @@ def _bad_url(why: str) -> InvalidInput:
         code="bad-database-url",
         hint="Give sqlite:///path/to/file.db or postgresql://user:password@host/name.",
     )
+
+
+def _bring_to(connection: Connection, revision: str) -> None:
+    """Run the migrations between the schema's revision and `revision`, forwards or back."""
+    from alembic import command
+    from alembic.config import Config
+    from alembic.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    newest_first = [each.revision for each in ScriptDirectory.from_config(config).iterate_revisions("head", "base")]
+    present = MigrationContext.configure(connection).get_current_revision()
+    back = present in newest_first[: newest_first.index(revision)] if revision in newest_first else False
+    (command.downgrade if back else command.upgrade)(config, revision)
+
+
+def _prepare_postgresql(connection: Any, _: Any) -> None:
+    """Go over to the API's role, and give up what takes too long, unless the URL or the role has limits of its own."""
+    limits = {"lock_timeout": _BUSY_SECONDS, "idle_in_transaction_session_timeout": _IDLE_SECONDS}
+    with connection.cursor() as cursor:
+        for name, seconds in limits.items():
+            cursor.execute(
+                "SELECT set_config(%s, %s, false) WHERE current_setting(%s) = '0'", (name, f"{seconds}s", name)
+            )
+        roles.enter(cursor)
+    connection.commit()  # a rollback would take it back
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:

@@ -22,6 +22,8 @@ TYPES = frozenset(
         "node.online",
         "node.offline",
         "node.removed",
+        "node.quarantined",
+        "node.released",
         "directory.changed",
         "dataset.described",
         "dataset.removed",
@@ -30,11 +32,13 @@ TYPES = frozenset(
         "run.participant",
         "run.aggregator",
         "run.round",
+        "model.changed",
+        "approval.changed",
         "launch.changed",
         "launch.orphan",
     }
 )
-_TOLD_TO_NODES = ("directory.changed", "node.removed")
+_TOLD_TO_NODES = ("directory.changed", "node.removed", "node.quarantined", "node.released", "model.changed")
 """What nodes of a project are told beside what happens in their own runs."""
 
 

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
-from datetime import datetime
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import UTC, datetime
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from ..governance.identity import Authenticator, BearerTokens, Caller, NodeSignatures
+from ..governance.confidentiality import Vault
+from ..governance.identity import Authenticator, BearerTokens, Caller, NodeSignatures, keys
+from ..governance.identity.bearer import AccessTokens, Bearer
+from ..governance.identity.provider import IdentityProvider
+from ..governance.rbac.usage import UsageLog
 from .database import Database
+from .housekeeping import Housekeeping
 from .launching import Launching
 from .presence import Presence
 from .scheduler import Scheduler
+from .services import identity_audit
 from .services.price_refresh import PriceRefresh
 from .services.recommendations import Prices
 from .settings import Settings
@@ -45,8 +51,13 @@ class Hosted:
         self.scheduler = Scheduler(self.database, settings)
         self.presence = Presence(self.database, settings, self.scheduler.node_came_online)
         self.launching = Launching(self.database, settings, self.prices)
+        self.vault = Vault.load()
+        self.provider = IdentityProvider(self._signing_keys, vault=self.vault, audit=identity_audit.note)
+        self.usage = UsageLog()
+        self.housekeeping = Housekeeping(self.database, self.provider, self.usage, settings.housekeeping)
+        access = AccessTokens(self._find, self.provider.keys, self._organisation_of)
         self.authenticators: list[Authenticator] = [
-            BearerTokens(self._find),
+            Bearer(BearerTokens(self._find).authenticate, access.authenticate),
             NodeSignatures(self._organisation_of, self._first_use),
         ]
         self.database.on_events(self.log.wake)
@@ -55,11 +66,13 @@ class Hosted:
     async def running(self) -> AsyncIterator[None]:
         """Bring the schema up to date, then look after events, presence and deadlines."""
         await self.database.run(self.database.migrate)
+        await self.database.run(self.housekeeping.prepare)
         tasks = [
             asyncio.create_task(self.log.run()),
             asyncio.create_task(self.presence.beat()),
             asyncio.create_task(self.scheduler.run(self.presence)),
             asyncio.create_task(self.launching.run()),
+            asyncio.create_task(self.housekeeping.run()),
         ]
         try:
             yield
@@ -70,6 +83,10 @@ class Hosted:
             await asyncio.gather(*tasks, return_exceptions=True)
             await asyncio.to_thread(self.price_refresh.join, _PRICES_SECONDS)
             await asyncio.to_thread(self.database.close)
+
+    def _signing_keys(self) -> Mapping[str, list[dict[str, str]]]:
+        with self.database.reading() as session:
+            return keys.jwk_set(session, datetime.now(UTC))
 
     def _find(self, whom: Callable[[Session], Caller]) -> Caller:
         with self.database.reading() as session:

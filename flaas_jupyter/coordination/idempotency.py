@@ -16,12 +16,14 @@ from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from ..errors import InvalidInput
+from ..governance.confidentiality import INSTALLATION, Vault
 from ..governance.identity import Caller
 from .hal import HalResponse
 from .tables import Keyed
 
 KEPT = timedelta(hours=24)
 _LONGEST_KEY = 200
+_SECRETS = {"token", "invitation"}
 _HEADERS = ("Location", "ETag", "Cache-Control", "Vary")
 
 
@@ -43,7 +45,7 @@ def key_of(request: Request) -> str | None:
     )
 
 
-def find(session: Session, caller: Caller, key: str, request: Request) -> Response | None:
+def find(session: Session, vault: Vault, caller: Caller, key: str, request: Request) -> Response | None:
     """Return the answer that `key` was given before, or None.
 
     Raises
@@ -65,14 +67,15 @@ def find(session: Session, caller: Caller, key: str, request: Request) -> Respon
             hint="Use a new key for each new request, and the same only to repeat one.",
         )
     headers = {**kept.headers, "Idempotent-Replayed": "true"}
-    return HalResponse(kept.body, kept.status, headers=headers)
+    body = vault.open(session, _purpose(caller, key), INSTALLATION, kept.body)
+    return HalResponse(body, kept.status, headers=headers)
 
 
-def keep(session: Session, caller: Caller, key: str, request: Request, answer: Response) -> None:
-    """Keep `answer` for repetitions of `request`; a token in it is not kept: it is shown once."""
+def keep(session: Session, vault: Vault, caller: Caller, key: str, request: Request, answer: Response) -> None:
+    """Keep `answer`, sealed, for repetitions of `request`; a secret in it is not kept: it is shown once."""
     body = json.loads(bytes(answer.body))
-    if "token" in body:
-        body["token"] = None
+    for secret in _SECRETS & set(body):
+        body[secret] = None
     session.add(
         Keyed(
             caller=_name(caller),
@@ -80,7 +83,7 @@ def keep(session: Session, caller: Caller, key: str, request: Request, answer: R
             fingerprint=_fingerprint(request),
             status=answer.status_code,
             headers={name: answer.headers[name] for name in _HEADERS if name in answer.headers},
-            body=json.dumps(body),
+            body=vault.seal(session, _purpose(caller, key), INSTALLATION, json.dumps(body)),
             created=datetime.now(UTC),
         )
     )
@@ -93,6 +96,10 @@ def purge(session: Session) -> None:
 
 def _name(caller: Caller) -> str:
     return f"{caller.kind}/{caller.organisation}/{caller.subject}"
+
+
+def _purpose(caller: Caller, key: str) -> str:
+    return f"idempotency.body/{_name(caller)}/{key}"
 
 
 def _fingerprint(request: Request) -> str:

@@ -79,11 +79,18 @@ class Page:
         return list(session.scalars(query))
 
     def answer(
-        self, name: str, found: Sequence[Any], show: Callable[[Any], hal.Resource], key: Callable[[Any], Any]
+        self,
+        name: str,
+        found: Sequence[Any],
+        show: Callable[[Any], hal.Resource],
+        key: Callable[[Any], Any],
+        **links: Any,
     ) -> Response:
-        """Return the page of `found` (see `rows`), its entries as `show` has them, linked to the next by `key`."""
+        """Return the page of `found` (see `rows`), its entries as `show` has them, linked to the next by `key`.
+
+        Further `links` of the list are added; those that are None are not there.
+        """
         shown = found[: self.limit]
-        links: dict[str, Any] = {}
         headers = {}
         if len(found) > self.limit:
             onward = self._href(self._cursor(key(shown[-1])))

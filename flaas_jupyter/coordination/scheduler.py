@@ -89,12 +89,21 @@ class Scheduler:
     def advance(self, session: Session, run: Run) -> None:
         """Do all that is due for `run`, in the writing session `session`."""
         now = datetime.now(UTC)
+        if run.state == State.PAUSED:
+            return  # no time passes for it
         if run.state == State.QUEUED:
             self._gather(session, run, now)
         elif run.state in states.OPEN and run.term == 0:
             self._elect_first(session, run, now)
         elif run.state in states.OPEN:
             self._keep_led(session, run, now)
+
+    def resumed(self, session: Session, run: Run) -> None:
+        """Let the time of a run go on that was paused: what it waits for, it waits for anew."""
+        run.resumed = datetime.now(UTC)
+        if run.gather_until is not None and run.term == 0:
+            run.gather_until = run.resumed + timedelta(seconds=self._settings.gather_timeout)
+        self.advance(session, run)
 
     def _advance_all(self, session: Session, query: Select[Run]) -> None:
         for run in session.scalars(query.order_by(Run.number)).all():
@@ -105,7 +114,7 @@ class Scheduler:
         present = [
             holding
             for holding in datasets.holdings(session, run.project, run.dataset)
-            if is_online(holding.node, now, self._settings)
+            if holding.node.quarantined is None and is_online(holding.node, now, self._settings)
         ]
         if len(present) < run.needed:
             return
@@ -132,18 +141,23 @@ class Scheduler:
             states.fail(session, run, _nobody_leads(run, self._settings.patience))
 
     def _keep_led(self, session: Session, run: Run, now: datetime) -> None:
-        """Replace an aggregator that has been offline for too long.
+        """Replace an aggregator that has been offline for too long, or is in quarantine.
 
         One whose own data or model failed goes on leading: that takes none, and it knows why others failed.
         """
-        leader = next(participant for participant in run.participants if participant.node == run.aggregator)
-        gone_for = self._absence(leader.member, now)
-        if gone_for <= timedelta(seconds=self._settings.aggregator_timeout):
+        leader = _leader(run)
+        barred = run.created if leader is None else leader.member.quarantined
+        if leader is None or barred is not None:
+            gone_for = now - (barred or run.created)
+        else:
+            gone_for = self._absence(leader.member, now)
+        if barred is None and gone_for <= timedelta(seconds=self._settings.aggregator_timeout):
             return
         others = [participant for participant in _accepted(run) if participant.node != run.aggregator]
         if self._elect(session, run, others, now):
             return
-        if gone_for > self._patience:
+        since_resumed = gone_for if run.resumed is None else now - run.resumed
+        if min(gone_for, since_resumed) > self._patience:
             states.fail(session, run, _nobody_leads(run, self._settings.patience))
 
     def _absence(self, node: Node, now: datetime) -> timedelta:
@@ -177,26 +191,36 @@ def waiting_for(run: Run, session: Session, now: datetime, settings: Settings) -
     """Say in words what an open run waits for, if it does."""
     if run.state == State.QUEUED:
         holdings = datasets.holdings(session, run.project, run.dataset)
-        online = [holding.node.name for holding in holdings if is_online(holding.node, now, settings)]
-        away = [holding.node.name for holding in holdings if holding.node.name not in online]
+        barred = [holding.node.name for holding in holdings if holding.node.quarantined is not None]
+        free = [holding for holding in holdings if holding.node.quarantined is None]
+        online = [holding.node.name for holding in free if is_online(holding.node, now, settings)]
+        away = [holding.node.name for holding in free if holding.node.name not in online]
         told = f"{run.needed} nodes with data set {run.dataset!r} online; {len(online)} are"
-        return (
-            told + (f" ({', '.join(online)})" if online else "") + (f", offline: {', '.join(away)}." if away else ".")
-        )
+        told += f" ({', '.join(online)})" if online else ""
+        told += f", offline: {', '.join(away)}" if away else ""
+        return told + (f", in quarantine: {', '.join(barred)}." if barred else ".")
+    if run.state == State.PAUSED:
+        return f"somebody to resume it. {(run.reason or {}).get('message', '')}".strip()
     if run.state == State.GATHERING and run.term == 0:
         silent = sorted(p.member.name for p in run.participants if p.state == states.INVITED)
         return f"the answers of {', '.join(silent)}." if silent else "an accepted node to come online."
     if run.state in states.OPEN:
-        leader = next(p.member for p in run.participants if p.node == run.aggregator)
-        if not is_online(leader, now, settings):
-            return f"its aggregator {leader.name}, which is offline, or for another in its place."
+        leader = _leader(run)
+        if leader is None or not is_online(leader.member, now, settings):
+            name = run.aggregator if leader is None else leader.member.name
+            return f"its aggregator {name}, which is offline, or for another in its place."
         if run.state == State.GATHERING:
-            return f"its aggregator {leader.name} to find enough participants."
+            return f"its aggregator {leader.member.name} to find enough participants."
     return None
 
 
 def _accepted(run: Run) -> list[Assignment]:
     return [participant for participant in run.participants if participant.state == states.ACCEPTED]
+
+
+def _leader(run: Run) -> Assignment | None:
+    """Return the aggregator's part in the run; None if it has none, which only other hands than ours can write."""
+    return next((participant for participant in run.participants if participant.node == run.aggregator), None)
 
 
 def _lot(run_id: str, node_id: str) -> str:

@@ -80,15 +80,6 @@ class OrganisationPatch(_In):
     name: Name
 
 
-class TokenIn(_In):
-    """A new token."""
-
-    subject: Name
-    organisation: Slug
-    role: Literal["admin", "operator", "developer", "controller", "viewer"]
-    expires_in: Annotated[float, Field(gt=0, lt=1e9)] | None = None
-
-
 class ProjectIn(_In):
     """A new project."""
 
@@ -105,6 +96,15 @@ class ProjectPatch(_In):
     name: Name | None = None
     description: Description | None = None
     organisations: Annotated[list[Slug], Field(max_length=1000)] | None = None
+
+
+class NodeInvitationIn(_In):
+    """An invitation of a node; the secret itself stays with whoever invites, here is its SHA-256."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+    project: Slug
+    digest: Key
+    expires_in: Annotated[float, Field(gt=0, le=30 * 86_400)] = 7 * 86_400.0
 
 
 class SignedDocument(_In):
@@ -180,6 +180,8 @@ class RunIn(_In):
     parameters: Positive
     model_digest: Key
     submitter: Key
+    start_digest: Key | None = None
+    signed: SignedDocument | None = None
 
 
 class Error(_In):
@@ -245,6 +247,7 @@ class RoundIn(_In):
     clipped: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     error_bound: Finite | None = None
     epsilon: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    digest: Key | None = None
 
 
 # ---- what is answered ---------------------------------------------------------------------------------------------
@@ -278,13 +281,23 @@ class Health(_Resource):
     version: str
 
 
+class RoleHeld(_Out):
+    """A role, and where it is held."""
+
+    role: str
+    scope: str
+
+
 class Me(_Resource):
     """Who is calling."""
 
     subject: str
     kind: Literal["user", "node"]
     organisation: str
-    role: str
+    session: str | None
+    has_key: bool
+    roles: list[RoleHeld]
+    permissions: dict[str, list[str]]
 
 
 class Organisation(_Resource):
@@ -294,16 +307,27 @@ class Organisation(_Resource):
     name: str
 
 
-class Token(_Resource):
-    """A token; `token` itself is there once, when it is made."""
+class NodeInvitation(_Resource):
+    """An invitation of a node."""
 
-    id: str
-    subject: str
+    digest: str
     organisation: str
-    role: str
+    project: str
+    name: str
+    created_by: str
     created: AwareDatetime
-    expires: AwareDatetime | None
-    token: str | None = None
+    expires: AwareDatetime
+    used_by: str | None
+
+
+class _NodeInvitations(_Out):
+    invitations: list[NodeInvitation]
+
+
+class NodeInvitations(_Resource):
+    """A page of invitations of nodes."""
+
+    embedded: _NodeInvitations = Field(alias="_embedded")
 
 
 class Project(_Resource):
@@ -343,6 +367,8 @@ class Node(_Resource):
     last_seen: AwareDatetime | None
     version: str
     registered: AwareDatetime
+    quarantined: AwareDatetime | None
+    quarantine_reason: str | None
     datasets: list[str]
     addresses: int
 
@@ -394,7 +420,7 @@ class Run(_Resource):
 
     id: str
     project: str
-    state: Literal["queued", "gathering", "running", "finishing", "completed", "failed", "cancelled"]
+    state: Literal["queued", "gathering", "running", "paused", "finishing", "completed", "failed", "cancelled"]
     reason: Error | None
     waiting_for: str | None
     term: int
@@ -416,6 +442,8 @@ class Run(_Resource):
     parameters: int
     model_digest: str
     submitter: str
+    start_digest: str | None = None
+    signed: SignedDocument | None = None
     created_by: str
     organisation: str
     created: AwareDatetime
@@ -447,6 +475,7 @@ class Round(_Resource):
     clipped: float
     error_bound: float | None
     epsilon: float | None
+    digest: str | None = None
 
 
 class Event(_Out):
@@ -500,16 +529,6 @@ class Organisations(_Resource):
     """A page of organisations."""
 
     embedded: _Organisations = Field(alias="_embedded")
-
-
-class _Tokens(_Out):
-    tokens: list[Token]
-
-
-class Tokens(_Resource):
-    """A page of tokens."""
-
-    embedded: _Tokens = Field(alias="_embedded")
 
 
 class _Projects(_Out):

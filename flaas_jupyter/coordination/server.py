@@ -11,42 +11,12 @@ from typing import Any
 import uvicorn
 
 from ..errors import Unreachable
-from ..governance import tokens
-from ..governance.permissions import ADMIN
 from .app import create_app
-from .database import Database
 from .hosted import Hosted
-from .services import organisations
 from .settings import Settings
-from .tables import Organisation
-
-PLATFORM = "platform"
-"""The organisation of the first administrator."""
 
 _SILENCE_MS = 15_000
 _END_SECONDS = 5
-
-
-def bootstrap(database_url: str) -> str | None:
-    """Bring the data base up to date; return an administrator's token if there was none in force, else None.
-
-    Raises
-    ------
-    InvalidInput, Unreachable, Conflict
-        The data base cannot be used: ``bad-database-url``, ``database-unreachable``, ``database-newer``.
-    """
-    database = Database(database_url)
-    try:
-        database.migrate()
-        with database.writing() as session:
-            if tokens.has_administrator(session):
-                return None
-            if session.get(Organisation, PLATFORM) is None:
-                organisations.add(session, PLATFORM, "Platform")
-            _, plain = tokens.issue(session, subject="administrator", organisation=PLATFORM, role=ADMIN)
-            return plain
-    finally:
-        database.close()
 
 
 def serve(database_url: str, host: str, port: int, *, ready: Callable[[str], None] | None = None) -> None:

@@ -46,6 +46,8 @@ class Settings:
         How often events of other API processes on the same data base are looked for.
     tick : float
         How often deadlines are looked at.
+    housekeeping : float
+        How often approved actions that have cooled down are looked for.
     body_limit : int
         Bytes of a request's body.
     bill_every : float
@@ -79,6 +81,7 @@ class Settings:
     keepalive: float = 5.0
     poll: float = 1.0
     tick: float = 0.5
+    housekeeping: float = 5.0
     body_limit: int = 256 * 1024
     bill_every: float = 86_400.0
     launch_tick: float = 1.0

@@ -14,8 +14,9 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from ..errors import Conflict, FlaasError
+from ..governance import models
 from . import events
-from .tables import Assignment, Run
+from .tables import Assignment, Round, Run
 
 
 class State(StrEnum):
@@ -24,6 +25,7 @@ class State(StrEnum):
     QUEUED = "queued"
     GATHERING = "gathering"
     RUNNING = "running"
+    PAUSED = "paused"
     FINISHING = "finishing"
     COMPLETED = "completed"
     FAILED = "failed"
@@ -40,6 +42,7 @@ class Actor(StrEnum):
 
 ENDED = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED})
 OPEN = frozenset(State) - ENDED
+PAUSABLE = frozenset({State.QUEUED, State.GATHERING, State.RUNNING})
 
 TRANSITIONS: Mapping[tuple[State, State], frozenset[Actor]] = {
     (State.QUEUED, State.GATHERING): frozenset({Actor.API}),
@@ -47,6 +50,11 @@ TRANSITIONS: Mapping[tuple[State, State], frozenset[Actor]] = {
     (State.RUNNING, State.GATHERING): frozenset({Actor.AGGREGATOR}),
     (State.RUNNING, State.FINISHING): frozenset({Actor.AGGREGATOR}),
     (State.FINISHING, State.COMPLETED): frozenset({Actor.AGGREGATOR}),
+    **{(state, State.PAUSED): frozenset({Actor.PERSON}) for state in PAUSABLE},
+    (State.PAUSED, State.QUEUED): frozenset({Actor.PERSON}),
+    (State.PAUSED, State.GATHERING): frozenset({Actor.PERSON}),
+    # The round under way was the last one.
+    (State.PAUSED, State.FINISHING): frozenset({Actor.AGGREGATOR}),
     **{(state, State.FAILED): frozenset({Actor.API, Actor.AGGREGATOR}) for state in OPEN},
     **{(state, State.CANCELLED): frozenset({Actor.PERSON}) for state in OPEN},
 }
@@ -89,6 +97,10 @@ def move(session: Session, run: Run, to: State, by: Actor, reason: dict[str, Any
         run.started = now
     if to in ENDED:
         run.ended, run.reason = now, reason
+    elif to is State.PAUSED:
+        run.reason = reason
+    elif present is State.PAUSED:
+        run.reason = None
     events.append(
         session,
         "run.state",
@@ -96,6 +108,26 @@ def move(session: Session, run: Run, to: State, by: Actor, reason: dict[str, Any
         run=run.id,
         data={"from": present.value, "to": to.value, "reason": reason},
     )
+    keep_version(session, run)
+
+
+def keep_version(session: Session, run: Run) -> None:
+    """Keep what a run has made so far as a version of its model, if the run has ended or is paused."""
+    if run.round == 0 or State(run.state) not in ENDED | {State.PAUSED}:
+        return
+    newest = session.get(Round, (run.number, run.round))
+    digest = None if newest is None else newest.report.get("digest")
+    if digest is None:
+        return
+    made = models.keep(session, project=run.project, run=run.id, round=run.round, digest=digest)
+    if made is not None:
+        say_model(session, made)
+
+
+def say_model(session: Session, version: models.ModelVersion) -> None:
+    """Write the event that tells a model version's state."""
+    data = {"model": version.id, "digest": version.digest, "state": version.state, "reason": version.reason}
+    events.append(session, "model.changed", project=version.project, run=version.run, data=data)
 
 
 def fail(session: Session, run: Run, error: FlaasError) -> None:

@@ -12,6 +12,12 @@ from ..costs.accounts import CloudAccount
 from ..costs.billing.tables import BillCoverage, BillImport, Charge, CostRollup, ProjectBudget
 from ..costs.launch.tables import EnrolmentRow, Installation, LaunchedMachine, LaunchRow
 from ..costs.tables import OwnPrice, OwnTemplate
+from ..governance.approvals import tables as _approvals  # noqa: F401 - part of the schema
+from ..governance.audit import tables as _audit  # noqa: F401
+from ..governance.confidentiality import tables as _confidentiality  # noqa: F401
+from ..governance.identity import tables as _identity  # noqa: F401
+from ..governance.models import ModelVersion
+from ..governance.rbac import tables as _rbac  # noqa: F401
 from ..governance.tables import Base, Organisation, SeenRequest, Token
 
 __all__ = [
@@ -31,7 +37,9 @@ __all__ = [
     "LaunchRow",
     "LaunchedMachine",
     "MembershipRow",
+    "ModelVersion",
     "Node",
+    "NodeInvitation",
     "NodeProject",
     "Organisation",
     "OwnPrice",
@@ -74,7 +82,8 @@ class ProjectOrganisation(Base):
 class Node(Base):
     """A node. One that was removed stays, for the history of its runs, and is seen nowhere else.
 
-    `stream` names the connection that it holds; `last_seen` is when it was last known to hold one.
+    `stream` names the connection that it holds; `last_seen` is when it was last known to hold one. Since `quarantined`
+    it takes no part in runs, for the reason given.
     """
 
     __tablename__ = "nodes"
@@ -98,6 +107,8 @@ class Node(Base):
     online: Mapped[bool] = mapped_column(default=False, index=True)
     stream: Mapped[str | None] = mapped_column(index=True)
     last_seen: Mapped[datetime | None]
+    quarantined: Mapped[datetime | None]
+    quarantine_reason: Mapped[str | None]
 
 
 class NodeProject(Base):
@@ -107,6 +118,22 @@ class NodeProject(Base):
 
     node: Mapped[str] = mapped_column(ForeignKey("nodes.id"), primary_key=True)
     project: Mapped[str] = mapped_column(ForeignKey("projects.id", ondelete=_CASCADE), primary_key=True, index=True)
+
+
+class NodeInvitation(Base):
+    """A single-use secret, by its SHA-256 alone, with which a node of an organisation registers itself."""
+
+    __tablename__ = "node_invitations"
+
+    digest: Mapped[str] = mapped_column(primary_key=True)
+    organisation: Mapped[str] = mapped_column(ForeignKey("organisations.id", ondelete=_CASCADE), index=True)
+    project: Mapped[str] = mapped_column(ForeignKey("projects.id", ondelete=_CASCADE), index=True)
+    name: Mapped[str]
+    created_by: Mapped[str]
+    created: Mapped[datetime]
+    expires: Mapped[datetime]
+    used_by: Mapped[str | None]
+    used: Mapped[datetime | None]
 
 
 class MembershipRow(Base):
@@ -180,9 +207,13 @@ class Run(Base):
     gather_until: Mapped[datetime | None]
     started: Mapped[datetime | None]
     ended: Mapped[datetime | None]
+    resumed: Mapped[datetime | None]
 
     participants: Mapped[list[Assignment]] = relationship(
-        order_by="Assignment.node", lazy="selectin", passive_deletes=True
+        f"{__name__}.Assignment",  # roles have assignments too
+        order_by=lambda: Assignment.node,
+        lazy="selectin",
+        passive_deletes=True,
     )
 
 

@@ -13,7 +13,8 @@ from collections.abc import Mapping, MutableMapping
 from typing import Any
 from urllib.parse import unquote
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import FlaasError, InvalidInput
@@ -99,6 +100,8 @@ class Gate:
         try:
             _require_plain_address(scope)
             body = await self._read(Headers(scope=scope), receive)
+            if body and not scope["path"].startswith("/oauth/"):  # OAuth speaks in forms, and its routes look at them
+                _require_json(Headers(scope=scope))
         except FlaasError as error:
             await problem(error, scope["path"])(scope, receive, send)
             return
@@ -124,8 +127,6 @@ class Gate:
             if len(body) > self._body_limit:
                 raise self._too_large(f"more than {self._body_limit} bytes")
             more = message.get("more_body", False)
-        if body:
-            _require_json(headers)
         return bytes(body)
 
     def _too_large(self, size: str) -> FlaasError:
@@ -140,6 +141,8 @@ class Gate:
         async def counted(message: Message) -> None:
             if message["type"] == "http.response.start":
                 self._traffic.answered(scope["method"], message["status"])
+                if message["status"] == 405:
+                    MutableHeaders(scope=message)["Allow"] = ", ".join(_methods_at(scope))
             elif message["type"] == "http.response.body":
                 self._traffic.moved("out", len(message.get("body", b"")))
             await send(message)
@@ -159,6 +162,17 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return replay
+
+
+def _methods_at(scope: MutableMapping[str, Any]) -> list[str]:
+    """Return the methods of all routes of an address (RFC 9110, section 15.5.6); the router names those of one."""
+    found: set[str] = set()
+    for included in scope["app"].routes:
+        inner = getattr(included, "original_router", None)  # FastAPI keeps an included router as one route
+        for route in [included] if inner is None else inner.routes:
+            if route.matches(scope)[0] is not Match.NONE:
+                found |= set(getattr(route, "methods", None) or ())
+    return sorted(found)
 
 
 def _require_json(headers: Headers) -> None:

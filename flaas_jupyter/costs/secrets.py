@@ -8,22 +8,22 @@ one.
 from __future__ import annotations
 
 import base64
-import binascii
-import contextlib
 import hashlib
 import hmac
 import json
-import os
 import secrets
 from collections.abc import Mapping, Sequence
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from ..errors import Conflict, InvalidInput
+from ..errors import Conflict
+from ..governance.confidentiality.installation import installation_keys, secret_key
+from ..governance.confidentiality.key_services import KEY_BYTES, bad_key
 from ..home import Home
 
-KEY_BYTES = 32
+__all__ = ["KEY_BYTES", "Keyring", "secret_key"]
+
 _PURPOSE = b"flaas/credentials/1"
 _VERSION = "1"
 _NONCE_BYTES = 12
@@ -45,7 +45,7 @@ class Keyring:
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         if not keys or any(len(key) != KEY_BYTES for key in keys):
-            raise _bad_key("A secret key")
+            raise bad_key("A secret key")
         derived = [hmac.digest(key, _PURPOSE, "sha256") for key in keys]
         self._ciphers = {hashlib.sha256(key).hexdigest()[:8]: AESGCM(key) for key in reversed(derived)}
         self._present = hashlib.sha256(derived[0]).hexdigest()[:8]
@@ -58,18 +58,10 @@ class Keyring:
         """Read ``FLAAS_SECRETS_KEY`` (urlsafe base64 of 32 bytes), else the file ``secrets.key``, made on first use.
 
         Keys from before a rotation stand in ``FLAAS_SECRETS_KEY_OLD``, separated by commas, or one a line in
-        ``secrets.key.old``. Several API processes on one data base must have the same keys.
+        ``secrets.key.old``. Several API processes on one data base must have the same keys; see
+        `flaas_jupyter.governance.confidentiality.installation` for keys that a KMS wraps.
         """
-        environment = os.environ if environment is None else environment
-        folder = (home or Home.default()).path
-        keys = [secret_key(environment, home)]
-        for text in environment.get("FLAAS_SECRETS_KEY_OLD", "").split(","):
-            if text.strip():
-                keys.append(_decoded(text.strip(), "FLAAS_SECRETS_KEY_OLD"))
-        old = folder / "secrets.key.old"
-        if old.exists():
-            keys += [_decoded(text, str(old)) for text in old.read_text().split()]
-        return cls(keys)
+        return cls(installation_keys(environment, home))
 
     def seal(self, values: Mapping[str, str], organisation: str, account: str) -> str:
         """Return `values` as a text that only `open` with the same organisation and account can read."""
@@ -104,24 +96,6 @@ class Keyring:
         return sealed.split(":")[1:2] == [self._present]
 
 
-def secret_key(environment: Mapping[str, str] | None = None, home: Home | None = None) -> bytes:
-    """Return the installation's present secret key: ``FLAAS_SECRETS_KEY``, else the file, made on first use.
-
-    Raises
-    ------
-    InvalidInput
-        Code ``bad-secrets-key``.
-    """
-    environment = os.environ if environment is None else environment
-    given = environment.get("FLAAS_SECRETS_KEY")
-    if given:
-        return _decoded(given, "FLAAS_SECRETS_KEY")
-    path = (home or Home.default()).path / "secrets.key"
-    if not path.exists():
-        _write_once(home or Home.default())
-    return _decoded(path.read_text().strip(), str(path))
-
-
 def _owner(organisation: str, account: str) -> bytes:
     return json.dumps([organisation, account]).encode()
 
@@ -132,38 +106,3 @@ def _unreadable(account: str, why: str) -> Conflict:
         code="credentials-unreadable",
         hint="Restore the secret key (FLAAS_SECRETS_KEY or secrets.key), or remove the account and enter it again.",
     )
-
-
-def _bad_key(where: str) -> InvalidInput:
-    return InvalidInput(
-        f"{where} is not the urlsafe base64 of {KEY_BYTES} bytes.",
-        code="bad-secrets-key",
-        hint="Restore it from a backup; a new key makes stored cloud credentials unreadable.",
-    )
-
-
-def _decoded(text: str, where: str) -> bytes:
-    try:
-        key = base64.b64decode(text.translate({ord("-"): "+", ord("_"): "/"}), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise _bad_key(where) from error
-    if len(key) != KEY_BYTES:
-        raise _bad_key(where)
-    return key
-
-
-def _write_once(home: Home) -> None:
-    """Write a new key, whole and private, unless another process is quicker."""
-    path = home.path / "secrets.key"
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(base64.urlsafe_b64encode(secrets.token_bytes(KEY_BYTES)))
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):  # any key will do, as long as all have the same
-            os.link(draft, path)
-    finally:
-        draft.unlink()

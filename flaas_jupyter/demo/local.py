@@ -32,7 +32,9 @@ from ..execution.datasets import DatasetRegistry
 from ..execution.enrolment import Enrolment
 from ..execution.joining import join
 from ..execution.policy import Policy
+from ..governance import scopes
 from ..governance.domain import membership
+from ..governance.permissions import GOVERNANCE_ADMIN, ORG_ADMIN
 from ..home import Credentials, Home, write_private
 
 START_LIMIT = 120.0
@@ -107,13 +109,7 @@ class LocalFederation:
     def start_api(self, port: int = 0) -> None:
         """Start the coordination API, or start it again, with the same data base and address."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        from ..coordination.server import bootstrap
-
-        admin_file = self.folder / "admin.token"
-        first = bootstrap(self._database)
-        if first:
-            write_private(admin_file, first.encode())
-        self._tokens["admin"] = admin_file.read_text()
+        self.take_office()
         # Nodes are enrolled at an address: a federation that is started again keeps it.
         address_file = self.folder / "api.url"
         known = address_file.read_text() if address_file.exists() else self.url
@@ -122,6 +118,16 @@ class LocalFederation:
         self._api = self._spawn(command, self.folder / "api", self.folder / "api.log", self.api_options)
         self.url = _first_line(self._api, self.folder / "api.log").removeprefix("Serving at ").strip().rstrip("/")
         write_private(address_file, self.url.encode())
+
+    def take_office(self) -> None:
+        """Found the installation, or read the tokens of its administrators where that was done before."""
+        from ..coordination.founding import found
+        from ..governance.confidentiality import Vault
+
+        file = self.folder / "administrators.json"
+        if first := found(self._database, Vault.load(home=Home(self.folder / "api"))):
+            write_private(file, json.dumps(first).encode())
+        self._tokens = json.loads(file.read_text())
 
     def _set_up_project(self, datasets: Mapping[str, object]) -> None:
         organisations = [*datasets, "laboratory"]
@@ -157,7 +163,7 @@ class LocalFederation:
         write_private(node.home.policy, Policy.default_toml().encode())
         key = Identity.load_or_create(self._admin_home.domain_key(self.project)).node_id
         self._sign(node.node_id, name, ["node"])
-        join(node.home, Credentials(self.url, self.token(name, "operator")), self.project, key)
+        join(node.home, self.url, Bearer(self.token(name, "operator")), self.project, key)
         registry = DatasetRegistry(node.home.path)
         for dataset, path in files.items():
             registry.add(dataset, path, target=target, projects=(self.project,))
@@ -245,7 +251,7 @@ class LocalFederation:
 
     def _approve(self, over: threading.Event, poll: float) -> None:
         def call(method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-            return self._as_admin(method, path, *([] if body is None else [body]))
+            return self.call_as(ORG_ADMIN, method, path, *([] if body is None else [body]))
 
         while not over.wait(poll):
             with contextlib.suppress(FlaasError):  # the API is away: there will be another look
@@ -280,29 +286,36 @@ class LocalFederation:
         return Home(self.folder / "developer")
 
     def token(self, organisation: str, role: str) -> str:
-        """Make a token for a new subject with `role` in `organisation`."""
-        body = {"subject": f"{role}-{secrets.token_hex(3)}", "organisation": organisation, "role": role}
-        return str(self.post("/v1/tokens", body)["token"])
+        """Make a service with `role` in `organisation`, as who governs the platform does, and return its token."""
+        body = {
+            "id": f"{role}-{secrets.token_hex(3)}",
+            "kind": "service",
+            "organisation": organisation,
+            "roles": [{"role": role, "scope": scopes.organisation(organisation)}],
+        }
+        return str(self.call_as(GOVERNANCE_ADMIN, "post", "/v1/users", body)["token"])
 
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """POST as the platform's administrator."""
-        return self._as_admin("post", path, body)
+        """POST as who runs organisations and projects."""
+        return self.call_as(ORG_ADMIN, "post", path, body)
 
     def get(self, path: str) -> dict[str, Any]:
-        """GET as the platform's administrator."""
-        return self._as_admin("get", path)
+        """GET as who runs organisations and projects."""
+        return self.call_as(ORG_ADMIN, "get", path)
 
     def metrics(self) -> dict[str, float]:
         """The API's own counters (Prometheus names, with labels)."""
         import httpx
 
-        answer = httpx.get(f"{self.url}/metrics", headers={"Authorization": f"Bearer {self._tokens['admin']}"})
+        answer = httpx.get(f"{self.url}/metrics", headers={"Authorization": f"Bearer {self._tokens[ORG_ADMIN]}"})
         lines = [line.rsplit(" ", 1) for line in answer.text.splitlines() if line and not line.startswith("#")]
         return {name: float(value) for name, value in lines}
 
-    def _as_admin(self, method: str, path: str, *args: Any) -> dict[str, Any]:
+    def call_as(self, role: str, method: str, path: str, *args: Any) -> dict[str, Any]:
+        """Make a request as the administrator with `role` on the platform."""
+
         async def call() -> dict[str, Any]:
-            async with Coordinator(self.url, Bearer(self._tokens["admin"])) as coordinator:
+            async with Coordinator(self.url, Bearer(self._tokens[role])) as coordinator:
                 answer: dict[str, Any] = await getattr(coordinator, method)(path, *args)
                 return answer
 

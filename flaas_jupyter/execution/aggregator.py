@@ -26,7 +26,7 @@ from ..communications.wire import Message
 from ..errors import Aborted, Conflict, FlaasError, InvalidInput, NotAllowed, Unreachable
 from ..plan import TrainingPlan
 from . import rule_state
-from .checkpoint import Checkpoint, CheckpointStore
+from .checkpoint import Checkpoint, CheckpointStore, digest
 from .combining import Combiner
 from .participant import Verify
 from .reporter import Reporter
@@ -120,8 +120,11 @@ class Aggregator:
     # ---- what the node tells the aggregator -------------------------------------------------------------------
 
     def update(self, run: dict[str, Any]) -> None:
-        """Take over a newer description of the run: who takes part."""
+        """Take over a newer description of the run: who takes part, and whether it is paused."""
         self.run = run
+        if run.get("state") == "gathering" and self.state == "running":
+            # It was paused and resumed while a round went on, of which the API has not heard since.
+            self._post_state("running", None)
         for entry in run["participants"]:
             seat = self._seats.setdefault(entry["node"], _Seat(int(entry["rows"])))
             if entry["state"] in ("refused", "failed") and seat.error is None:
@@ -179,8 +182,15 @@ class Aggregator:
         self._stop_asked = self._stop_asked or bool(message.body.get("stop"))
         self._verdict = max(self._verdict, after)
         self._notify()
+        told = message.body.get("told")  # a notebook of before is told of rounds only
+
+        def is_news() -> bool:
+            if len(self._reports) > after or self._finished.is_set():
+                return True
+            return told is not None and (self.state == "paused") != (told == "paused")
+
         try:
-            await self._until(lambda: len(self._reports) > after or self._finished.is_set(), None)
+            await self._until(is_news, None)
         except asyncio.CancelledError:
             self._follower_attached = False
             self._notify()
@@ -189,7 +199,7 @@ class Aggregator:
             "state": self.state,
             "round": len(self._reports),
             "reports": self._reports[after:],
-            "reason": self.reason.to_dict() if self.reason else None,
+            "reason": self.run["reason"] if self.state == "paused" else self.reason and self.reason.to_dict(),
             "ended": self._finished.is_set(),
         }
         if message.body.get("plan") and self._plan is not None:
@@ -252,7 +262,7 @@ class Aggregator:
             # Others may have led since this node did.
             await self._until(self._assembled, self._timing.assembly)
             recovered = await self._recover_from_participants()
-        if await self._until(lambda: self._weights is not None, self._timing.patience):
+        if await self._patiently(lambda: self._weights is not None, self._timing.patience):
             return
         if not recovered:
             raise Aborted(
@@ -298,6 +308,9 @@ class Aggregator:
 
     async def _rounds(self) -> None:
         while len(self._reports) < int(self.run["rounds"]) and not self._stop_asked:
+            if self._paused:
+                await self._while_paused()
+                continue
             cohort = await self._gather()
             await self._report_state("running")
             figures = RoundLog()
@@ -306,7 +319,7 @@ class Aggregator:
             number = len(self._reports) + 1
             try:
                 outcome = await self._round(number, figures).lead(cohort)
-                self._keep(number, outcome, figures, before)
+                await self._keep(number, outcome, figures, before)
             except (Aborted, Unreachable) as error:
                 log.warning("round %d, attempt %d given up: %s", number, self._attempt, error)
                 await self._after_abort(error)
@@ -333,7 +346,7 @@ class Aggregator:
             figures=figures,
         )
 
-    def _keep(self, number: int, outcome: Outcome, figures: RoundLog, before: tuple[int, int]) -> None:
+    async def _keep(self, number: int, outcome: Outcome, figures: RoundLog, before: tuple[int, int]) -> None:
         """Make a round's outcome the run's present state: weights, what the rule remembers, and the report at once."""
         assert self._weights is not None
         assert self._combiner is not None
@@ -344,10 +357,11 @@ class Aggregator:
                 code="non-finite-update",
                 hint="Lower the learning rate or clip gradients (optimizer clipnorm=...).",
             )
+        weights = combined.weights.astype(self._weights.dtype)
+        known_by = await asyncio.to_thread(digest, weights)
         if len(self._reports) != number - 1:
             return  # the notebook handed over a newer result meanwhile
-        self._weights = combined.weights.astype(self._weights.dtype)
-        self._rule_state = combined.state
+        self._weights, self._rule_state = weights, combined.state
         figures.seconds["total"] = time.perf_counter() - figures.began
         sent, received = self._traffic()
         report = {
@@ -370,6 +384,7 @@ class Aggregator:
             "clipped": figures.clipped,
             "error_bound": figures.error_bound,
             "epsilon": self._combiner.epsilon(number),
+            "digest": known_by,
         }
         self._reports.append(report)
         self._reporter.put(f"/v1/runs/{self.run['id']}/rounds/{number}", report)
@@ -384,6 +399,9 @@ class Aggregator:
         """Return the participants of the next round, once enough of them are there, connected and prepared."""
         deadline = time.monotonic() + self._timing.patience
         while True:
+            if self._paused:
+                await self._while_paused()
+                deadline = time.monotonic() + self._timing.patience
             await self._prepare_newcomers()
             ready = [node for node in self._present() if self._seats[node].prepared]
             if len(ready) >= self._needed() and self._indispensable <= set(ready):
@@ -521,10 +539,11 @@ class Aggregator:
         if state == self.state:
             return
         self.state = state
-        self._reporter.post(
-            f"/v1/runs/{self.run['id']}/transitions",
-            {"to": state, "term": int(self.run["term"]), "reason": None},
-        )
+        self._post_state(state, None)
+
+    def _post_state(self, state: str, reason: dict[str, Any] | None) -> None:
+        body = {"to": state, "term": int(self.run["term"]), "reason": reason}
+        self._reporter.post(f"/v1/runs/{self.run['id']}/transitions", body)
 
     async def _end(self, state: str, error: FlaasError | None) -> None:
         if self._finished.is_set():
@@ -532,10 +551,7 @@ class Aggregator:
         self.state, self.reason = state, error
         reason = error.to_dict() if error else None
         self._save()
-        self._reporter.post(
-            f"/v1/runs/{self.run['id']}/transitions",
-            {"to": state, "term": int(self.run["term"]), "reason": reason},
-        )
+        self._post_state(state, reason)
         # Whoever asks the API right after the notebook has its result should find the run ended there too.
         await self._reporter.flush(limit=5.0)
         if self._saving is not None:
@@ -577,6 +593,28 @@ class Aggregator:
             )
 
     # ---- waiting ----------------------------------------------------------------------------------------------
+
+    @property
+    def _paused(self) -> bool:
+        return bool(self.run.get("state") == "paused")
+
+    async def _while_paused(self) -> None:
+        """Wait until the run goes on; the API has it as gathering then."""
+        log.info("run %s is paused after round %d", self.run["id"], len(self._reports))
+        self.state = "paused"
+        self._notify()
+        await self._until(lambda: not self._paused, None)
+        self.state = "gathering"
+        self._notify()
+        log.info("run %s goes on", self.run["id"])
+
+    async def _patiently(self, true: Callable[[], bool], limit: float) -> bool:
+        """As `_until`; the limit begins anew when a pause is over."""
+        while not await self._until(lambda: true() or self._paused, limit) or not true():
+            if not self._paused:
+                return False
+            await self._until(lambda: not self._paused, None)
+        return True
 
     def _notify(self) -> None:
         self._changed.set()

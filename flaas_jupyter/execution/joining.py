@@ -6,54 +6,98 @@ from typing import Any
 
 from .._version import __version__
 from ..communications import blocking
-from ..communications.coordinator import Bearer, Coordinator, NodeKey
+from ..communications.coordinator import Coordinator, Credentials, NodeKey
 from ..communications.directory import Directory
 from ..communications.identity import REGISTER, Identity, canonical
-from ..errors import FlaasError, NotAuthenticated
-from ..home import Credentials, Home
+from ..errors import Conflict, FlaasError
+from ..home import Home
+from . import witness
 from .datasets import DatasetRegistry
 from .enrolment import Enrolment
 from .policy import Policy, allow_project
 
 
-def join(home: Home, credentials: Credentials, project: str, domain_key: str) -> Enrolment:
-    """Register the node in `home` for `project`; nothing is written before the API has agreed.
+def join(home: Home, url: str, operator: Credentials, project: str, domain_key: str) -> Enrolment:
+    """Register the node in `home` for `project`, as its operator; nothing is written before the API has agreed.
 
     Raises
     ------
-    NotAuthenticated
-        There is no operator's token.
     Conflict
         ``node-exists``: the organisation has another node of this name, or the key belongs to another node.
-        ``domain-key-changed``: the project was pinned to another domain key.
+        ``domain-key-changed``: the project was pinned to another domain key. ``waits-for-approval``: others have to
+        agree first; join again when they have.
     """
-    if credentials.token is None:
-        raise NotAuthenticated(
-            "Joining takes an operator's token.", code="no-token", hint="Pass --token or set FLAAS_TOKEN."
-        )
-    return blocking.run(_join(home, credentials.url, credentials.token, project, domain_key))
+    return blocking.run(_join(home, url, operator, project, domain_key))
 
 
-async def _join(home: Home, url: str, token: str, project: str, domain_key: str) -> Enrolment:
+async def _join(home: Home, url: str, operator: Credentials, project: str, domain_key: str) -> Enrolment:
     before = Enrolment.load(home.enrolment)
     identity = Identity.load_or_create(home.key)
-    async with Coordinator(url, Bearer(token)) as coordinator:
+    async with Coordinator(url, operator) as coordinator:
         organisation = (await coordinator.get("/v1/me"))["organisation"]
         after = before.joined(url, organisation, project, domain_key)
         # An API that names another domain key than the operator was told is not to be joined.
         Directory(project, domain_key).update(await coordinator.get(f"/v1/projects/{project}/directory"))
-        proof = canonical({"id": identity.node_id, "name": before.name, "organisation": organisation})
         body = {
             "id": identity.node_id,
             "name": before.name,
             "projects": sorted(after.projects),
             "version": __version__,
-            "proof": identity.sign(REGISTER, proof).hex(),
+            "proof": _proof(identity, before.name, organisation),
         }
-        await coordinator.post("/v1/nodes", body)
+        answer = await coordinator.post("/v1/nodes", body)
+    if "sha256" in answer:
+        raise Conflict(
+            f"The node is added when others have approved it: request {answer['id']}.",
+            code="waits-for-approval",
+            hint=f"See `flaas approvals show {answer['id']}`; join again when it is approved.",
+            approval=answer["id"],
+        )
     after.save(home.enrolment)
     allow_project(home.policy, project)
     return after
+
+
+def enrol(home: Home, url: str, organisation: str, project: str, domain_key: str, secret: str) -> Enrolment:
+    """Register the node in `home` with an invitation's secret; whoever invited is not needed for it.
+
+    Raises
+    ------
+    NotAuthenticated
+        ``bad-enrolment``: the secret is not known (or waits for approval), or is for a node of another name;
+        ``enrolment-expired``.
+    NotAllowed
+        ``enrolment-used``: by another key.
+    Conflict
+        ``node-exists``; ``domain-key-changed``: the project was pinned to another domain key.
+    """
+    return blocking.run(_enrol(home, url, organisation, project, domain_key, secret))
+
+
+async def _enrol(home: Home, url: str, organisation: str, project: str, domain_key: str, secret: str) -> Enrolment:
+    before = Enrolment.load(home.enrolment)
+    identity = Identity.load_or_create(home.key)
+    after = before.joined(url, organisation, project, domain_key)
+    async with Coordinator(url) as coordinator:
+        body = {
+            "secret": secret,
+            "id": identity.node_id,
+            "name": before.name,
+            "version": __version__,
+            "proof": _proof(identity, before.name, organisation),
+        }
+        await coordinator.post("/v1/enrolments", body)
+    async with Coordinator(url, NodeKey(identity)) as coordinator:
+        # An API that names another domain key than the node's owner was told is not to be joined.
+        Directory(project, domain_key).update(await coordinator.get(f"/v1/projects/{project}/directory"))
+    after.save(home.enrolment)
+    allow_project(home.policy, project)
+    return after
+
+
+def _proof(identity: Identity, name: str, organisation: str) -> str:
+    document = canonical({"id": identity.node_id, "name": name, "organisation": organisation})
+    return identity.sign(REGISTER, document).hex()
 
 
 def status(home: Home) -> dict[str, Any]:
@@ -75,10 +119,11 @@ def status(home: Home) -> dict[str, Any]:
             result |= blocking.run(_known(enrolment.url, identity))
         except FlaasError as error:
             result["state"] = f"unknown: {error}"
-    return result
+    return result | witness.status(home)
 
 
 async def _known(url: str, identity: Identity) -> dict[str, Any]:
     async with Coordinator(url, NodeKey(identity)) as coordinator:
         node = await coordinator.get(f"/v1/nodes/{identity.node_id}")
-        return {"state": node["state"], "last_seen": node["last_seen"]}
+        quarantine = f"{node['quarantine_reason']} (since {node['quarantined']})" if node.get("quarantined") else None
+        return {"state": node["state"], "last_seen": node["last_seen"], "quarantine": quarantine}

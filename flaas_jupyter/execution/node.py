@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import functools
 import logging
 import os
 import time
@@ -29,13 +30,16 @@ from ..home import Home
 from ..protocols.attacks import Attack
 from .aggregator import Aggregator
 from .checkpoint import CheckpointStore
+from .consent import AwaitsOwner, Consent, may_be_stale
 from .datasets import DatasetRegistry
 from .domains import Domains
 from .enrolment import Enrolment
 from .participant import Participant, Verify
 from .policy import Policy
 from .reporter import Reporter
+from .revocations import Revocations
 from .timing import Timing
+from .witness import EVENT, FILE, MESSAGE, AuditWatch, Witness
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +51,10 @@ PREDECESSOR_GONE = 20.0
 SMALL, LARGE = 8 << 20, 4 << 30
 """Limits of a message's tensors in bytes: those that carry no weights, and those that do."""
 KEPT_ENDED_RUNS = 8
+OWNER_POLL = 1.0
+"""Seconds after which the node looks again whether its owner has answered."""
+AUDIT_RETRY = 2.0
+"""Seconds for which an API that does not answer is asked again for its audit log; a later look makes up for it."""
 
 
 class Node:
@@ -83,6 +91,8 @@ class Node:
             )
         self.identity = Identity.load_or_create(home.key)
         self.policy = Policy.load(home.policy)
+        self._consent = Consent(home, self.policy)
+        self._revocations = Revocations(home.path / "revoked.json")
         self.datasets = DatasetRegistry(home.path)
         self._timing = timing
         self._open_carrier = carrier
@@ -90,6 +100,8 @@ class Node:
         self._domains = Domains(self.enrolment.projects, self._coordinator)
         self._checkpoints = CheckpointStore(home.runs)
         self._reporter = Reporter(self._coordinator, self._report_refused)
+        witness = Witness(home.path / FILE, self._fetch)
+        self._audit = AuditWatch(witness, self._ask, self._connected_nodes, timing.peer)
         self._keras = ThreadPoolExecutor(1, thread_name_prefix="keras")
         self._participants: dict[str, Participant] = {}
         self._aggregators: dict[str, Aggregator] = {}
@@ -123,8 +135,16 @@ class Node:
             peer_timeout=self._timing.peer,
         )
         self._mesh.on_peer_lost(self._peer_lost)
+        self._mesh.on_peer_dialled(self._peer_dialled)
         try:
-            for work in (self._reporter.run(), self._keep_record_fresh(), self._reconcile_when_told()):
+            await self._learn_revocations()
+            for work in (
+                self._reporter.run(),
+                self._look_for_answers(),
+                self._keep_record_fresh(),
+                self._reconcile_when_told(),
+                self._audit.run(),
+            ):
                 self._spawn(work)
             await self._describe_datasets()
             log.info("node %s (%s) is up", self.enrolment.name, self.identity.node_id)
@@ -178,6 +198,7 @@ class Node:
             log.info("coordination API: %s", "connected" if connected else "connection lost")
             if connected:
                 self._look_again.set()
+                self._audit.wake()
                 if ready is not None:
                     ready()
                 ready = None
@@ -201,7 +222,13 @@ class Node:
             )
         if event.type == "directory.changed":
             await self._domains.refresh()
-        if event.type != "run.round":  # told by this or another node; nothing to do about it
+        if event.type == "model.changed":
+            await self._learn_revocations()
+        if event.type in ("node.quarantined", "node.released") and event.node == self.identity.node_id:
+            log.warning("this node is %s", _told_of(event))
+        if event.type == EVENT:
+            self._audit.wake()
+        elif event.type != "run.round":  # told by this or another node; nothing to do about it
             self._look_again.set()
 
     async def _keep_record_fresh(self) -> None:
@@ -246,6 +273,19 @@ class Node:
             except FlaasError as error:
                 log.error("data set %s could not be withdrawn: %s", name, error)
 
+    async def _learn_revocations(self) -> None:
+        """Ask which weights are revoked; what this node knows of stays revoked, whatever the answer."""
+        for project in self.enrolment.projects:
+            try:
+                path = f"/v1/projects/{project}/models?state=revoked"
+                revoked = [version async for version in self._coordinator.paginate(path, "models")]
+            except FlaasError as error:
+                log.warning("revoked models of %s: %s", project, error)
+                continue
+            new = await asyncio.to_thread(self._revocations.learn, project, revoked)
+            if new:
+                log.info("%d model versions of %s are revoked now", new, project)
+
     # ---- what the API asks ------------------------------------------------------------------------------------
 
     async def _reconcile_when_told(self) -> None:
@@ -272,15 +312,23 @@ class Node:
                 if assignment["state"] == "invited":
                     await self._answer(run)
                 elif assignment["state"] == "accepted" and run["aggregator"]:
-                    await self._take_part(run)
+                    await self._take_part_or_leave(run)
+                elif assignment["state"] != "accepted":
+                    self._stay_out(run)
+            await asyncio.to_thread(self._consent.keep_only, open_runs)
             for gone in [run for run in self._participants if run not in open_runs]:
                 await self._leave(gone)
 
     async def _answer(self, run: dict[str, Any]) -> None:
         try:
+            await self._audit.look()
+            self._audit.witness.require_no_alarm(self.policy)
             await self._participant(run)
             answer: dict[str, Any] = {"state": "accepted"}
             log.info("run %s of %s: accepted", run["id"], run["project"])
+        except AwaitsOwner:
+            log.warning("run %s of %s waits for this node's owner: flaas node requests", run["id"], run["project"])
+            return
         except FlaasError as error:
             answer = {"state": "refused", "reason": error.to_dict()}
             log.warning("run %s of %s: refused: %s", run["id"], run["project"], error)
@@ -290,6 +338,8 @@ class Node:
             log.info("run %s: %s", run["id"], error)
 
     async def _participant(self, run: dict[str, Any]) -> Participant:
+        """Return this node's part in `run`, once it is certain that a developer has signed it as it is told."""
+        await self._require_consent(run)
         known = self._participants.get(run["id"])
         if known is not None:
             known.run = run
@@ -306,9 +356,58 @@ class Node:
             policy=self.policy,
             executor=self._keras,
             attack=self._attack,
+            require_not_revoked=functools.partial(self._revocations.require_not_revoked, run["project"]),
         )
         self._participants[run["id"]] = participant
         return participant
+
+    async def _require_consent(self, run: dict[str, Any]) -> None:
+        directory = self._domains[run["project"]]
+        try:
+            await asyncio.to_thread(self._consent.require, run, directory)
+        except NotAllowed as error:
+            if not may_be_stale(error):
+                raise
+            await self._domains.refresh()
+            await asyncio.to_thread(self._consent.require, run, directory)
+        self._revocations.require_not_revoked(run["project"], run["start_digest"])
+
+    async def _look_for_answers(self) -> None:
+        """Look now and then whether the owner has answered; the command that answers is another process."""
+        while True:
+            await asyncio.sleep(OWNER_POLL)
+            if await asyncio.to_thread(self._consent.has_news):
+                self._look_again.set()
+
+    async def _take_part_or_leave(self, run: dict[str, Any]) -> None:
+        """Take part in a run that was accepted; one that is told of otherwise since is left, and it is said why."""
+        try:
+            await self._take_part(run)
+        except (AwaitsOwner, InvalidInput, NotAllowed, NotAuthenticated, NotFound) as error:
+            log.error("run %s: left: %s", run["id"], error)
+            reason = error.to_dict() if isinstance(error, FlaasError) else None
+            self._reporter.put(self._assignment(run["id"]), {"state": "failed", "reason": reason})
+            self._drop(run["id"])
+
+    def _stay_out(self, run: dict[str, Any]) -> None:
+        """Do no more for a run that this node is out of than to lead it, where another's data are to train."""
+        mine = self._aggregators.get(run["id"])
+        if run["id"] not in self._leading or mine is None:
+            return
+        if run["aggregator"] != self.identity.node_id or int(run["term"]) != int(mine.run["term"]):
+            self._stop_leading(run["id"], "superseded", None)
+        else:
+            mine.update(run)
+
+    def _drop(self, run_id: str) -> None:
+        """Stop everything that this node does for a run."""
+        participant = self._participants.pop(run_id, None)
+        if participant is not None:
+            participant.cancel_round()
+        if run_id in self._joining:
+            self._joining.pop(run_id)[2].cancel()
+        if run_id in self._leading:
+            self._stop_leading(run_id, "superseded", None)
 
     async def _take_part(self, run: dict[str, Any]) -> None:
         await self._participant(run)
@@ -402,7 +501,11 @@ class Node:
 
     def _routes(self) -> dict[str, Route]:
         from_notebook = {"run/submit": (self._on_submit, LARGE), "run/follow": (self._on_follow, SMALL)}
-        from_nodes = {"run/join": (self._on_join, SMALL), "run/end": (self._on_end, SMALL)}
+        from_nodes = {
+            "run/join": (self._on_join, SMALL),
+            "run/end": (self._on_end, SMALL),
+            MESSAGE: (self._audit.answer, SMALL),
+        }
         as_participant = {
             kind: (self._on_participant, LARGE if kind == "round/begin" else SMALL) for kind in Participant.messages
         }
@@ -471,6 +574,7 @@ class Node:
             if saved is None or saved.state not in ("completed", "failed", "cancelled"):
                 raise
             run = await self._coordinator.get(f"/v1/runs/{run_id}")
+            await asyncio.to_thread(self._consent.require_known, run)
             aggregator = self._new_aggregator(run)
             aggregator.restore(saved)
             self._aggregators[run_id] = aggregator
@@ -494,6 +598,23 @@ class Node:
 
     async def _ask(self, node_id: str, message: Message, limit: float) -> Message:
         return await self._mesh.call(node_id, message, timeout=limit, limit=LARGE)
+
+    async def _fetch(self, path: str) -> dict[str, Any]:
+        return await self._coordinator.get(path, retry_for=AUDIT_RETRY)
+
+    def _connected_nodes(self) -> list[str]:
+        return [node_id for node_id in self._mesh.connected if self._is_node(node_id)]
+
+    def _is_node(self, node_id: str) -> bool:
+        try:
+            self._domains.require(node_id, "node")
+        except NotAllowed:
+            return False
+        return True
+
+    def _peer_dialled(self, node_id: str) -> None:
+        if self._is_node(node_id):
+            self._spawn(self._audit.exchange(node_id))
 
     def _peer_lost(self, node_id: str) -> None:
         for aggregator in self._aggregators.values():
@@ -542,6 +663,12 @@ def _locked(path: Path) -> Any:
                 hint="Stop it first, or give this node a FLAAS_HOME of its own.",
             ) from error
         yield file
+
+
+def _told_of(event: Event) -> str:
+    if event.type == "node.released":
+        return "out of quarantine, and takes part in new runs again"
+    return f"in quarantine, and takes part in no run: {event.data.get('reason', 'no reason given')}"
 
 
 def _warm_up() -> None:

@@ -110,6 +110,8 @@ class Participant:
         Runs Keras; one thread for the whole node, so that two runs take turns.
     attack : Attack, optional
         What the owner has this node do to the run, in a drill.
+    require_not_revoked : callable, optional
+        Raises for the digest of weights that were revoked.
     """
 
     def __init__(
@@ -123,6 +125,7 @@ class Participant:
         policy: Policy,
         executor: Executor,
         attack: Attack | None = None,
+        require_not_revoked: Callable[[str], None] | None = None,
     ) -> None:
         self.run = run
         self.plan: TrainingPlan | None = None
@@ -140,6 +143,7 @@ class Participant:
         self._policy = policy
         self._executor = executor
         self._attack = attack
+        self._require_not_revoked = require_not_revoked
         self._current: _Round | None = None
         self._rule = combination.make_rule(run["aggregation"], run["aggregation_options"])
         self._privacy = combination.read_privacy(run["privacy"])
@@ -177,7 +181,9 @@ class Participant:
                 code="wrong-plan",
                 hint="Start the run again from the notebook.",
             )
-        self._policy.check(self.run, self._dataset.description())
+        # What the plan does counts, not what the run says of it.
+        does = {"local_epochs": plan.local_epochs, "parameters": plan.parameters}
+        self._policy.check({**self.run, **does}, self._dataset.description())
         if self.trainer is None or self.plan != plan:
             self.plan = plan
             self.trainer = await self._in_executor(lambda: self._build(plan))
@@ -215,9 +221,9 @@ class Participant:
                 code="bad-round",
             )
         self.cancel_round()
-        current = _Round(
-            int(body["term"]), number, int(body["attempt"]), weights, digest(weights), int(body["maximum_examples"])
-        )
+        start = digest(weights)
+        self._check_start(number, start)
+        current = _Round(int(body["term"]), number, int(body["attempt"]), weights, start, int(body["maximum_examples"]))
         answer: dict[str, Any] = {}
         if self.run["secure_aggregation"]:
             answer["advertisement"] = self._advertise(current, body)
@@ -226,6 +232,18 @@ class Participant:
         self.rule_state = (body["rule"], rule_state.of_message(message.tensors))
         current.training = self._train(trainer, current, body.get("learning_rate"))
         return Message("ok", answer)
+
+    def _check_start(self, number: int, start: str) -> None:
+        """Refuse revoked weights, and in the first round others than the developer has signed for."""
+        if self._require_not_revoked is not None:
+            self._require_not_revoked(start)
+        signed = self.run.get("start_digest")
+        if number == 1 and signed is not None and start != signed:
+            raise InvalidInput(
+                f"The run was signed to start from weights {signed}; the aggregator sent {start}.",
+                code="wrong-start",
+                hint="Start a new run. If it happens again, have the aggregator's node examined.",
+            )
 
     def _advertise(self, current: _Round, body: dict[str, Any]) -> dict[str, Any]:
         assert self.plan is not None  # begin() has checked

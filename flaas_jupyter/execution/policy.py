@@ -54,6 +54,22 @@ maximum_delta = 1e-3
 # registers it. They run with this node's rights: list only code that you have read and installed yourself.
 allow_layers = []
 
+# Whose runs. Each must be signed by a developer of the project. Developers by their id (`flaas whoami` shows it),
+# organisations by theirs; an empty list of those allowed means all, and who is denied is denied whatever is allowed.
+allow_developers = []
+deny_developers = []
+allow_organisations = []
+deny_organisations = []
+
+# "signed": a signed run that this policy allows starts. "manual": the owner is asked about each (`flaas node requests`,
+# `flaas node approve RUN`), and the run is refused after so many seconds without an answer.
+approve = "signed"
+approve_within = 600
+
+# "refuse": no new run while the audit log of the coordination API is found to be forked, cut off or rewritten.
+# "warn": it is only logged.
+on_audit_alarm = "refuse"
+
 # Whom a developer should ask who is refused; shown to them.
 contact = ""
 
@@ -68,6 +84,8 @@ _WORDS = {
     "count": "an integer from 1 on",
     "mode": '"required" or "optional"',
     "quantity": "a number above 0",
+    "approval": '"signed" or "manual"',
+    "alarm": '"refuse" or "warn"',
     "text": "a text",
 }
 _KINDS = {
@@ -82,6 +100,13 @@ _KINDS = {
     "maximum_epsilon": "quantity",
     "maximum_delta": "quantity",
     "allow_layers": "texts",
+    "allow_developers": "texts",
+    "deny_developers": "texts",
+    "allow_organisations": "texts",
+    "deny_organisations": "texts",
+    "approve": "approval",
+    "approve_within": "count",
+    "on_audit_alarm": "alarm",
     "contact": "text",
 }
 
@@ -106,6 +131,16 @@ class Policy:
         Largest budget of differential privacy of one run; a run without privacy has an infinite epsilon.
     allow_layers : tuple of str
         Registered custom layers that may run here; see `TrainingPlan.build`.
+    allow_developers, deny_developers : tuple of str
+        Ids of developers whose runs may use this node, all if none is named, and of those whose may not.
+    allow_organisations, deny_organisations : tuple of str
+        The same of their organisations.
+    approve : str
+        ``"signed"`` or ``"manual"``: whether the owner is asked about each run.
+    approve_within : int
+        Seconds that the owner has to answer.
+    on_audit_alarm : str
+        ``"refuse"`` or ``"warn"``: what an alarm about the API's audit log means for new runs.
     contact : str
         Whom a refused developer should ask.
     datasets : dict
@@ -123,6 +158,13 @@ class Policy:
     maximum_epsilon: float = math.inf
     maximum_delta: float = 1e-3
     allow_layers: tuple[str, ...] = ()
+    allow_developers: tuple[str, ...] = ()
+    deny_developers: tuple[str, ...] = ()
+    allow_organisations: tuple[str, ...] = ()
+    deny_organisations: tuple[str, ...] = ()
+    approve: str = "signed"
+    approve_within: int = 600
+    on_audit_alarm: str = "refuse"
     contact: str = ""
     datasets: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -191,7 +233,7 @@ class Policy:
             raise NotAllowed(
                 f"Data set {dataset!r} of this node is not offered to project {project!r}.",
                 code="policy-projects",
-                hint=f"Ask {policy._whom}; the data set is registered for other projects.",
+                hint=f"Ask {policy.whom}; the data set is registered for other projects.",
             )
         if operation not in policy.operations:
             allowed = ", ".join(policy.operations) or "nothing"
@@ -222,6 +264,30 @@ class Policy:
             )
         policy._check_privacy(run.get("privacy"))
 
+    def check_developer(self, developer: str, organisation: str) -> None:
+        """Refuse a run of somebody whom the owner does not allow.
+
+        Parameters
+        ----------
+        developer : str
+            Id of who has signed the run.
+        organisation : str
+            As the project's domain key has signed it.
+
+        Raises
+        ------
+        NotAllowed
+            ``policy-developers`` or ``policy-organisations``.
+        """
+        for kind, who in (("developers", developer), ("organisations", organisation)):
+            allowed, denied = getattr(self, f"allow_{kind}"), getattr(self, f"deny_{kind}")
+            if who in denied or (allowed and who not in allowed):
+                raise NotAllowed(
+                    f"The run was signed by {kind.removesuffix('s')} {who}, whose runs may not use this node.",
+                    code=f"policy-{kind}",
+                    hint=f"Ask {self.whom} to change allow_{kind} or deny_{kind} in its node.toml.",
+                )
+
     def _check_privacy(self, privacy: dict[str, Any] | None) -> None:
         how = "Build the model with FederatedModel(..., privacy=flaas.DifferentialPrivacy(...)), or ask "
         if privacy is None:
@@ -244,7 +310,8 @@ class Policy:
                 raise self._refusal(setting, f"The run has {what} {asked:g}; this node allows up to {limit:g}.")
 
     @property
-    def _whom(self) -> str:
+    def whom(self) -> str:
+        """Whom to ask, for messages."""
         return self.contact or "the owner of this node"
 
     def _refusal(self, setting: str, message: str, hint: str = "Ask ") -> NotAllowed:
@@ -252,7 +319,7 @@ class Policy:
         return NotAllowed(
             message,
             code=f"policy-{setting.replace('_', '-')}",
-            hint=f"{hint}{self._whom} to change {key} in its node.toml.",
+            hint=f"{hint}{self.whom} to change {key} in its node.toml.",
         )
 
 
@@ -301,6 +368,8 @@ def _settings(table: dict[str, Any], where: str, path: Path, text: str) -> dict[
             "texts": isinstance(value, list) and all(isinstance(entry, str) and entry for entry in value),
             "count": type(value) is int and value >= 1,
             "mode": value in ("required", "optional"),
+            "approval": value in ("signed", "manual"),
+            "alarm": value in ("refuse", "warn"),
             "quantity": type(value) in (int, float) and value > 0,
             "text": isinstance(value, str),
         }[kind]

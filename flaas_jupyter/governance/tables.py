@@ -62,15 +62,16 @@ class Organisation(Base):
 
 
 class Token(Base):
-    """A bearer token, without the secret: only its SHA-256."""
+    """A bearer token, without the secret: only its SHA-256. `session` is the session of roles that it acts in."""
 
     __tablename__ = "tokens"
 
     id: Mapped[str] = mapped_column(primary_key=True)
     digest: Mapped[str]
-    subject: Mapped[str]
+    user: Mapped[str] = mapped_column(index=True)
     organisation: Mapped[str] = mapped_column(ForeignKey("organisations.id"), index=True)
-    role: Mapped[str]
+    session: Mapped[str]
+    note: Mapped[str]
     created: Mapped[datetime]
     expires: Mapped[datetime | None]
 

@@ -1,28 +1,42 @@
-"""Bearer tokens: ``flaas_<id>_<secret>``, of which only the SHA-256 is kept.
+"""Bearer tokens of people and services: ``flaas_<id>_<secret>``, of which only the SHA-256 is kept.
 
 The id finds the row, so that the secret is compared (in constant time) and never searched for. A secret has 256
-random bits: a plain hash of it cannot be guessed, and no slow password hash is needed.
+random bits: a plain hash of it cannot be guessed, and no slow password hash is needed. A token acts in a session of
+roles of its own, and can do what is active in it; revoking the token ends the session.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import secrets
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable
+from datetime import UTC, datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from ..errors import NotAuthenticated
-from .permissions import ADMIN
+from .identity import role_sessions
+from .rbac import sessions
+from .rbac.errors import RbacError
+from .rbac.tables import Assignment
 from .tables import Token
 
 PREFIX = "flaas"
 
+Role = tuple[str, str]
+
 
 def issue(
-    session: Session, *, subject: str, organisation: str, role: str, expires_in: float | None = None
+    session: Session,
+    *,
+    user: str,
+    organisation: str,
+    note: str,
+    roles: Iterable[str | Role] | None = None,
+    expires: datetime | None = None,
 ) -> tuple[Token, str]:
     """Make a token.
 
@@ -30,31 +44,51 @@ def issue(
     ----------
     session : Session
         A writing session.
-    subject, organisation, role : str
+    user, organisation : str
         Whom it stands for.
-    expires_in : float, optional
-        Seconds; without it the token is valid until it is revoked.
+    note : str
+        What it is for, in the owner's words.
+    roles : iterable of str or (str, str), optional
+        Which of the user's roles are active, by name or with a scope, and no other ever; default: as many as go
+        together, and later ones too.
+    expires : datetime, optional
+        Without it the token is valid until it is revoked.
 
     Returns
     -------
     (Token, str)
         The row, and the token itself, which cannot be had again.
+
+    Raises
+    ------
+    RbacError
+        The user does not hold a role that is named, or they may not be active together.
     """
-    now = datetime.now(UTC)
+    acting = sessions.create_session(session, user, list(roles or []), expires=expires, fixed=roles is not None)
+    if roles is None:
+        activate(session, user, acting, _held(session, user))
     token_id = secrets.token_hex(6)
     plain = f"{PREFIX}_{token_id}_{secrets.token_urlsafe(32)}"
     row = Token(
         id=token_id,
         digest=_digest(plain),
-        subject=subject,
+        user=user,
         organisation=organisation,
-        role=role,
-        created=now,
-        expires=None if expires_in is None else now + timedelta(seconds=expires_in),
+        session=acting,
+        note=note,
+        created=datetime.now(UTC),
+        expires=expires,
     )
     session.add(row)
     session.flush()
     return row, plain
+
+
+def activate(session: Session, user: str, acting: str, roles: Iterable[Role]) -> None:
+    """Activate `roles` in a session, but those that dynamic separation of duties does not allow beside the others."""
+    for role in sorted(roles, key=role_sessions.preferred):
+        with contextlib.suppress(RbacError):
+            sessions.add_active_role(session, user, acting, *role)
 
 
 def verify(session: Session, plain: str) -> Token:
@@ -72,22 +106,33 @@ def verify(session: Session, plain: str) -> Token:
         raise NotAuthenticated(
             "The token is not known; it may have been revoked.",
             code="bad-token",
-            hint="Ask the platform's administrator for a new one, then run `flaas login`.",
+            hint="Run `flaas login` to sign in anew, or ask for a new token.",
         )
     if row.expires is not None and row.expires <= datetime.now(UTC):
         raise NotAuthenticated(
             f"The token expired at {row.expires:%Y-%m-%d %H:%M:%S} UTC.",
             code="token-expired",
-            hint="Ask the platform's administrator for a new one, then run `flaas login`.",
+            hint="Run `flaas login` to sign in anew, or ask for a new token.",
         )
     return row
 
 
-def has_administrator(session: Session) -> bool:
-    """Tell whether any administrator's token is in force."""
-    tokens = session.scalars(select(Token).where(Token.role == ADMIN))
-    now = datetime.now(UTC)
-    return any(token.expires is None or token.expires > now for token in tokens)
+def revoke(session: Session, row: Token) -> None:
+    """Remove a token, and end its session."""
+    with contextlib.suppress(RbacError):  # it has expired, or went with its user
+        sessions.delete_session(session, row.user, row.session)
+    session.delete(row)
+    session.flush()
+
+
+def of_user(session: Session, user: str) -> list[Token]:
+    """Return the tokens of a user."""
+    return list(session.scalars(select(Token).where(Token.user == user).order_by(Token.id)))
+
+
+def _held(session: Session, user: str) -> list[Role]:
+    rows = session.execute(select(Assignment.role, Assignment.scope).where(Assignment.user == user))
+    return [(role, scope) for role, scope in rows]
 
 
 def _id(plain: str) -> str:

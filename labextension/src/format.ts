@@ -29,6 +29,11 @@ export function dateTime(time: string | null): string {
   return time === null ? '–' : new Date(time).toLocaleString();
 }
 
+/** A time as text or in seconds since 1970, in the reader's own form. */
+export function moment(time: string | number): string {
+  return typeof time === 'number' ? new Date(time * 1000).toLocaleString() : dateTime(time);
+}
+
 export function clock(time: Date): string {
   return time.toLocaleTimeString();
 }

@@ -19,6 +19,9 @@ import type { ReadonlyPartialJSONValue } from '@lumino/coreutils';
 
 import { federationIcon } from './icons';
 import {
+  ACCESS_TABS,
+  AccessModel,
+  type AccessTab,
   CostsModel,
   FederationModel,
   type IExperiment,
@@ -34,6 +37,7 @@ import { ServerApi } from './request';
 import { IFederation } from './tokens';
 import { version } from './version';
 import {
+  AccessView,
   CostsView,
   FederationPanel,
   NewSimulation,
@@ -60,7 +64,9 @@ export const CommandIDs = {
   openWizard: 'flaas:open-wizard',
   /** Look at everything anew. */
   refresh: 'flaas:refresh',
-  /** Forget the token. */
+  /** Open members, roles, approvals and audit log; `tab` is which of them. */
+  openAccess: 'flaas:open-access',
+  /** End the session. */
   signOut: 'flaas:sign-out'
 } as const;
 
@@ -120,8 +126,10 @@ const panel: JupyterFrontEndPlugin<void> = {
     const newSimulation = (): void => void app.commands.execute(CommandIDs.newSimulation);
     const openCosts = (): void => void app.commands.execute(CommandIDs.openCosts);
     const openWizard = (): void => void app.commands.execute(CommandIDs.openWizard);
+    const openAccess = (tab?: AccessTab): void =>
+      void app.commands.execute(CommandIDs.openAccess, tab ? { tab } : {});
     const widget = new FederationPanel(
-      { federation: model, openRun, openSimulation, newSimulation, openCosts, openWizard },
+      { federation: model, openRun, openSimulation, newSimulation, openCosts, openWizard, openAccess },
       translation
     );
     app.shell.add(widget, 'left', { rank: 600 });
@@ -144,7 +152,9 @@ const panel: JupyterFrontEndPlugin<void> = {
       label: trans.__('Sign out of the Federation'),
       describedBy,
       isEnabled: () => model.connection === 'signed-in',
-      execute: () => model.signOut()
+      execute: async () => {
+        await model.signOut();
+      }
     });
     model.changed.connect(() => app.commands.notifyCommandChanged(CommandIDs.signOut));
 
@@ -156,6 +166,7 @@ const panel: JupyterFrontEndPlugin<void> = {
       CommandIDs.newSimulation,
       CommandIDs.openCosts,
       CommandIDs.openWizard,
+      CommandIDs.openAccess,
       CommandIDs.refresh,
       CommandIDs.signOut
     ]) {
@@ -165,7 +176,8 @@ const panel: JupyterFrontEndPlugin<void> = {
       CommandIDs.showPanel,
       CommandIDs.newSimulation,
       CommandIDs.openCosts,
-      CommandIDs.openWizard
+      CommandIDs.openWizard,
+      CommandIDs.openAccess
     ]) {
       launcher?.add({ command, category: trans.__('Other'), args: { launcher: true } });
     }
@@ -416,6 +428,76 @@ const costs: JupyterFrontEndPlugin<void> = {
   }
 };
 
+const access: JupyterFrontEndPlugin<void> = {
+  id: '@flaas/labextension:access',
+  description: 'Adds the view of members, roles, approvals and the audit log.',
+  autoStart: true,
+  requires: [IFederation],
+  optional: [ITranslator, ILayoutRestorer, ILabShell],
+  activate: (
+    app: JupyterFrontEnd,
+    model: FederationModel,
+    translator: ITranslator | null,
+    restorer: ILayoutRestorer | null,
+    labShell: ILabShell | null
+  ): void => {
+    const translation = translator ?? nullTranslator;
+    const trans = translation.load(DOMAIN);
+    const views = new WidgetTracker<MainAreaWidget<AccessView>>({ namespace: 'flaas-access' });
+    const showPanel = (): void => void app.commands.execute(CommandIDs.showPanel);
+
+    app.commands.addCommand(CommandIDs.openAccess, {
+      label: args => (args.launcher ? trans.__('Federated Access') : trans.__('Show Access and Approvals')),
+      caption: trans.__('Show who may do what and why, what waits for approval, and what was done'),
+      icon: federationIcon,
+      describedBy: {
+        args: {
+          type: 'object',
+          properties: {
+            tab: { type: 'string', enum: [...ACCESS_TABS], description: trans.__('Which tab to show') }
+          }
+        }
+      },
+      execute: args => {
+        const tab = ACCESS_TABS.find(each => each === args.tab);
+        let widget = views.find(() => true);
+        if (!widget) {
+          const shown = new AccessModel(model.api);
+          const content = new AccessView(
+            { federation: model, model: shown, showPanel, save: saveFile },
+            translation
+          );
+          const made = (widget = new MainAreaWidget({ content }));
+          widget.id = 'flaas-access';
+          let last = shown.tab;
+          shown.changed.connect(() => {
+            if (shown.tab !== last) {
+              last = shown.tab;
+              void views.save(made); // a reload shows the same tab
+            }
+          });
+          if (tab) {
+            shown.show(tab);
+          }
+          void views.add(widget);
+          app.shell.add(widget, labShell ? 'main' : 'right'); // as for runs
+        } else if (tab) {
+          widget.content.model.show(tab);
+        }
+        app.shell.activateById(widget.id);
+      }
+    });
+
+    if (restorer) {
+      void restorer.restore(views, {
+        command: CommandIDs.openAccess,
+        args: widget => ({ tab: widget.content.model.tab }),
+        name: () => 'access'
+      });
+    }
+  }
+};
+
 const status: JupyterFrontEndPlugin<void> = {
   id: '@flaas/labextension:status',
   description: 'Shows in the status bar whether the federation is there, and how many runs are active.',
@@ -429,8 +511,9 @@ const status: JupyterFrontEndPlugin<void> = {
     translator: ITranslator | null
   ): void => {
     const open = (): void => void app.commands.execute(CommandIDs.showPanel);
+    const openApprovals = (): void => void app.commands.execute(CommandIDs.openAccess, { tab: 'approvals' });
     statusBar?.registerStatusItem('@flaas/labextension:status', {
-      item: new StatusItem(model, open, translator ?? nullTranslator),
+      item: new StatusItem(model, open, openApprovals, translator ?? nullTranslator),
       align: 'left',
       rank: 30
     });
@@ -468,6 +551,14 @@ function saveFile(name: string, text: string): void {
 
 export { IFederation } from './tokens';
 
-const plugins: JupyterFrontEndPlugin<unknown>[] = [federation, panel, runs, simulations, costs, status];
+const plugins: JupyterFrontEndPlugin<unknown>[] = [
+  federation,
+  panel,
+  runs,
+  simulations,
+  costs,
+  access,
+  status
+];
 
 export default plugins;

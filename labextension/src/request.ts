@@ -45,8 +45,11 @@ export class ServerApi implements IApi {
     return (await this._json(await this._fetch(URLExt.join(NAMESPACE, endpoint), init))) as T;
   }
 
-  async api<T>(path: string, { method = 'GET', idempotencyKey, body }: IApiInit = {}): Promise<T> {
+  async api<T>(path: string, { method = 'GET', idempotencyKey, ifMatch, body }: IApiInit = {}): Promise<T> {
     const headers: Record<string, string> = {};
+    if (ifMatch) {
+      headers['If-Match'] = ifMatch;
+    }
     if (idempotencyKey) {
       headers['Idempotency-Key'] = idempotencyKey;
     }
@@ -56,6 +59,12 @@ export class ServerApi implements IApi {
       init.body = JSON.stringify(body);
     }
     return (await this._json(await this._fetch(proxied(path), init))) as T;
+  }
+
+  async tagged<T>(path: string): Promise<{ body: T; tag: string }> {
+    const response = await this._fetch(proxied(path), {});
+    const tag = response.headers.get('ETag') ?? '';
+    return { body: (await this._json(response)) as T, tag };
   }
 
   async text(path: string): Promise<string> {

@@ -51,6 +51,9 @@ export interface INode extends IResource {
   name: string;
   organisation: string;
   state: 'online' | 'offline';
+  /** Since when it is kept out of runs, and why. */
+  quarantined?: string | null;
+  quarantine_reason?: string | null;
   last_seen: string | null;
   version: string;
   datasets: string[];
@@ -71,7 +74,15 @@ export interface IDataset {
 }
 
 export type RunState =
-  'queued' | 'gathering' | 'running' | 'finishing' | 'completed' | 'failed' | 'cancelled';
+  | 'queued'
+  | 'gathering'
+  | 'running'
+  | 'pausing'
+  | 'paused'
+  | 'finishing'
+  | 'completed'
+  | 'failed'
+  | 'cancelled';
 
 export interface IParticipant {
   node: string;
@@ -263,7 +274,10 @@ export interface IStatus {
     has_token: boolean;
     subject: string | null;
     organisation: string | null;
-    role: string | null;
+    /** Roles and where they are held. */
+    roles: { role: string; scope: string }[];
+    /** Whether the session renews itself until it is ended. */
+    renewed: boolean;
     /** Name of the node on this machine, if there is one. */
     node: string | null;
   };
@@ -542,6 +556,8 @@ export interface ILaunchOrder {
 export interface IApiInit {
   method?: string;
   idempotencyKey?: string;
+  /** Tag of what is to be changed, as it was read. */
+  ifMatch?: string;
   body?: unknown;
 }
 
@@ -551,6 +567,8 @@ export interface IApi {
   server<T>(endpoint: string, method?: string, body?: unknown): Promise<T>;
   /** Ask the coordination API, through the server half. */
   api<T>(path: string, init?: IApiInit): Promise<T>;
+  /** Read a resource of the coordination API with its entity tag. */
+  tagged<T>(path: string): Promise<{ body: T; tag: string }>;
   /** Ask the coordination API for something that is no JSON, such as a table. */
   text(path: string): Promise<string>;
   /** Follow an event stream of the coordination API; ends when the stream does, or when `signal` aborts. */
@@ -582,6 +600,8 @@ export interface IFederation extends IModel {
   readonly problem: IProblem | null;
   readonly projects: readonly IProject[];
   readonly activeRuns: number;
+  /** How many requests for approval wait for this person's decision. */
+  readonly waitingApprovals: number;
 }
 
 /** The token of {@link IFederation}, for other extensions. */

@@ -1,9 +1,11 @@
 """The coordination API as the panel may use it: an allow-list in front of an HTTP client.
 
 What is not in `ALLOWED` cannot be asked for through Jupyter Server, whatever the token would permit: a page
-that runs in the browser reads what it shows, stops a run, has prices compared and launches what was compared, no
-more. Cloud accounts are not entered through it: their secrets never go through a browser. Redirects are never
-followed, since they would carry the token to where nobody meant it to go.
+that runs in the browser reads what it shows, stops a run, has prices compared and launches what was compared, gives
+and takes roles as the person there may, no more. Cloud accounts are not entered through it: their secrets never go
+through a browser. Nor do tokens, passwords and keys, nor decisions about critical actions: those are signed here
+(`approvals`).
+Redirects are never followed, since they would carry the token to where nobody meant it to go.
 """
 
 from __future__ import annotations
@@ -48,15 +50,69 @@ ALLOWED: tuple[tuple[str, str], ...] = (
     ("GET", "/v1/launches/{id}"),
     ("POST", "/v1/launches/{id}/terminate"),
     ("POST", "/v1/launches/{id}/resume"),
+    ("POST", "/v1/runs/{id}/pause"),
+    ("POST", "/v1/runs/{id}/resume"),
+    ("POST", "/v1/nodes/{id}/quarantine"),
+    ("DELETE", "/v1/nodes/{id}/quarantine"),
+    ("GET", "/v1/projects/{id}/models"),
+    ("GET", "/v1/models/{id}"),
+    ("POST", "/v1/models/{id}/release"),
+    ("POST", "/v1/models/{id}/revoke"),
+    ("GET", "/v1/me/sessions"),
+    ("DELETE", "/v1/me/sessions/{id}"),
+    ("GET", "/v1/users"),
+    ("POST", "/v1/users"),
+    ("GET", "/v1/users/{id}"),
+    ("DELETE", "/v1/users/{id}"),
+    ("POST", "/v1/users/{id}/invitation"),
+    ("POST", "/v1/users/{id}/roles"),
+    ("DELETE", "/v1/users/{id}/roles/{id}/{scope}"),
+    ("GET", "/v1/roles"),
+    ("POST", "/v1/roles/preview"),
+    ("GET", "/v1/permissions"),
+    ("GET", "/v1/permissions/unused"),
+    ("GET", "/v1/separation"),
+    ("POST", "/v1/rbac/add_role"),
+    ("POST", "/v1/rbac/delete_role"),
+    ("POST", "/v1/rbac/add_inheritance"),
+    ("POST", "/v1/rbac/delete_inheritance"),
+    ("POST", "/v1/rbac/grant_permission"),
+    ("POST", "/v1/rbac/revoke_permission"),
+    ("POST", "/v1/rbac/create_ssd_set"),
+    ("POST", "/v1/rbac/delete_ssd_set"),
+    ("POST", "/v1/rbac/create_dsd_set"),
+    ("POST", "/v1/rbac/delete_dsd_set"),
+    ("GET", "/v1/approvals"),
+    ("GET", "/v1/approvals/{id}"),
+    ("POST", "/v1/approvals/{id}/withdraw"),
+    ("GET", "/v1/policy"),
+    ("POST", "/v1/founding/close"),
+    ("GET", "/v1/audit"),
+    ("GET", "/v1/audit/export"),
+    ("GET", "/v1/audit/checkpoints"),
 )
-QUERY = frozenset({"after", "cursor", "from", "group", "limit", "project", "provider", "state", "to"})
+QUERY = frozenset(
+    {
+        "actor", "after", "cursor", "days", "format", "from", "group", "limit", "mine", "object", "operation",
+        "outcome", "project", "provider", "resource", "state", "to",
+    }
+)  # fmt: skip
 """Query parameters that go on; others stay here, among them Jupyter's own ``token``."""
 
 EVENT_STREAM = "text/event-stream"
 _JSON = ("application/json", "application/hal+json", "application/problem+json")
-_TABLES = {"/v1/costs/export": ("text/csv",)}  # what is answered there beside JSON
+_TABLES = {  # what is answered there beside JSON
+    "/v1/costs/export": ("text/csv",),
+    "/v1/audit/export": ("text/csv", "application/jsonl", "application/x-ndjson"),
+    "/oauth/revoke": ("",),  # its answer is empty (RFC 7009, section 2.2)
+}
 _ID = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}"  # no leading dot, no slash, no percent sign
-_PATTERNS = [(method, re.compile(re.escape(path).replace(r"\{id\}", _ID))) for method, path in ALLOWED]
+_SCOPE = rf"(?:platform|(?:organisation|project|node):{_ID})"
+_PATTERNS = [
+    (method, re.compile(re.escape(path).replace(r"\{id\}", _ID).replace(r"\{scope\}", _SCOPE)))
+    for method, path in ALLOWED
+]
+_SECRETS = re.compile(rf"/v1/users(?:/{_ID}/invitation)?")
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _LOCAL_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -72,6 +128,11 @@ def check_allowed(method: str, path: str) -> None:
             hint="Use the `flaas` command or the Python interface for it.",
             kind="NotAllowed",
         )
+
+
+def has_secret(path: str) -> bool:
+    """Tell whether an answer at `path` may hold an invitation, which is shown once and kept nowhere."""
+    return _SECRETS.fullmatch(path) is not None
 
 
 def known_query(query: str) -> str:

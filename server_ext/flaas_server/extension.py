@@ -9,12 +9,16 @@ from typing import Any
 from jupyter_server.extension.application import ExtensionApp
 from traitlets import Bool, Float, Unicode, default
 
+from .access_handlers import ApprovalKeyHandler, DecisionHandler, DeviceHandler
+from .approvals import ApprovalKey
 from .catalogue import Catalogue
 from .coordination_api import CoordinationApi
-from .handlers import ApiHandler, SessionHandler, StatusHandler
+from .device import DeviceSignIn
+from .handlers import ApiHandler, SessionHandler, StatusHandler, who_is
+from .oauth import Renewal
 from .session import Session
 from .simulation_handlers import ProtocolsHandler, RoundsHandler, SimulationHandler, SimulationsHandler, StopHandler
-from .simulations import Simulations
+from .simulations import ID, Simulations
 
 
 class FlaasServer(ExtensionApp):
@@ -23,12 +27,16 @@ class FlaasServer(ExtensionApp):
     name = "flaas_server"
 
     home = Unicode(
-        help="Folder with credentials.json and simulations, shared with notebooks and the `flaas` command. "
-        "Default: FLAAS_HOME, else ~/.flaas."
+        help="Folder with credentials, the key for approvals and simulations, shared with notebooks and the `flaas` "
+        "command. Default: FLAAS_HOME, else ~/.flaas."
     ).tag(config=True)
     url = Unicode(
         "http://127.0.0.1:8470",
         help="Coordination API to offer while neither FLAAS_URL nor credentials.json names one.",
+    ).tag(config=True)
+    client_id = Unicode(
+        "flaas-jupyterlab",
+        help="The OAuth client that the coordination API knows this extension by when it signs in by code.",
     ).tag(config=True)
     timeout = Float(
         10.0,
@@ -50,13 +58,18 @@ class FlaasServer(ExtensionApp):
 
     def initialize_settings(self) -> None:
         """Make the session, from the environment and the file, and the ways to the API and to simulations."""
-        session = Session(Path(self.home), self.url, self.log)
+        home = Path(self.home)
+        session = Session(home, self.url, self.log)
         session.take_environment(os.environ)
+        api = CoordinationApi(self.timeout, self.stream_timeout)
         self.settings.update(
             flaas_session=session,
-            flaas_api=CoordinationApi(self.timeout, self.stream_timeout),
+            flaas_api=api,
+            flaas_renewal=Renewal(session, api, home, self.log),
+            flaas_device=DeviceSignIn(session, api, self.client_id, who_is, self.log),
+            flaas_approval_key=ApprovalKey(home),
             flaas_allow_plain_http=self.allow_plain_http,
-            flaas_simulations=Simulations(Path(self.home) / "simulations"),
+            flaas_simulations=Simulations(home / "simulations"),
             flaas_catalogue=Catalogue(),
         )
 
@@ -65,6 +78,9 @@ class FlaasServer(ExtensionApp):
         routes: list[tuple[str, type[Any]]] = [
             (r"/flaas/status", StatusHandler),
             (r"/flaas/session", SessionHandler),
+            (r"/flaas/session/device", DeviceHandler),
+            (r"/flaas/approvals/key", ApprovalKeyHandler),
+            (rf"/flaas/approvals/({ID})/decision", DecisionHandler),
             (r"/flaas/api(/.*)", ApiHandler),
             (r"/flaas/simulations", SimulationsHandler),
             (r"/flaas/simulations/([^/]+)", SimulationHandler),
@@ -76,5 +92,6 @@ class FlaasServer(ExtensionApp):
 
     async def stop_extension(self) -> None:
         """Close the connections to the API, and leave off asking, when the server stops."""
+        await self.settings["flaas_device"].cancel()
         await self.settings["flaas_api"].close()
         await self.settings["flaas_catalogue"].close()

@@ -21,7 +21,8 @@ from tornado import web
 from tornado.iostream import StreamClosedError
 
 from . import __version__
-from .coordination_api import EVENT_STREAM, CoordinationApi, check_allowed, json_object, known_query
+from .coordination_api import EVENT_STREAM, CoordinationApi, check_allowed, has_secret, json_object, known_query
+from .oauth import Renewal
 from .problems import Problem
 from .session import Credentials, Session, check_url
 
@@ -29,7 +30,7 @@ STATUS, SESSION, API = "flaas:status", "flaas:session", "flaas:api"
 """Resources that an Authorizer is asked about."""
 
 _SUPPORTED_API = "v1"
-_REQUEST_HEADERS = ("Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-ID")
+_REQUEST_HEADERS = ("Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "Last-Event-ID")
 _RESPONSE_HEADERS = ("ETag", "Link", "Location", "Retry-After")
 _BODY_LIMIT = 64 * 1024  # bytes; no request of the panel comes near
 
@@ -60,6 +61,34 @@ class FlaasHandler(APIHandler):
         api: CoordinationApi = self.settings["flaas_api"]
         return api
 
+    @property
+    def renewal(self) -> Renewal:
+        """What renews the session's tokens."""
+        renewal: Renewal = self.settings["flaas_renewal"]
+        return renewal
+
+    async def signed_in(self) -> Credentials:
+        """Return credentials that are good for a while.
+
+        Raises
+        ------
+        Problem
+            401: nobody is signed in, or the session has ended.
+        """
+        credentials = await self.renewal.current()
+        if credentials.token is not None:
+            return credentials
+        if self.session.ended is not None:
+            raise self.session.ended
+        raise Problem(
+            401,
+            "not-signed-in",
+            "Nobody is signed in",
+            f"This server is not signed in at {credentials.url}.",
+            hint="Sign in with the Federated learning panel or with `flaas login`.",
+            kind="NotAuthenticated",
+        )
+
     def compute_etag(self) -> None:
         """Leave entity tags to the coordination API."""
 
@@ -89,11 +118,14 @@ class StatusHandler(FlaasHandler):
     @authorized("read", STATUS)
     async def get(self) -> None:
         """Answer the handshake; a silent API is part of the answer, not an error."""
-        credentials = self.session.credentials
+        try:
+            credentials, ended = await self.renewal.current(), None
+        except Problem as over:
+            credentials, ended = self.session.credentials, over
         root, me = await asyncio.gather(self._entry_point(credentials), self._me(credentials))
-        problem = root if isinstance(root, Problem) else me if isinstance(me, Problem) else None
+        problem = next((each for each in (root, me, ended, self.session.ended) if isinstance(each, Problem)), None)
         version = None if isinstance(root, Problem) else root.get("version")
-        signed_in = isinstance(me, dict)
+        known = me if isinstance(me, dict) else {}
         self.finish(
             {
                 "version": __version__,
@@ -104,11 +136,12 @@ class StatusHandler(FlaasHandler):
                     "problem": problem.to_dict() if problem else None,
                 },
                 "session": {
-                    "signed_in": signed_in,
+                    "signed_in": isinstance(me, dict),
                     "has_token": credentials.token is not None,
-                    "subject": me.get("subject") if isinstance(me, dict) else None,
-                    "organisation": me.get("organisation") if isinstance(me, dict) else None,
-                    "role": me.get("role") if isinstance(me, dict) else None,
+                    "renewed": credentials.refresh is not None,
+                    "subject": known.get("subject"),
+                    "organisation": known.get("organisation"),
+                    "roles": roles_in(known),
                     "node": self.session.node,
                 },
             }
@@ -121,7 +154,7 @@ class StatusHandler(FlaasHandler):
         except Problem as problem:
             return problem
         if response.status_code >= 500:
-            return _refusal(response)
+            return refusal(response)
         if body.get("api") != _SUPPORTED_API:
             return Problem(
                 502,
@@ -162,13 +195,25 @@ class SessionHandler(FlaasHandler):
         self.session.sign_in(credentials)
         self.log.info("Signed in at %s as %s.", url, me["subject"])
         self.set_status(201)
-        self.finish({"url": url, **{name: me.get(name) for name in ("subject", "organisation", "role")}})
+        self.finish(
+            {"url": url, "subject": me["subject"], "organisation": me.get("organisation"), "roles": roles_in(me)}
+        )
 
     @web.authenticated
     @authorized("write", SESSION)
     async def delete(self) -> None:
-        """Forget the token; it is not revoked, since other machines may use it."""
-        self.session.sign_out()
+        """End a session of this server's own, at the API too; only forget a pasted token, which others may use.
+
+        If the API could not be told, the answer says so: ``{"revoked": false, "problem"}``.
+        """
+        credentials = self.session.credentials
+        self.session.sign_out()  # whatever the API says
+        try:
+            await self.renewal.revoke(credentials)
+        except Problem as problem:
+            self.log.warning("Signed out here, but %s could not be told: %s", credentials.url, problem.detail)
+            self.finish({"revoked": False, "problem": problem.to_dict()})
+            return
         self.set_status(204)
         self.finish()
 
@@ -214,7 +259,7 @@ class ApiHandler(FlaasHandler):
     @web.authenticated
     @authorized("write", API)
     async def put(self, path: str) -> None:
-        """Refuse, unless the allow-list comes to know of it."""
+        """Replace one of the few things that the panel may."""
         check_allowed("PUT", path)
         await self._forward(path)
 
@@ -228,7 +273,7 @@ class ApiHandler(FlaasHandler):
     @web.authenticated
     @authorized("write", API)
     async def delete(self, path: str) -> None:
-        """Refuse, unless the allow-list comes to know of it."""
+        """Remove one of the few things that the panel may."""
         check_allowed("DELETE", path)
         await self._forward(path)
 
@@ -242,13 +287,15 @@ class ApiHandler(FlaasHandler):
         if len(self.request.body) > _BODY_LIMIT:
             raise Problem(413, "body-too-large", "The request is too large", f"{len(self.request.body)} bytes.")
         response = await self.api.request(
-            self._signed_in(),
+            await self.signed_in(),
             self.request.method or "GET",
             path,
             query=known_query(self.request.query),
             headers=self._request_headers(),
             body=self.request.body or None,
         )
+        if has_secret(path):
+            self.set_header("Cache-Control", "no-store")
         self._answer(response)
 
     async def _follow(self, path: str) -> None:
@@ -263,7 +310,8 @@ class ApiHandler(FlaasHandler):
     async def _relay_events(self, path: str) -> None:
         headers = {**self._request_headers(), "Accept": EVENT_STREAM}
         query = known_query(self.request.query)
-        async with self.api.events(self._signed_in(), path, query=query, headers=headers) as response:
+        credentials = await self.signed_in()
+        async with self.api.events(credentials, path, query=query, headers=headers) as response:
             if not response.headers.get("Content-Type", "").startswith(EVENT_STREAM):
                 await response.aread()
                 self._answer(response)
@@ -273,27 +321,18 @@ class ApiHandler(FlaasHandler):
             self.set_header("X-Accel-Buffering", "no")  # or a reverse proxy keeps events until a buffer is full
             try:
                 await self.flush()
-                async for chunk in response.aiter_bytes():
-                    self.write(chunk)
-                    await self.flush()
+                # What was opened with a token ends with it; the browser goes on by id, with the next token.
+                async with asyncio.timeout(self.renewal.seconds_left(credentials)):
+                    async for chunk in response.aiter_bytes():
+                        self.write(chunk)
+                        await self.flush()
+            except TimeoutError:
+                self.log.debug("The event stream of %s ends with its token.", path)
             except httpx.HTTPError as error:
                 # Headers are out: the end of the body is the only way to tell the browser, which resumes by id.
                 self.log.info("The event stream of %s ended (%s).", path, type(error).__name__)
             except StreamClosedError:
                 return
-
-    def _signed_in(self) -> Credentials:
-        credentials = self.session.credentials
-        if credentials.token is None:
-            raise Problem(
-                401,
-                "not-signed-in",
-                "Nobody is signed in",
-                f"This server is not signed in at {credentials.url}.",
-                hint="Sign in with the Federated learning panel or with `flaas login`.",
-                kind="NotAuthenticated",
-            )
-        return credentials
 
     def _request_headers(self) -> dict[str, str]:
         return {name: value for name in _REQUEST_HEADERS if (value := self.request.headers.get(name))}
@@ -315,10 +354,10 @@ async def who_is(api: CoordinationApi, credentials: Credentials) -> dict[str, An
     me = json_object(response)
     if response.status_code == 200 and isinstance(me.get("subject"), str):
         return me
-    raise _refusal(response)
+    raise refusal(response)
 
 
-def _refusal(response: httpx.Response) -> Problem:
+def refusal(response: httpx.Response) -> Problem:
     """Turn the API's own problem details into ours."""
     body = json_object(response)
     status = response.status_code if response.status_code >= 400 else 502
@@ -330,3 +369,18 @@ def _refusal(response: httpx.Response) -> Problem:
         hint=str(body.get("hint", "")),
         kind=str(body.get("kind", "FlaasError")),
     )
+
+
+def roles_in(me: dict[str, Any]) -> list[dict[str, str]]:
+    """Return roles and where they are held; an API that knows one role a person holds it in the organisation."""
+    roles = me.get("roles")
+    if isinstance(roles, list):
+        return [{"role": str(each.get("role")), "scope": str(each.get("scope"))} for each in roles if _is_object(each)]
+    if not isinstance(me.get("role"), str):
+        return []
+    organisation = me.get("organisation")
+    return [{"role": me["role"], "scope": f"organisation:{organisation}" if organisation else "platform"}]
+
+
+def _is_object(value: object) -> bool:
+    return isinstance(value, dict)

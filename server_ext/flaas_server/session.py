@@ -1,10 +1,11 @@
-"""Who is signed in: one URL and one token, in memory and in ``FLAAS_HOME/credentials.json`` (mode 0600).
+"""Who is signed in: one URL and its tokens, in memory and in ``FLAAS_HOME/credentials.json`` (mode 0600).
 
 The file is shared on purpose: signing in with the panel signs in notebooks and the ``flaas`` command, and
 signing in or out with the command shows in the panel, since the file is read again whenever it changes. A
 token from the environment is taken out of `os.environ`, so that notebooks do not print it with their
 environment; they read the file as everybody does. That is tidiness, not a wall: kernels run as the same
-user and can read what the user can.
+user and can read what the user can. What a sign-in by code has granted is sealed in the file (`sealed`); a
+token that was pasted is there as it is, as the ``flaas`` command writes it.
 """
 
 from __future__ import annotations
@@ -20,16 +21,23 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .problems import Problem
+from .sealed import seal, unseal
 
 _LOCAL_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """Where the coordination API is and the token it knows the caller by; the token never shows in `repr`."""
+    """Where the coordination API is and the token it knows the caller by; no token shows in `repr`.
+
+    `refresh` and `expires` (seconds since 1970) are there if the session can be renewed, by the client `client`.
+    """
 
     url: str
     token: str | None = None
+    refresh: str | None = None
+    expires: float | None = None
+    client: str = ""
 
     def __repr__(self) -> str:
         return f"Credentials(url={self.url!r}, token={'set' if self.token else None})"
@@ -53,6 +61,7 @@ class Session:
         self._log = log
         self._credentials = Credentials(default_url.rstrip("/"))
         self._seen: tuple[int, int] | None = None
+        self._ended: Problem | None = None
         self._follow_file()
 
     def __repr__(self) -> str:
@@ -63,6 +72,11 @@ class Session:
         """The credentials in force now."""
         self._follow_file()
         return self._credentials
+
+    @property
+    def ended(self) -> Problem | None:
+        """Why the last session is over, if nobody has ended it here and none has begun since."""
+        return self._ended
 
     @property
     def node(self) -> str | None:
@@ -81,19 +95,23 @@ class Session:
 
     def sign_in(self, credentials: Credentials) -> None:
         """Keep `credentials` in memory and, for notebooks and the command, in the file."""
-        self._credentials = credentials
-        body = {"url": credentials.url, "token": credentials.token}
+        self._credentials, self._ended = credentials, None
         try:
-            _write_private(self._file, json.dumps(body).encode())
-        except OSError as error:
+            _write_private(self._file, json.dumps(self._at_rest(credentials)).encode())
+        except (OSError, ValueError) as error:
             self._log.warning("Signed in for the panel only: %s cannot be written (%s).", self._file, error)
         self._seen = self._stamp()
 
     def sign_out(self) -> None:
         """Forget the token, here and in the file; the URL stays to sign in again."""
-        self._credentials = Credentials(self._credentials.url)
+        self._credentials, self._ended = Credentials(self._credentials.url), None
         self._file.unlink(missing_ok=True)
         self._seen = None
+
+    def end(self, why: Problem) -> None:
+        """Forget a session that the API has ended, and remember `why`."""
+        self.sign_out()
+        self._ended = why
 
     @property
     def _file(self) -> Path:
@@ -111,14 +129,41 @@ class Session:
         if stamp == self._seen:
             return
         self._seen = stamp
-        stored = _read_object(self._file)
-        url, token = stored.get("url"), stored.get("token")
-        if isinstance(url, str) and isinstance(token, str) and url and token:
-            self._credentials = Credentials(url.rstrip("/"), token)
+        credentials = self._stored()
+        if credentials is not None:
+            self._credentials, self._ended = credentials, None
         else:
             if stamp is not None:
                 self._log.warning("%s holds no credentials; remove it and sign in again.", self._file)
             self._credentials = Credentials(self._credentials.url)
+
+    def _at_rest(self, credentials: Credentials) -> dict[str, Any]:
+        if credentials.refresh is None:
+            return {"url": credentials.url, "token": credentials.token}
+        secret = {
+            "access_token": credentials.token,
+            "refresh_token": credentials.refresh,
+            "expires": credentials.expires,
+        }
+        return {
+            "version": 2,
+            "url": credentials.url,
+            "client_id": credentials.client,
+            "sealed": seal(self._home, credentials.url, secret),
+        }
+
+    def _stored(self) -> Credentials | None:
+        stored = _read_object(self._file)
+        url, token, sealed = stored.get("url"), stored.get("token"), stored.get("sealed")
+        if not isinstance(url, str) or not url:
+            return None
+        if not isinstance(sealed, str):
+            return Credentials(url.rstrip("/"), token) if isinstance(token, str) and token else None
+        secret = unseal(self._home, url, sealed) or {}
+        token, refresh, expires = secret.get("access_token"), secret.get("refresh_token"), secret.get("expires")
+        if not isinstance(token, str) or not isinstance(refresh, str) or not isinstance(expires, int | float):
+            return None
+        return Credentials(url.rstrip("/"), token, refresh, float(expires), str(stored.get("client_id", "")))
 
 
 def check_url(url: str, *, allow_plain_http: bool) -> str:

@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
+from .fake_access import FakeAccess, add_access_routes
 from .fake_costs import FakeCosts, add_routes
 
 TOKEN = "browser-test-token"
@@ -56,6 +57,7 @@ class FakeApi:
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.costs = FakeCosts(self)
+        self.access = FakeAccess(self)
         self.app = _application(self)
 
     # ---- what the test does ---------------------------------------------------------------------
@@ -154,9 +156,21 @@ class FakeApi:
         """The run with the links that it has now."""
         body = self.runs[run]
         links: dict[str, Any] = {"self": {"href": f"/v1/runs/{run}"}}
-        if body["state"] in {"queued", "gathering", "running", "finishing"}:
+        if body["state"] in {"queued", "gathering", "running", "paused", "finishing"}:
             links["cancel"] = {"href": f"/v1/runs/{run}/cancel", "method": "POST"}
+        if body["state"] in {"running", "paused"} and self.access.may("run:pause"):
+            relation = "pause" if body["state"] == "running" else "resume"
+            links[relation] = {"href": f"/v1/runs/{run}/{relation}", "method": "POST"}
         return {**body, "_links": links}
+
+    def shown_node(self, node: dict[str, Any]) -> dict[str, Any]:
+        """The node with the links that it has now."""
+        href = f"/v1/nodes/{node['id']}"
+        links: dict[str, Any] = {"self": {"href": href}}
+        if self.access.may("node:quarantine"):
+            link = {"href": f"{href}/quarantine", "method": "DELETE" if node.get("quarantined") else "POST"}
+            links["release" if node.get("quarantined") else "quarantine"] = link
+        return {**node, "_links": links}
 
     async def follow(self, after: int | None) -> AsyncIterator[str]:
         queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
@@ -221,7 +235,8 @@ def _application(fake: FakeApi) -> FastAPI:
     @app.middleware("http")
     async def signed_in(request: Request, forward: Any) -> Response:
         fake.requests.append((request.method, request.url.path))
-        if request.url.path != "/" and request.headers.get("Authorization") != f"Bearer {TOKEN}":
+        public = request.url.path == "/" or request.url.path.startswith("/oauth/")
+        if not public and request.headers.get("Authorization") != f"Bearer {TOKEN}":
             return _problem(
                 401, "not-authenticated", "The token is not known", "Nobody is known by this token.",
                 "Ask your administrator for a new one.",
@@ -234,7 +249,7 @@ def _application(fake: FakeApi) -> FastAPI:
 
     @app.get("/v1/me")
     def me() -> Response:
-        return _hal({"subject": "ana", "kind": "user", "organisation": "north", "role": "developer"})
+        return _hal(fake.access.me())
 
     @app.get("/v1/projects")
     def projects() -> Response:
@@ -248,7 +263,7 @@ def _application(fake: FakeApi) -> FastAPI:
 
     @app.get("/v1/nodes")
     def nodes(project: str) -> Response:
-        return _list("nodes", list(fake.nodes.values()) if project == "demo" else [])
+        return _list("nodes", [fake.shown_node(node) for node in fake.nodes.values()] if project == "demo" else [])
 
     @app.get("/v1/projects/{project}/datasets")
     def datasets(project: str) -> Response:
@@ -294,4 +309,5 @@ def _application(fake: FakeApi) -> FastAPI:
         return _list("events", [event for event in fake.log if event["id"] > (since or 0)])
 
     add_routes(app, fake)
+    add_access_routes(app, fake, TOKEN)
     return app

@@ -221,6 +221,8 @@ def test_everything_can_be_done_with_the_keyboard(lab: Lab, fake_api: FakeApi) -
     keyboard.press("Control+A")
     keyboard.type(fake_api.url)
     keyboard.press("Tab")
+    expect(panel.root.get_by_role("button", name="Get a sign-in code")).to_be_focused()
+    keyboard.press("Tab")
     expect(panel.root.get_by_label("Token")).to_be_focused()
     keyboard.type(TOKEN)
     keyboard.press("Enter")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,7 +12,17 @@ from typing import Any
 import postgresql
 import pytest
 
+from flaas_jupyter.coordination.founding import PLATFORM
+
 from .hosted_api import Api, Federation
+
+
+@pytest.fixture(scope="package", autouse=True)
+def installation_key() -> Iterator[None]:
+    """Give all API processes on copies of one data base the key that it was made with, wherever their home is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FLAAS_SECRETS_KEY", base64.urlsafe_b64encode(b"installation key of these tests.").decode())
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +41,6 @@ class Template:
     """A data base with a federation founded in it, to be copied, and the tokens that were made."""
 
     database: Any
-    admin_token: str
     people: dict[tuple[str, str], str]
 
     @classmethod
@@ -38,10 +48,9 @@ class Template:
         """Found a federation at `url`."""
         api = Api(url)
         try:
-            assert api.first_token is not None
-            federation = Federation(api, api.first_token)
+            federation = Federation(api, {(role, PLATFORM): token for role, token in api.first_tokens.items()})
             federation.found()
-            return cls(database, federation.admin_token, federation.people)
+            return cls(database, federation.people)
         finally:
             api.stop()
 
@@ -124,7 +133,7 @@ def api(start_api: Callable[..., Api]) -> Api:
 @pytest.fixture
 def enter(template: Template) -> Callable[[Api], Federation]:
     """Return the federation at an API that the test has started."""
-    return lambda api: Federation(api, template.admin_token, dict(template.people))
+    return lambda api: Federation(api, dict(template.people))
 
 
 @pytest.fixture

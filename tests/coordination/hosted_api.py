@@ -20,10 +20,11 @@ from starlette.routing import Match
 from flaas_jupyter.communications.directory import Membership, Record, sign_membership
 from flaas_jupyter.communications.identity import REGISTER, Identity, canonical, request_token
 from flaas_jupyter.coordination.app import create_app
-from flaas_jupyter.coordination.problems import MEANINGS
+from flaas_jupyter.coordination.founding import PLATFORM, found
+from flaas_jupyter.coordination.meanings import MEANINGS
 from flaas_jupyter.coordination.routes import ROUTERS
 from flaas_jupyter.coordination.schemas import Problem
-from flaas_jupyter.coordination.server import _Server, bootstrap, listen
+from flaas_jupyter.coordination.server import _Server, listen
 from flaas_jupyter.coordination.settings import Settings
 
 Json = dict[str, Any]
@@ -48,7 +49,7 @@ class Api:
     """The API on a data base, at a port of its own; `stop` it."""
 
     def __init__(self, database_url: str, **settings: Any) -> None:
-        self.first_token = bootstrap(database_url)  # None if the data base has an administrator
+        self.first_tokens = found(database_url)  # none if the data base has administrators
         self.settings = Settings(database_url=database_url, **{**QUICK, **settings})
         self.app = create_app(self.settings)
         self.hosted = self.app.state.hosted
@@ -331,7 +332,6 @@ class Federation:
     """Organisations north, south and west in project ``credit``, a laboratory that trains, and one outsider."""
 
     api: Api
-    admin_token: str
     people: dict[tuple[str, str], str] = field(default_factory=dict)
     project: str = "credit"
     domain_key: Identity = field(default_factory=lambda: Identity(b"d" * 32))
@@ -343,14 +343,20 @@ class Federation:
         """Create it in an empty data base."""
         for name in (*self.ORGANISATIONS, "elsewhere"):
             self.admin.post("/v1/organisations", {"id": name, "name": name.capitalize()})
-            for role in ("operator", "developer", "controller", "viewer"):
+            for role in ("operator", "developer", "cost-manager", "viewer"):
                 self.person(role, name)
         self.admin.post("/v1/projects", self.project_body())
         self.admin.post("/v1/projects", self.project_body(id="other", organisations=["elsewhere"]))
 
     @property
     def admin(self) -> Caller:
-        return self.api.as_person(self.admin_token)
+        """Who creates organisations and projects."""
+        return self.person("org-admin", PLATFORM)
+
+    @property
+    def governor(self) -> Caller:
+        """Who says which roles people have."""
+        return self.person("governance-admin", PLATFORM)
 
     @property
     def developer(self) -> Caller:
@@ -378,8 +384,13 @@ class Federation:
     def person(self, role: str, organisation: str) -> Caller:
         """Return somebody with `role` in `organisation`."""
         if (role, organisation) not in self.people:
-            body = {"subject": f"{role} of {organisation}", "organisation": organisation, "role": role}
-            self.people[role, organisation] = self.admin.post("/v1/tokens", body)["token"]
+            body = {
+                "id": f"{role}.{organisation}",
+                "kind": "service",
+                "organisation": organisation,
+                "roles": [{"role": role, "scope": f"organisation:{organisation}"}],
+            }
+            self.people[role, organisation] = self.governor.post("/v1/users", body)["token"]
         return self.api.as_person(self.people[role, organisation])
 
     def node(self, name: str, *, organisation: str | None = None, online: bool = False, **data: Any) -> Node:
@@ -498,5 +509,6 @@ def check_answer(response: httpx.Response) -> None:
         return
     route = route_of(response.request.method, response.request.url.path)
     if media == "application/hal+json" and route is not None and response.content:
-        assert route.response_model is not None
-        route.response_model.model_validate_json(response.content, strict=True)
+        model = route.responses.get(response.status_code, {}).get("model", route.response_model)
+        assert model is not None
+        model.model_validate_json(response.content, strict=True)

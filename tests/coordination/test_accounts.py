@@ -41,7 +41,7 @@ def until_fetched(caller, account: str):
 
 @pytest.fixture
 def controller(federation, cloud, estimate):
-    return federation.person("controller", "north")
+    return federation.person("cost-manager", "north")
 
 
 def test_the_providers_say_what_they_need(federation, cloud):
@@ -105,7 +105,7 @@ def test_what_is_not_acceptable_is_refused_without_quoting_secrets(controller, c
 def test_an_account_is_entered_once(controller, federation):
     controller.post(PATH, body())
     assert controller.refused("POST", PATH, body(title="Again")) == (409, "account-exists")
-    federation.person("controller", "south").post(PATH, body())  # of another organisation: its own affair
+    federation.person("cost-manager", "south").post(PATH, body())  # of another organisation: its own affair
 
 
 def test_a_repetition_with_the_same_key_enters_it_once(controller):
@@ -122,7 +122,7 @@ def test_others_find_nothing_and_viewers_change_nothing(federation, controller):
         ("DELETE", href, None),
     ]  # fmt: skip
     for method, path, sent in [("GET", href, None), *changes]:
-        assert federation.person("controller", "south").refused(method, path, sent) == (404, "unknown-account")
+        assert federation.person("cost-manager", "south").refused(method, path, sent) == (404, "unknown-account")
     viewer = federation.person("viewer", "north")
     assert "delete" not in viewer.get(href)["_links"]
     for method, path, sent in [*changes, ("POST", PATH, body())]:
@@ -132,7 +132,7 @@ def test_others_find_nothing_and_viewers_change_nothing(federation, controller):
     node = federation.node("north")
     for path in (PATH, href, "/v1/costs/providers"):
         assert node.api.refused("GET", path) == (403, "not-allowed")
-    assert federation.person("controller", "south").embedded(PATH, "accounts") == []
+    assert federation.person("cost-manager", "south").embedded(PATH, "accounts") == []
     assert [each["id"] for each in federation.admin.embedded(PATH, "accounts")] == [known["id"]]
 
 
@@ -149,7 +149,7 @@ def test_removing_wipes_the_credentials(federation, controller, api):
 
 def test_another_accounts_sealed_credentials_cannot_be_put_in_its_place(federation, controller, api):
     mine = controller.post(PATH, body("1"))["id"]
-    theirs = federation.person("controller", "south").post(PATH, body("2"))["id"]
+    theirs = federation.person("cost-manager", "south").post(PATH, body("2"))["id"]
     with api.hosted.database.writing() as session:
         sealed = session.scalar(select(CloudAccount.sealed).where(CloudAccount.id == theirs))
         session.execute(update(CloudAccount).where(CloudAccount.id == mine).values(sealed=sealed))
@@ -276,7 +276,7 @@ def test_windows_that_are_none_are_refused(controller, cloud, window):
 def test_a_fetch_that_a_dead_process_has_left_is_taken_up(start_api, enter, cloud: Cloud):
     cloud.rows = [told(TODAY - DAY, "1")]
     first = start_api()
-    controller = enter(first).person("controller", "north")
+    controller = enter(first).person("cost-manager", "north")
     account = controller.post(PATH, body())["id"]
     with first.hosted.database.writing() as session:  # as kill -9 leaves it
         row = session.get_one(CloudAccount, account)
@@ -284,7 +284,7 @@ def test_a_fetch_that_a_dead_process_has_left_is_taken_up(start_api, enter, clou
         row.fetch_owner, row.fetch_beat = "dead", datetime.now(UTC) - timedelta(minutes=5)
     first.stop()
     second = start_api()
-    assert until_fetched(enter(second).person("controller", "north"), account)["fetch"]["state"] == "done"
+    assert until_fetched(enter(second).person("cost-manager", "north"), account)["fetch"]["state"] == "done"
     with second.hosted.database.reading() as session:
         assert len(session.scalars(select(Charge.line)).all()) == 1
 
@@ -293,7 +293,7 @@ def test_stopping_in_the_middle_of_a_fetch_gives_it_back(start_api, enter, cloud
     cloud.rows = [told(TODAY - DAY, "1")]
     cloud.open.clear()
     first = start_api()
-    controller = enter(first).person("controller", "north")
+    controller = enter(first).person("cost-manager", "north")
     account = controller.post(PATH, body())["id"]
     controller.post(f"{PATH}/{account}/fetch")
     give_up = time.monotonic() + WAIT
@@ -301,7 +301,7 @@ def test_stopping_in_the_middle_of_a_fetch_gives_it_back(start_api, enter, cloud
         controller.get(f"{PATH}/{account}")
     first.stop()
     cloud.open.set()
-    assert until_fetched(enter(start_api()).person("controller", "north"), account)["fetch"]["rows"] == 1
+    assert until_fetched(enter(start_api()).person("cost-manager", "north"), account)["fetch"]["rows"] == 1
 
 
 # ---- by itself ------------------------------------------------------------------------------------------------------
@@ -407,6 +407,6 @@ def test_a_removed_account_is_left_alone(controller, cloud, pass_by):
 
 def test_the_api_fetches_by_itself_as_it_is_set(start_api, enter, cloud):
     cloud.rows = [told(TODAY - DAY, "1")]
-    controller = enter(start_api(bill_every=86_400.0)).person("controller", "north")
+    controller = enter(start_api(bill_every=86_400.0)).person("cost-manager", "north")
     account = controller.post(PATH, body())["id"]
     assert until_fetched(controller, account)["fetch"]["rows"] == 1

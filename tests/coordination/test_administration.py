@@ -110,7 +110,7 @@ def test_links_show_what_may_be_done_with_a_project(federation):
     assert links(federation.developer) == reading | launching, "nothing can be run while there is no data set"
     federation.node("north")
     assert links(federation.developer) == reading | launching | {"create_run"}
-    assert links(federation.admin) == reading | launching | {"add_membership", "create_run", "edit", "delete"}
+    assert links(federation.admin) == reading | launching | {"add_membership", "edit", "delete"}
 
 
 def test_lists_come_in_pages_that_neither_skip_nor_repeat(federation):
@@ -145,25 +145,45 @@ def test_a_cursor_is_good_for_its_own_list_only(federation):
 
 
 def test_a_token_is_shown_once_and_works_until_it_is_revoked(federation):
-    admin = federation.admin
-    body = {"subject": "ada", "organisation": "north", "role": "viewer"}
-    made = admin.post("/v1/tokens", body)
-    ada = federation.api.as_person(made["token"])
-    assert ada.get("/v1/me")["subject"] == "ada"
+    operator = federation.person("operator", "north")
+    made = operator.post("/v1/tokens", {"note": "at the ward"})
+    ward = federation.api.as_person(made["token"])
+    assert ward.get("/v1/me")["subject"] == "operator.north"
     path = f"/v1/tokens/{made['id']}"
-    assert "token" not in admin.get(path)
-    assert all("token" not in token for token in admin.embedded("/v1/tokens", "tokens"))
-    assert admin.call("DELETE", path, headers=admin.matching(path)).status_code == 204
-    assert ada.refused("GET", "/v1/me") == (401, "bad-token")
-    assert admin.refused("GET", path) == (404, "unknown-token")
+    assert "token" not in operator.get(path)
+    assert all("token" not in token for token in operator.embedded("/v1/tokens", "tokens"))
+    for other in (federation.developer, federation.admin):
+        assert other.refused("GET", path) == (404, "unknown-token")
+        assert made["id"] not in {token["id"] for token in other.embedded("/v1/tokens", "tokens")}
+    governor = federation.governor
+    assert governor.call("DELETE", path, headers=governor.matching(path)).status_code == 204
+    assert ward.refused("GET", "/v1/me") == (401, "bad-token")
+    assert operator.refused("GET", path) == (404, "unknown-token")
+    assert operator.get("/v1/me"), "the token that it was made with is another one"
 
 
-def test_a_token_takes_an_organisation_that_there_is_and_a_role(federation):
-    body = {"subject": "ada", "organisation": "mars", "role": "viewer"}
-    assert federation.admin.refused("POST", "/v1/tokens", body) == (404, "unknown-organisation")
-    problem = federation.admin.problem("POST", "/v1/tokens", {**body, "role": "king"})
-    assert problem["errors"][0]["pointer"] == "/role"
-    assert federation.admin.refused("POST", "/v1/tokens", {**body, "expires_in": 0}) == (422, "invalid-input")
+def test_a_token_asks_for_a_subset_of_ones_roles(federation):
+    operator = federation.person("operator", "north")
+    weak = federation.api.as_person(operator.post("/v1/tokens", {"roles": ["viewer"]})["token"])
+    assert weak.get("/v1/me")["roles"] == [{"role": "viewer", "scope": "organisation:north"}]
+    assert weak.get(federation.path)
+    assert weak.refused("POST", "/v1/nodes", {}) == (403, "not-allowed")
+    here = {"role": "operator", "scope": "organisation:north"}
+    assert operator.post("/v1/tokens", {"roles": [here]})["roles"] == [here]
+    for more in (["developer"], ["org-admin"], [{"role": "operator", "scope": "platform"}], ["king"]):
+        status, _ = operator.refused("POST", "/v1/tokens", {"roles": more})
+        assert status in (403, 404, 409, 422), more
+    assert weak.refused("POST", "/v1/tokens", {"expires_in": 0}) == (422, "invalid-input")
+
+
+def test_a_weak_token_makes_no_stronger_one(federation):
+    operator = federation.person("operator", "north")
+    weak = federation.api.as_person(operator.post("/v1/tokens", {"roles": ["viewer"]})["token"])
+    for asked in ({}, {"roles": ["operator"]}):
+        answer = weak.call("POST", "/v1/tokens", asked)
+        if answer.is_success:
+            stronger = federation.api.as_person(answer.json()["token"])
+            assert stronger.refused("POST", "/v1/nodes", {}) == (403, "not-allowed")
 
 
 def test_what_is_unchanged_costs_a_304(federation):

@@ -100,8 +100,6 @@ def lab(tmp_path, monkeypatch):
         ledger.sell(cloud, region, kind, usd)
     running = CloudLab(tmp_path, ledger)
     monkeypatch.setenv("FLAAS_HOME", str(tmp_path / "home"))
-    for name in ("FLAAS_SECRETS_KEY", "FLAAS_SECRETS_KEY_OLD"):
-        monkeypatch.delenv(name, raising=False)
     for name, value in running.environment().items():
         monkeypatch.setenv(name, value)
     yield running
@@ -110,7 +108,7 @@ def lab(tmp_path, monkeypatch):
 
 @pytest.fixture
 def bills(lab, federation, api):
-    return Bills(lab, federation.person("controller", "north"), api)
+    return Bills(lab, federation.person("cost-manager", "north"), api)
 
 
 def a_week_of(bills: Bills, *clouds: str) -> None:
@@ -193,5 +191,5 @@ def sum_of(bills: Bills, cloud: str) -> Decimal:
 def test_another_organisation_sees_nothing_of_it(bills, federation):
     a_week_of(bills, "gcp")
     bills.fetch(bills.enter("gcp"))
-    other = federation.person("controller", "south")
+    other = federation.person("cost-manager", "south")
     assert other.get("/v1/costs/summary")["billed"] == []

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import threading
 from datetime import UTC, datetime, timedelta, timezone
-from pathlib import Path
 
 import pytest
-from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import func, select, text
+from sqlalchemy import MetaData, func, select, text
 
-from flaas_jupyter.coordination import migrations
+from flaas_jupyter.coordination import database as databases
 from flaas_jupyter.coordination.database import Database
-from flaas_jupyter.coordination.server import bootstrap
+from flaas_jupyter.coordination.founding import bootstrap, found
 from flaas_jupyter.coordination.settings import Settings
-from flaas_jupyter.coordination.tables import Base, Organisation, Project, Round, Run
+from flaas_jupyter.coordination.tables import Base, Organisation, Round, Run
 from flaas_jupyter.errors import Conflict, InvalidInput, Unreachable
-from flaas_jupyter.governance.tokens import verify
+from flaas_jupyter.governance.permissions import GOVERNANCE_ADMIN, ORG_ADMIN
 
 
 @pytest.fixture
@@ -40,20 +37,23 @@ def test_migrations_make_exactly_the_tables_of_the_code(database):
 def test_runs_and_reports_of_before_there_were_rules_with_options_are_taken_over(database):
     report = {"number": 1, "clients": [{"node": "aa", "examples": 3, "weight": 1.0}], "error_bound": None}
     request = {"rounds": 5, "aggregation": "fedavg", "seed": None}
-    migrated_to(database, "0001")
+    database.migrate("0001")
     now = datetime.now(UTC)
-    with database.writing() as session:
-        session.add(Organisation(id="lab", name="Lab", created=now))
-        session.add(Project(id="p", name="P", description="", domain_key="ab", created=now))
-        session.flush()
-        session.add(
-            Run(
-                id="r", project="p", dataset="d", request=request, needed=1, state="completed", term=1, round=1,
-                created_by="dev", organisation="lab", created=now,
-            )
-        )  # fmt: skip
-        session.flush()
-        session.add(Round(run=1, number=1, term=1, report=report))
+    run = {
+        "id": "r", "project": "p", "dataset": "d", "request": request, "needed": 1, "state": "completed", "term": 1,
+        "round": 1, "created_by": "dev", "organisation": "lab", "created": now,
+    }  # fmt: skip
+    rows = {
+        "organisations": {"id": "lab", "name": "Lab", "created": now},
+        "projects": {"id": "p", "name": "P", "description": "", "domain_key": "ab", "created": now},
+        "runs": run,
+        "rounds": {"run": 1, "number": 1, "term": 1, "report": report},
+    }
+    with database._alone() as connection:
+        of_then = MetaData()
+        of_then.reflect(connection, only=list(rows))
+        for table, row in rows.items():
+            connection.execute(of_then.tables[table].insert().values(row))
 
     def stored():
         with database.reading() as session:
@@ -63,18 +63,8 @@ def test_runs_and_reports_of_before_there_were_rules_with_options_are_taken_over
     taken_over, reported = stored()
     assert taken_over == {**request, "aggregation_options": {}, "privacy": None}
     assert reported == {**report, "epsilon": None, "clients": [{**report["clients"][0], "columns": {}}]}
-    migrated_to(database, "0001")
+    database.migrate("0001")
     assert stored() == (request, report)
-
-
-def migrated_to(database, revision):
-    """Bring the schema up or down to `revision`."""
-    config = Config()
-    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
-    with database._writers.connect() as connection, connection.begin():
-        config.attributes["connection"] = connection
-        upwards = MigrationContext.configure(connection).get_current_revision() is None
-        (command.upgrade if upwards else command.downgrade)(config, revision)
 
 
 def test_processes_that_start_together_migrate_once(fresh_url):
@@ -99,8 +89,8 @@ def test_processes_that_start_together_migrate_once(fresh_url):
 
 def test_a_data_base_of_a_newer_version_is_left_alone(database):
     database.migrate()
-    with database.writing() as session:
-        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with database._alone() as connection:  # as who has signed in: the API's own role could not
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(Conflict, match="newer") as caught:
         database.migrate()
     assert caught.value.code == "database-newer"
@@ -154,20 +144,26 @@ def test_times_are_kept_in_utc(database):
     assert (read, read.utcoffset()) == (noon, timedelta(0))
 
 
-def test_the_first_start_makes_one_administrator(fresh_url):
-    token = bootstrap(fresh_url)
-    assert bootstrap(fresh_url) is None
+def test_a_first_start_by_a_program_makes_administrators_once(fresh_url):
+    made = found(fresh_url)
+    assert set(made) == {GOVERNANCE_ADMIN, ORG_ADMIN}
+    assert len(set(made.values())) == 2
+    assert found(fresh_url) == {}
+    assert bootstrap(fresh_url) is None, "nobody is invited where there is an administrator"
+
+
+def test_a_writer_does_not_wait_for_ever_for_one_that_is_stuck(fresh_url, monkeypatch):
+    if not fresh_url.startswith("sqlite"):
+        pytest.skip("see test_row_level_security")
+    monkeypatch.setattr(databases, "_BUSY_SECONDS", 0.05)
     database = Database(fresh_url)
-    with database.reading() as session:
-        row = verify(session, token)
-        assert (row.role, row.organisation) == ("admin", "platform")
-    with database.writing() as session:  # an administrator whose token has expired is none
-        verify(session, token).expires = datetime.now(UTC) + timedelta(milliseconds=1)
+    database.migrate()
+    with database.writing(), pytest.raises(Unreachable) as caught, database.noting():
+        raise AssertionError("it had no turn")
+    assert caught.value.code == "database-unavailable"
+    with database.writing() as session:
+        assert session.scalar(text("SELECT 1")) == 1
     database.close()
-    again = None
-    while again is None:
-        again = bootstrap(fresh_url)
-    assert again != token
 
 
 @pytest.mark.parametrize(

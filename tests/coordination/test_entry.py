@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import httpx
 
-from flaas_jupyter.coordination.problems import MEANINGS
+from flaas_jupyter.coordination.meanings import MEANINGS
+from flaas_jupyter.governance.permissions import ROLES
 
 from .hosted_api import ROUTES
 
@@ -23,14 +24,21 @@ def test_the_entry_point_links_to_what_the_role_permits(federation):
     viewer = links(federation.person("viewer", "north"))
     assert viewer == {
         "self", "health", "openapi", "problem", "me", "organisations", "projects", "nodes", "costs", "cost_templates",
-        "cost_accounts", "cost_providers",
+        "cost_accounts", "cost_providers", "tokens", "create_token", "roles", "permissions", "separation", "can",
+        "approvals", "policy",
     }  # fmt: skip
     assert links(federation.person("developer", "north")) == viewer
-    assert links(federation.person("controller", "north")) == viewer
+    assert links(federation.person("cost-manager", "north")) == viewer
     assert links(federation.person("operator", "north")) == viewer | {"register_node"}
     assert links(federation.admin) == viewer | {
-        "register_node", "create_organisation", "create_project", "tokens", "create_token", "metrics",
+        "register_node", "create_organisation", "create_project", "users", "create_user", "metrics",
     }  # fmt: skip
+    assert links(federation.governor) == {
+        "self", "health", "openapi", "problem", "me", "organisations", "tokens", "create_token", "users", "create_user",
+        "roles", "permissions", "separation", "can", "edit_roles", "unused_permissions", "approvals", "policy",
+        "metrics",
+    }  # fmt: skip
+    assert {"audit", "checkpoints", "users"} <= links(federation.person("auditor", "north"))
 
 
 def test_a_node_is_led_to_itself(federation):
@@ -44,8 +52,11 @@ def test_health_names_the_data_base(federation, database_kind):
 
 def test_me_says_who_is_calling(federation):
     body = federation.developer.get("/v1/me")
-    assert body["subject"] == "developer of laboratory"
-    assert (body["kind"], body["organisation"], body["role"]) == ("user", "laboratory", "developer")
+    assert body["subject"] == "developer.laboratory"
+    assert (body["kind"], body["organisation"]) == ("user", "laboratory")
+    assert body["roles"] == [{"role": "developer", "scope": "organisation:laboratory"}]
+    assert body["permissions"]["run:create"] == ["organisation:laboratory"]
+    assert "node:register" not in body["permissions"]
     node = federation.node("north")
     body = node.api.get("/v1/me")
     assert (body["subject"], body["kind"], body["organisation"]) == (node.id, "node", "north")
@@ -71,11 +82,13 @@ def test_the_description_names_operation_roles_and_answers_of_every_route(federa
         (method,) = route.methods
         entry = described["paths"][route.path][method.lower()]
         assert "application/problem+json" in entry["responses"]["default"]["content"]
-        public = route.path in ("/", "/v1/health", "/problems/{code}", "/v1/enrolments")
+        public = route.path in ("/", "/v1/health", "/problems/{code}", "/v1/enrolments") or route.path.startswith(
+            ("/oauth/", "/.well-known/")
+        )
         assert public == ("x-flaas-operation" not in entry), route.path
     read = described["paths"]["/v1/runs/{run_id}"]["get"]
     assert read["responses"]["200"]["content"]["application/hal+json"]["schema"]["$ref"].endswith("/Run")
-    assert read["x-flaas-roles"] == ["admin", "operator", "developer", "controller", "viewer", "node"]
+    assert read["x-flaas-roles"] == [*(role for role in ROLES if role != "governance-admin"), "node"]
 
 
 def test_metrics_count_requests_bytes_runs_and_nodes(federation):
@@ -96,7 +109,10 @@ def test_metrics_count_requests_bytes_runs_and_nodes(federation):
     response = httpx.post(
         federation.api.url + "/v1/organisations",
         content=body,
-        headers={"Authorization": f"Bearer {federation.admin_token}", "Content-Type": "application/json"},
+        headers={
+            "Authorization": f"Bearer {federation.people['org-admin', 'platform']}",
+            "Content-Type": "application/json",
+        },
         trust_env=False,
     )
     second = metrics()

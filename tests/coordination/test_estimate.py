@@ -28,7 +28,7 @@ def federation(federation, tmp_path, monkeypatch):
 
 @pytest.fixture
 def controller(federation):
-    return federation.person("controller", "north")
+    return federation.person("cost-manager", "north")
 
 
 def launch(federation, nodes, places, organisation="north"):
@@ -103,9 +103,9 @@ def test_each_organisation_is_told_of_its_own_machines(federation, controller):
     launch(federation, nodes[:1], [FRANKFURT])
     launch(federation, nodes[1:], [FRANKFURT, FRANKFURT], organisation="south")
     assert estimated(controller, "&group=service") == pytest.approx({"Compute": 2.5}), "all of them in one region"
-    south = federation.person("controller", "south")
+    south = federation.person("cost-manager", "south")
     assert estimated(south, "&group=service") == pytest.approx({"Compute": 5.0})
-    assert estimated(federation.person("controller", "west")) == {}
+    assert estimated(federation.person("cost-manager", "west")) == {}
     assert "internet" not in str(controller.get(SUMMARY)["estimated"])
 
 

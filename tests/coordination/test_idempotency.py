@@ -70,14 +70,15 @@ def test_what_was_refused_may_be_tried_again_with_the_key(federation):
 
 
 def test_a_token_is_not_kept_for_repetitions(federation, database_url):
-    body = {"subject": "ada", "organisation": "north", "role": "viewer"}
-    first = federation.admin.post("/v1/tokens", body, headers=KEY)
-    again = federation.admin.post("/v1/tokens", body, headers=KEY)
-    assert (again["id"], again["token"]) == (first["id"], None)
-    database = Database(database_url)
-    with database.reading() as session:
-        assert first["token"] not in "".join(session.scalars(select(Keyed.body)))
-    database.close()
+    person = {"organisation": "north", "email": "ada@north.example"}
+    for path, body, secret in (("/v1/tokens", {}, "token"), ("/v1/users", person, "invitation")):
+        first = federation.governor.post(path, body, headers={"Idempotency-Key": path})
+        again = federation.governor.post(path, body, headers={"Idempotency-Key": path})
+        assert (again["id"], again[secret]) == (first["id"], None)
+        database = Database(database_url)
+        with database.reading() as session:
+            assert first[secret] not in "".join(session.scalars(select(Keyed.body)))
+        database.close()
 
 
 def test_an_aggregators_transition_is_repeated_safely(federation):

@@ -21,7 +21,7 @@ def send(federation):
     with httpx.Client(base_url=federation.api.url, trust_env=False, timeout=20) as client:
 
         def post(path: str, content, content_type: str | None = "application/json", **headers: str):
-            sent = {"Authorization": f"Bearer {federation.admin_token}", **headers}
+            sent = {"Authorization": f"Bearer {federation.people['org-admin', 'platform']}", **headers}
             if content_type is not None:
                 sent["Content-Type"] = content_type
             response = client.post(path, content=content, headers=sent)

@@ -102,7 +102,7 @@ def delete(caller, path: str) -> int:
 def test_links_show_what_may_be_done_with_a_node(federation):
     node = federation.node("north")
     assert set(federation.developer.get(node.path)["_links"]) == {"self"}
-    assert set(federation.person("operator", "north").get(node.path)["_links"]) == {"self", "delete"}
+    assert set(federation.person("operator", "north").get(node.path)["_links"]) == {"self", "delete", "quarantine"}
     assert set(federation.person("operator", "south").get(node.path)["_links"]) == {"self"}
     assert set(node.api.get(node.path)["_links"]) == {"self", "events", "assignments", "record", "dataset"}
 

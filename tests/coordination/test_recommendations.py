@@ -29,14 +29,14 @@ def template(**changes):
 
 
 def test_everybody_sees_the_built_in_templates(federation):
-    for role in ("viewer", "developer", "controller", "operator"):
+    for role in ("viewer", "developer", "cost-manager", "operator"):
         found = federation.person(role, "north").embedded(PATH, "templates")
         assert len(found) >= 14
         assert all(entry["builtin"] for entry in found)
 
 
 def test_a_template_of_one_s_own_is_seen_by_one_s_organisation_alone(federation):
-    controller = federation.person("controller", "north")
+    controller = federation.person("cost-manager", "north")
     made = controller.call("POST", PATH, template())
     assert (made.status_code, made.headers["Location"]) == (201, f"{PATH}/own-table")
     assert made.json()["need"]["memory_gib"] == 8
@@ -48,7 +48,7 @@ def test_a_template_of_one_s_own_is_seen_by_one_s_organisation_alone(federation)
     assert len(plan["nodes"]) == 2
     more = federation.person("developer", "north").post(RECOMMEND, {"template": "own-table", "nodes": 5})["plan"]
     assert len(more["nodes"]) == 5
-    south = federation.person("controller", "south")
+    south = federation.person("cost-manager", "south")
     assert south.refused("POST", RECOMMEND, {"template": "own-table"}) == (404, "unknown-template")
     assert south.refused("DELETE", f"{PATH}/own-table") == (404, "unknown-template")
     assert controller.call("DELETE", f"{PATH}/own-table").status_code == 204
@@ -74,7 +74,7 @@ def test_templates_take_the_right_to_manage_costs(federation):
     ],
 )  # fmt: skip
 def test_templates_that_cannot_be_are_refused(federation, wrong):
-    controller = federation.person("controller", "north")
+    controller = federation.person("cost-manager", "north")
     status, _ = controller.refused("POST", PATH, template(**wrong))
     assert status == 422
     assert "own-table" not in {entry["name"] for entry in controller.embedded(PATH, "templates")}
@@ -156,7 +156,7 @@ def aws_price(caller):
 
 
 def test_prices_are_refreshed_with_the_organisation_s_account(federation, api, aws):
-    controller = federation.person("controller", "north")
+    controller = federation.person("cost-manager", "north")
     assert controller.refused("POST", "/v1/costs/prices/refresh") == (409, "no-cloud-account")
     before = aws_price(controller)["offer"]
     place = {"region": before["region"], "instance_type": before["instance_type"]}
@@ -175,7 +175,7 @@ def test_prices_are_refreshed_with_the_organisation_s_account(federation, api, a
 
 
 def test_a_cloud_that_fails_keeps_its_prices(federation, api, aws):
-    controller = federation.person("controller", "north")
+    controller = federation.person("cost-manager", "north")
     before = aws_price(controller)["offer"]
     aws("north", Cloud(error=CloudUnreachable("AWS does not answer.")))
     controller.call("POST", "/v1/costs/prices/refresh")
@@ -193,7 +193,7 @@ def test_refreshing_takes_the_right_to_manage_costs(federation):
 
 
 def test_an_account_makes_a_provider_launchable_and_its_overlay_counts(federation, api, aws):
-    controller = federation.person("controller", "north")
+    controller = federation.person("cost-manager", "north")
     before = aws_price(controller)
     account = aws("north", Cloud())
     with api.hosted.database.writing() as session:

@@ -26,7 +26,7 @@ def test_a_run_gathers_at_once_when_its_nodes_are_online(federation):
     run = response.json()
     assert response.headers["Location"] == f"/v1/runs/{run['id']}"
     assert (run["state"], run["term"], run["aggregator"], run["round"]) == ("gathering", 0, None, 0)
-    assert (run["created_by"], run["organisation"]) == ("developer of laboratory", "laboratory")
+    assert (run["created_by"], run["organisation"]) == ("developer.laboratory", "laboratory")
     assert {(p["node"], p["state"], p["rows"], p["online"]) for p in run["participants"]} == {
         (node.id, "invited", 100, True) for node in nodes
     }

@@ -26,6 +26,10 @@ ALLOWED = {
     (State.RUNNING, State.GATHERING, Actor.AGGREGATOR),
     (State.RUNNING, State.FINISHING, Actor.AGGREGATOR),
     (State.FINISHING, State.COMPLETED, Actor.AGGREGATOR),
+    *((s, State.PAUSED, Actor.PERSON) for s in (State.QUEUED, State.GATHERING, State.RUNNING)),
+    (State.PAUSED, State.QUEUED, Actor.PERSON),
+    (State.PAUSED, State.GATHERING, Actor.PERSON),
+    (State.PAUSED, State.FINISHING, Actor.AGGREGATOR),
     *((s, State.FAILED, a) for s in states.OPEN for a in (Actor.API, Actor.AGGREGATOR)),
     *((s, State.CANCELLED, Actor.PERSON) for s in states.OPEN),
 }
@@ -140,6 +144,20 @@ class Life(RuleBasedStateMachine):
     @rule(to=st.sampled_from(list(State)))
     def lead(self, to):
         self.change(lambda session, run: states.move(session, run, to, Actor.AGGREGATOR))
+
+    @rule()
+    def pause(self):
+        self.change(lambda session, run: states.move(session, run, State.PAUSED, Actor.PERSON))
+
+    @rule()
+    def resume(self):
+        def act(session, run):
+            if run.state == State.PAUSED:
+                to = State.QUEUED if run.gather_until is None else State.GATHERING
+                states.move(session, run, to, Actor.PERSON)
+                self.scheduler.resumed(session, run)
+
+        self.change(act)
 
     @rule()
     def time_passes(self):

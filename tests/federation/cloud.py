@@ -84,7 +84,7 @@ class CloudFederation:
 
     def enter_account(self, cloud: str) -> dict[str, Any]:
         """Enter the laboratory's account at `cloud`, as the controller does."""
-        with self.signed_in("controller") as controller:
+        with self.signed_in("cost-manager") as controller:
             body = {"provider": cloud, "title": f"Laboratory at {cloud}", "credentials": self.lab.credentials(cloud)}
             return controller.send("POST", "/v1/costs/accounts", body)
 

@@ -43,7 +43,7 @@ def fetched(controller: Session, account: str) -> dict[str, Any]:
 def test_from_a_template_to_a_trained_model_and_its_bill(federation: CloudFederation, cloud: str):
     ledger = federation.ledger
     account = federation.enter_account(cloud)
-    with federation.signed_in("controller") as controller:
+    with federation.signed_in("cost-manager") as controller:
         controller.costs.set_budget("demo", 5.0)
     assert all(each["granted"] for each in account["permissions"]), account["permissions"]
 
@@ -78,7 +78,7 @@ def test_from_a_template_to_a_trained_model_and_its_bill(federation: CloudFedera
         assert len(ledger.machines) == 3
         assert developer.list("/v1/nodes", "nodes") == []
 
-    with federation.signed_in("controller") as controller:
+    with federation.signed_in("cost-manager") as controller:
         fetch = fetched(controller, account["id"])
         assert (fetch["state"], fetch["problem"]) == ("done", None)
         assert fetch["rows"] >= len(NAMES)

@@ -115,7 +115,7 @@ def developer(clouds: Clouds) -> Iterator[Session]:
 
 @pytest.fixture
 def controller(clouds: Clouds) -> Iterator[Session]:
-    with clouds.signed_in("controller") as session:
+    with clouds.signed_in("cost-manager") as session:
         yield session
 
 

@@ -13,7 +13,6 @@ import pytest
 import uvicorn
 
 from flaas_jupyter.coordination.app import create_app
-from flaas_jupyter.coordination.server import bootstrap
 from flaas_jupyter.coordination.settings import Settings
 from flaas_jupyter.demo.local import LocalFederation
 
@@ -55,7 +54,7 @@ class RecordedFederation(LocalFederation):
 
     def start_api(self, port: int = 0) -> None:
         self.folder.mkdir(parents=True)
-        self._tokens["admin"] = bootstrap(self._database)
+        self.take_office()
         self.recorder = Recorder(create_app(Settings(database_url=self._database)))
         config = uvicorn.Config(self.recorder, host="127.0.0.1", port=0, log_level="warning")
         self.server = uvicorn.Server(config)

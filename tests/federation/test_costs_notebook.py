@@ -93,7 +93,7 @@ def test_the_same_from_the_command_line(laboratory, monkeypatch):
     assert flaas("resume", launched["id"], code=1) == ""
     summary = json.loads(flaas("bill", "--group", "node", "--json"))
     assert summary["billed"] == []
-    token = laboratory.token("laboratory", "controller")
+    token = laboratory.token("laboratory", "cost-manager")
     monkeypatch.setenv("FLAAS_TOKEN", token)
     assert "25" in flaas("budget", "demo", "25")
     assert "None" in flaas("budget", "demo", "--none")

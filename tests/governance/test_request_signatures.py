@@ -70,12 +70,9 @@ def refusal(nodes: Nodes, token: str, **options) -> NotAuthenticated:
 def test_a_node_is_recognised_by_its_signature(nodes, identity):
     nodes.now = time.time()
     caller = nodes.ask(request_token(identity, "GET", f"{URL}/v1/me?x=1"))
-    assert (caller.subject, caller.kind, caller.organisation, caller.role) == (
-        identity.node_id,
-        "node",
-        "north",
-        "node",
-    )
+    assert (caller.subject, caller.kind, caller.organisation) == (identity.node_id, "node", "north")
+    assert caller.may("node:act", "organisation:north")
+    assert not caller.may("node:register")
 
 
 def test_a_request_is_made_once(nodes, identity):

@@ -19,7 +19,7 @@ def test_jupyter_server_finds_the_extension(jp_serverapp):
 def test_every_setting_is_explained():
     settings = FlaasServer.class_own_traits(config=True)
 
-    assert set(settings) == {"home", "url", "timeout", "stream_timeout", "allow_plain_http"}
+    assert set(settings) == {"home", "url", "client_id", "timeout", "stream_timeout", "allow_plain_http"}
     assert all(trait.help for trait in settings.values())
 
 

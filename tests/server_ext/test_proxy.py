@@ -126,8 +126,14 @@ async def test_what_is_not_listed_is_refused_and_never_reaches_the_api(
     assert len(fake_api.requests) == before
 
 
-def test_every_listed_request_is_a_read_or_stops_a_run_or_launches():
-    assert {method for method, _ in ALLOWED} == {"GET", "POST"}
+def test_every_listed_request_is_known_and_nothing_is_replaced():
+    assert {method for method, _ in ALLOWED} == {"GET", "POST", "DELETE"}
+    assert [path for method, path in ALLOWED if method == "DELETE"] == [
+        "/v1/nodes/{id}/quarantine",
+        "/v1/me/sessions/{id}",
+        "/v1/users/{id}",
+        "/v1/users/{id}/roles/{id}/{scope}",
+    ]
     assert [path for method, path in ALLOWED if method == "POST"] == [
         "/v1/runs/{id}/cancel",
         "/v1/costs/recommendations",
@@ -135,9 +141,30 @@ def test_every_listed_request_is_a_read_or_stops_a_run_or_launches():
         "/v1/projects/{id}/launches",
         "/v1/launches/{id}/terminate",
         "/v1/launches/{id}/resume",
+        "/v1/runs/{id}/pause",
+        "/v1/runs/{id}/resume",
+        "/v1/nodes/{id}/quarantine",
+        "/v1/models/{id}/release",
+        "/v1/models/{id}/revoke",
+        "/v1/users",
+        "/v1/users/{id}/invitation",
+        "/v1/users/{id}/roles",
+        "/v1/roles/preview",
+        "/v1/rbac/add_role",
+        "/v1/rbac/delete_role",
+        "/v1/rbac/add_inheritance",
+        "/v1/rbac/delete_inheritance",
+        "/v1/rbac/grant_permission",
+        "/v1/rbac/revoke_permission",
+        "/v1/rbac/create_ssd_set",
+        "/v1/rbac/delete_ssd_set",
+        "/v1/rbac/create_dsd_set",
+        "/v1/rbac/delete_dsd_set",
+        "/v1/approvals/{id}/withdraw",
+        "/v1/founding/close",
     ]
     for method, path in ALLOWED:
-        check_allowed(method, path.replace("{id}", "a-b_c.1"))
+        check_allowed(method, path.replace("{id}", "a-b_c.1").replace("{scope}", "project:a-b_c.1"))
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from tornado.httpclient import HTTPClientError
 from .fake_api import TOKEN, FakeApi
 
 LOG = logging.getLogger("test")
+ROLES = [{"role": "developer", "scope": "organisation:north"}]
 
 
 def stored(home: Path) -> dict[str, str]:
@@ -37,13 +38,13 @@ async def test_signing_in_verifies_the_token_and_keeps_it_for_notebooks(jp_fetch
 
     assert response.code == 201
     body = json.loads(response.body)
-    assert body == {"url": fake_api.url, "subject": "ana", "organisation": "north", "role": "developer"}
+    assert body == {"url": fake_api.url, "subject": "ana", "organisation": "north", "roles": ROLES}
     assert stored(flaas_home) == {"url": fake_api.url, "token": TOKEN}
     assert stat.S_IMODE((flaas_home / "credentials.json").stat().st_mode) == 0o600
     status = json.loads((await jp_fetch("flaas", "status")).body)
     assert status["session"] == {
-        "signed_in": True, "has_token": True,
-        "subject": "ana", "organisation": "north", "role": "developer", "node": None,
+        "signed_in": True, "has_token": True, "renewed": False,
+        "subject": "ana", "organisation": "north", "roles": ROLES, "node": None,
     }  # fmt: skip
 
 

@@ -4,16 +4,46 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from . import costs, entry, launches, nodes, organisations, projects, recommendations, runs, tokens
+from . import (
+    approvals,
+    audit,
+    control,
+    costs,
+    entry,
+    keys,
+    launches,
+    me,
+    models,
+    nodes,
+    oauth,
+    organisations,
+    personal,
+    projects,
+    rbac,
+    recommendations,
+    runs,
+    tokens,
+    users,
+)
 
 ROUTERS: tuple[APIRouter, ...] = (
     entry.router,
+    me.router,
+    personal.router,
     organisations.router,
+    users.router,
+    rbac.router,
+    approvals.router,
+    keys.router,
+    audit.router,
     tokens.router,
     projects.router,
     nodes.router,
+    control.router,
     runs.router,
+    models.router,
     launches.router,
     costs.router,
     recommendations.router,
+    oauth.router,
 )

@@ -84,7 +84,7 @@ def add_account(body: schemas.AccountIn, call: Annotated[Call, requires("costs:m
     keyring = Keyring.load()
 
     def act(session: Session) -> Response:
-        organisation = call.view.caller.organisation
+        organisation = call.view.own
         account = cloud.add(session, keyring, organisation, body.provider, body.title, body.credentials, identity)
         return created(accounts.show(call.view, account), f"/v1/costs/accounts/{account.id}")
 
@@ -204,5 +204,5 @@ def put_budget(project_id: str, body: schemas.BudgetIn, call: Annotated[Call, re
     with call.writing() as session:
         project = find_project(session, call.view, project_id)
         _if_matching(call.request, billing.show_budget(session, call.view, project, daily))
-        budgets.put(session, call.view.caller.organisation, project.id, body.budget_usd, body.warn_at)
+        budgets.put(session, call.view.own, project.id, body.budget_usd, body.warn_at)
         return hal.answer(billing.show_budget(session, call.view, project, daily))

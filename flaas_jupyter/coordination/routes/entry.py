@@ -10,11 +10,12 @@ from sqlalchemy import func, select, text
 
 from ..._version import __version__
 from ...errors import NotFound
+from ...governance.identity.tables import Person
 from .. import hal, schemas
 from ..access import View
 from ..calls import Call, hosted_of, maybe_signed_in, requires
+from ..meanings import MEANINGS
 from ..presence import online
-from ..problems import MEANINGS
 from ..services import runs
 from ..tables import Node
 
@@ -28,8 +29,20 @@ _LINKS = {
     "create_project": ("project:write", "/v1/projects", "POST"),
     "nodes": ("node:read", "/v1/nodes", "GET"),
     "register_node": ("node:register", "/v1/nodes", "POST"),
-    "tokens": ("token:manage", "/v1/tokens", "GET"),
-    "create_token": ("token:manage", "/v1/tokens", "POST"),
+    "tokens": ("token:issue", "/v1/tokens", "GET"),
+    "create_token": ("token:issue", "/v1/tokens", "POST"),
+    "users": ("member:read", "/v1/users", "GET"),
+    "create_user": ("member:manage", "/v1/users", "POST"),
+    "roles": ("role:read", "/v1/roles", "GET"),
+    "permissions": ("role:read", "/v1/permissions", "GET"),
+    "separation": ("role:read", "/v1/separation", "GET"),
+    "can": ("role:read", "/v1/can", "GET"),
+    "edit_roles": ("role:manage", "/v1/roles", "GET"),
+    "unused_permissions": ("role:report", "/v1/permissions/unused", "GET"),
+    "approvals": ("policy:read", "/v1/approvals", "GET"),
+    "policy": ("policy:read", "/v1/policy", "GET"),
+    "audit": ("audit:read", "/v1/audit", "GET"),
+    "checkpoints": ("audit:check", "/v1/audit/checkpoints", "GET"),
     "costs": ("costs:read", "/v1/costs/summary", "GET"),
     "cost_templates": ("costs:read", "/v1/costs/templates", "GET"),
     "cost_accounts": ("costs:read", "/v1/costs/accounts", "GET"),
@@ -70,11 +83,16 @@ def read_health(request: Request) -> Response:
 def read_me(call: Annotated[Call, requires("me:read")]) -> Response:
     """Who the API takes the caller for."""
     caller = call.view.caller
+    with call.reading() as session:
+        person = session.get(Person, caller.subject) if caller.kind == "user" else None
     body = {
         "subject": caller.subject,
         "kind": caller.kind,
         "organisation": caller.organisation,
-        "role": caller.role,
+        "session": caller.session,
+        "has_key": person is not None and person.approval_key is not None,
+        "roles": [{"role": role, "scope": scope} for role, scope in caller.roles],
+        "permissions": {operation: sorted(held) for operation, held in sorted(caller.grants.items())},
     }
     links = {"organisation": hal.link(f"/v1/organisations/{caller.organisation}")}
     if caller.kind == "node":

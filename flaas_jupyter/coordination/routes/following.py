@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 
 from fastapi import Query
 from fastapi.responses import Response
 from sqlalchemy.orm import Session
 
-from ...errors import InvalidInput
+from ...errors import FlaasError, InvalidInput
+from ...governance.identity.callers import user_caller
+from ...governance.isolation import SYSTEM
 from .. import events, hal
+from ..access import View
 from ..calls import Call
 from ..streams import EventStream, show
 
 _LARGEST = (1 << 63) - 1
+_LOOKS = 3
+"""How many keep-alives a stream goes on before it is looked again whether its caller may still see it."""
 
 After = Annotated[int | None, Query(ge=0, le=_LARGEST, description="Number of the last event known.")]
 
@@ -25,7 +32,7 @@ EventsAnswer: dict[int | str, dict[str, Any]] = {
 
 async def answer_events(
     call: Call,
-    scope_of: Callable[[Session], events.Scope],
+    scope_of: Callable[[Session, View], events.Scope],
     limit: int,
     cursor: str | None,
     after: int | None,
@@ -47,15 +54,40 @@ async def answer_events(
 
     def prepare() -> tuple[events.Scope, int]:
         with call.reading() as session:
-            return scope_of(session), events.newest(session)
+            return scope_of(session, call.view), events.newest(session)
 
     scope, newest = await call.hosted.database.run(prepare)
     log = call.hosted.log
     subscription = log.subscribe(scope)
     # A number from beyond the end (another data base's) would make the stream silent for long.
     begin = newest if given is None else min(given, newest)
-    chunks = log.follow(subscription, begin, call.hosted.settings.keepalive)
+    chunks = _while_permitted(call, scope_of, log.follow(subscription, begin, call.hosted.settings.keepalive))
     return EventStream(chunks, ended=lambda: log.unsubscribe(subscription))
+
+
+async def _while_permitted(
+    call: Call, scope_of: Callable[[Session, View], events.Scope], chunks: AsyncIterator[bytes]
+) -> AsyncIterator[bytes]:
+    """Yield `chunks` until a look, every few keep-alives, shows that the caller may not see these events any more."""
+    clock, every = asyncio.get_running_loop().time, _LOOKS * call.hosted.settings.keepalive
+    again = clock() + every
+
+    def look() -> None:
+        view, caller = call.view, call.view.caller
+        with call.hosted.database.reading(SYSTEM) as session:
+            if caller.session is not None:
+                caller = user_caller(session, caller.subject, caller.organisation, caller.session)
+                view = dataclasses.replace(view, caller=caller)
+            scope_of(session, view)
+
+    async for chunk in chunks:
+        if clock() >= again:
+            try:
+                await call.hosted.database.run(look)
+            except FlaasError:
+                return
+            again = clock() + every
+        yield chunk
 
 
 def wants_stream(call: Call) -> bool:
@@ -84,7 +116,7 @@ def resume_after(call: Call, after: int | None) -> int | None:
 
 def _page(
     call: Call,
-    scope_of: Callable[[Session], events.Scope],
+    scope_of: Callable[[Session, View], events.Scope],
     limit: int,
     cursor: str | None,
     after: int | None,
@@ -92,7 +124,9 @@ def _page(
     page = call.page(limit, cursor)
     begin = page.after(int)
     with call.reading() as session:
-        found = events.read(session, begin if begin is not None else after or 0, scope_of(session), page.limit + 1)
+        found = events.read(
+            session, begin if begin is not None else after or 0, scope_of(session, call.view), page.limit + 1
+        )
         return page.answer("events", found, _entry, lambda event: event.id)
 
 

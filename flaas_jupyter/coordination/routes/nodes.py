@@ -6,17 +6,18 @@ from typing import Annotated
 
 from fastapi import APIRouter
 from fastapi.responses import Response
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from ...errors import NotAllowed
+from ...errors import NotAllowed, NotFound
+from ...governance import scopes
 from .. import events, hal, schemas, states
 from ..access import find_node, find_project, require_self, visible_nodes
-from ..calls import Call, Cursor, Limit, created, requires
+from ..calls import ASKED, Call, Cursor, Limit, created, requires
 from ..paging import DEFAULT
-from ..services import datasets, directory, nodes, runs
+from ..services import datasets, directory, enrolments, nodes, runs
 from ..streams import EventStream
-from ..tables import Assignment, Node, NodeProject, Run
+from ..tables import Assignment, Node, NodeInvitation, NodeProject, Run
 from .following import After, EventsAnswer, resume_after
 
 router = APIRouter(prefix="/v1/nodes", tags=["nodes"])
@@ -41,15 +42,94 @@ def list_nodes(
         return page.answer("nodes", found, lambda row: shown[row.id], lambda row: row.id)
 
 
-@router.post("", status_code=201, response_model=schemas.Node)
+@router.post(
+    "",
+    status_code=201,
+    response_model=schemas.Node,
+    responses=ASKED,
+)
 def register_node(body: schemas.NodeIn, call: Annotated[Call, requires("node:register")]) -> Response:
     """Register a node; again, to change its projects and version (200)."""
 
     def act(session: Session) -> Response:
-        node, new = nodes.register(session, call.view, body)
+        for project in body.projects:
+            find_project(session, call.view, project)
+        organisation = call.view.require_for_own(*body.projects)
+        if nodes.joins(session, body):
+            scope = scopes.project(body.projects[0]) if len(body.projects) == 1 else scopes.organisation(organisation)
+            waits = call.critical(
+                session,
+                "node.add",
+                scope,
+                {"organisation": organisation, "node": body.model_dump()},
+                (scopes.organisation(organisation),),
+            )
+            if waits is not None:
+                return waits
+        node, new = nodes.register(session, organisation, body)
         return created(nodes.show(session, call.view, node), f"/v1/nodes/{node.id}", new=new)
 
     return call.once(act)
+
+
+@router.get("/invitations", response_model=schemas.NodeInvitations)
+def list_invitations(
+    call: Annotated[Call, requires("node:register")], limit: Limit = DEFAULT, cursor: Cursor = None
+) -> Response:
+    """The organisation's invitations of nodes, used ones too."""
+    page = call.page(limit, cursor)
+    with call.reading() as session:
+        found = page.rows(session, _invitations(call), NodeInvitation.digest)
+        return page.answer("invitations", found, enrolments.show, lambda row: row.digest)
+
+
+@router.post(
+    "/invitations",
+    status_code=201,
+    response_model=schemas.NodeInvitation,
+    responses=ASKED,
+)
+def invite_node(body: schemas.NodeInvitationIn, call: Annotated[Call, requires("node:register")]) -> Response:
+    """Invite a node of one's organisation into a project: whoever has the secret registers one key, once."""
+
+    def act(session: Session) -> Response:
+        project = find_project(session, call.view, body.project)
+        organisation = call.view.require_for_own(project.id)
+        invited = body.model_dump()
+        change = {"organisation": organisation, "invite": invited}
+        waits = call.critical(
+            session, "node.add", scopes.project(project.id), change, (scopes.organisation(organisation),)
+        )
+        if waits is not None:
+            return waits
+        row = enrolments.invite(session, organisation, call.view.caller.subject, invited, call.view.now)
+        return created(enrolments.show(row), f"/v1/nodes/invitations/{row.digest}")
+
+    return call.once(act)
+
+
+@router.delete("/invitations/{digest}", status_code=204)
+def delete_invitation(digest: str, call: Annotated[Call, requires("node:register")]) -> Response:
+    """Take back an invitation that was not used."""
+    with call.writing() as session:
+        row = session.scalar(_invitations(call).where(NodeInvitation.digest == digest))
+        if row is None or row.used_by is not None:
+            raise NotFound(
+                "There is no open invitation with this digest for you.",
+                code="unknown-invitation",
+                hint="List the invitations; one that was used is a node now.",
+            )
+        session.delete(row)
+    return Response(status_code=204)
+
+
+def _invitations(call: Call) -> Select[NodeInvitation]:
+    query = select(NodeInvitation)
+    if call.view.everything:
+        return query
+    own = NodeInvitation.organisation == call.view.caller.organisation
+    in_projects = own & NodeInvitation.project.in_(call.view.held("project"))
+    return query.where(NodeInvitation.organisation.in_(call.view.held("organisation")) | in_projects)
 
 
 @router.get("/{node_id}", response_model=schemas.Node)
@@ -63,7 +143,7 @@ def delete_node(node_id: str, call: Annotated[Call, requires("node:register")]) 
     """Remove a node; it is told, and out of its open runs."""
     with call.writing() as session:
         node = find_node(session, call.view, node_id)
-        if not call.view.owns(node.organisation):
+        if not call.view.owns(node.organisation, *nodes.projects_of(session, node.id)):
             raise NotAllowed(
                 f"Node {node.name} belongs to organisation {node.organisation!r}.",
                 hint="Its own operator, or an administrator, removes it.",

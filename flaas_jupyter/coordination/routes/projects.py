@@ -9,9 +9,10 @@ from fastapi.responses import Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from ...governance import scopes
 from .. import events, hal, schemas
-from ..access import find_project, project_ids
-from ..calls import Call, Cursor, Limit, created, requires
+from ..access import View, find_project, project_ids, within_project
+from ..calls import ASKED, Call, Cursor, Limit, created, requires
 from ..paging import DEFAULT
 from ..services import datasets, directory, projects, runs
 from ..tables import Project, Run
@@ -35,6 +36,8 @@ def list_projects(
 @router.post("", status_code=201, response_model=schemas.Project)
 def create_project(body: schemas.ProjectIn, call: Annotated[Call, requires("project:write")]) -> Response:
     """Create a project."""
+    if set(body.organisations) != {call.view.caller.organisation}:
+        call.view.require_platform()  # a project of one's own organisation alone takes less
 
     def act(session: Session) -> Response:
         project = projects.create(session, body)
@@ -56,18 +59,23 @@ def change_project(
     """Change a project; its id and domain key stay."""
     with call.writing() as session:
         project = find_project(session, call.view, project_id)
+        projects.require_writer(session, call.view, project)
         hal.require_match(call.request, projects.show(session, call.view, project))
         projects.change(session, project, body)
         session.flush()
         return hal.answer(projects.show(session, call.view, project))
 
 
-@router.delete("/{project_id}", status_code=204)
+@router.delete("/{project_id}", status_code=204, responses=ASKED)
 def delete_project(project_id: str, call: Annotated[Call, requires("project:write")]) -> Response:
     """Remove a project that has no open run, with its history."""
     with call.writing() as session:
         project = find_project(session, call.view, project_id)
+        projects.require_writer(session, call.view, project)
         hal.require_match(call.request, projects.show(session, call.view, project))
+        waits = call.critical(session, "project.remove", scopes.project(project.id), {"project": project.id})
+        if waits is not None:
+            return waits
         projects.remove(session, project)
     return Response(status_code=204)
 
@@ -106,11 +114,12 @@ def list_datasets(
     page = call.page(limit, cursor)
     with call.reading() as session:
         project = find_project(session, call.view, project_id)
+        within = within_project(session, project.id)
         found = datasets.by_name(session, project.id, page.after(str), page.limit + 1)
         return page.answer(
             "datasets",
             found,
-            lambda holdings: datasets.show(call.view, project.id, holdings),
+            lambda holdings: datasets.show(call.view, project.id, within, holdings),
             lambda holdings: holdings[0].dataset.name,
         )
 
@@ -153,7 +162,7 @@ async def read_project_events(
 ) -> Response:
     """What happens in the project: a page, or a stream (`Accept: text/event-stream`)."""
 
-    def scope(session: Session) -> events.Scope:
-        return events.Scope(project=find_project(session, call.view, project_id).id)
+    def scope(session: Session, view: View) -> events.Scope:
+        return events.Scope(project=find_project(session, view, project_id).id)
 
     return await answer_events(call, scope, limit, cursor, after)

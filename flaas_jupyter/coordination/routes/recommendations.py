@@ -71,5 +71,5 @@ def read_prices(call: Annotated[Call, requires("costs:read")]) -> Response:
 @router.post("/prices/refresh", status_code=202, response_model=PriceAges)
 def refresh_prices(call: Annotated[Call, requires("costs:manage")]) -> Response:
     """Fetch list prices anew with the organisation's accounts, and its own prices; follow it with GET on prices."""
-    call.hosted.price_refresh.start(call.view.caller.organisation)
+    call.hosted.price_refresh.start(call.view.own)
     return hal.answer(price_refresh.show(call.hosted.prices, call.hosted.price_refresh), status=202, tagged=False)

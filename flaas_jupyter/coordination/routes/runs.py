@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from .. import events, hal, schemas
-from ..access import find_run, require_self
+from ..access import View, find_run, require_self
 from ..calls import Call, Cursor, Limit, requires
 from ..paging import DEFAULT
 from ..services import runs
@@ -38,6 +38,30 @@ def cancel_run(run_id: str, call: Annotated[Call, requires("run:cancel")]) -> Re
     return call.once(act)
 
 
+@router.post("/{run_id}/pause", response_model=schemas.Run)
+def pause_run(run_id: str, call: Annotated[Call, requires("run:pause")]) -> Response:
+    """Have a run wait after the round under way; its aggregator and whoever follows it are told."""
+
+    def act(session: Session) -> Response:
+        run = find_run(session, call.view, run_id)
+        runs.pause(session, call.view, run)
+        return hal.answer(runs.show(session, call.view, run))
+
+    return call.once(act)
+
+
+@router.post("/{run_id}/resume", response_model=schemas.Run)
+def resume_run(run_id: str, call: Annotated[Call, requires("run:pause")]) -> Response:
+    """Let a paused run go on with its next round."""
+
+    def act(session: Session) -> Response:
+        run = find_run(session, call.view, run_id)
+        runs.resume(session, call.view, call.hosted.scheduler, run)
+        return hal.answer(runs.show(session, call.view, run))
+
+    return call.once(act)
+
+
 @router.put("/{run_id}/assignments/{node_id}", response_model=schemas.Assignment)
 def answer_assignment(
     run_id: str,
@@ -47,8 +71,8 @@ def answer_assignment(
 ) -> Response:
     """A node's answer to its invitation, or its leaving."""
     with call.writing() as session:
-        run = find_run(session, call.view, run_id)
         node = require_self(session, call.view, node_id)
+        run = find_run(session, call.view, run_id)
         participant = runs.answer(session, call.hosted.scheduler, run, node, body)
         return hal.answer(runs.show_assignment(session, call.view, run, participant))
 
@@ -116,7 +140,7 @@ async def read_run_events(
 ) -> Response:
     """What happens in the run: a page, or a stream (`Accept: text/event-stream`)."""
 
-    def scope(session: Session) -> events.Scope:
-        return events.Scope(run=find_run(session, call.view, run_id).id)
+    def scope(session: Session, view: View) -> events.Scope:
+        return events.Scope(run=find_run(session, view, run_id).id)
 
     return await answer_events(call, scope, limit, cursor, after)

@@ -20,10 +20,11 @@ from ...costs.billing import charges, fetch
 from ...costs.billing.focus import day as day_of
 from ...costs.launch import usage
 from ...errors import FlaasError
+from ...governance import scopes
 from .. import hal
 from ..access import View
 from ..database import Database
-from ..problems import MEANINGS
+from ..meanings import MEANINGS
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ _SETTLING_DAYS = 2
 
 def organisation_of(view: View) -> str | None:
     """Return whose accounts and bills `view` has; None for everybody's."""
-    return None if view.everything else view.caller.organisation
+    return None if view.everything else view.own
 
 
 def find(session: Session, view: View, account_id: str) -> CloudAccount:
@@ -64,7 +65,7 @@ def show_provider(name: str) -> dict[str, Any]:
 def show(view: View, account: CloudAccount) -> hal.Resource:
     """Return the account as the caller sees it; nothing of it is secret."""
     href = f"/v1/costs/accounts/{account.id}"
-    manages = view.may("costs:manage")
+    manages = view.may("costs:manage", scopes.organisation(account.organisation))
     idle = account.fetch_state != "running"
     body = {
         "id": account.id,

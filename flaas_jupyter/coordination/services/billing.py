@@ -145,7 +145,7 @@ def take_in(database: Database, view: View, body: ImportIn) -> hal.Resource:
     if missing:
         raise focus.refusal(missing)
     rows = list(focus.checked(body.rows))
-    organisation = view.caller.organisation
+    organisation = view.own
     with database.noting() as session:
         charges.lock(session, organisation)
         outcome = charges.deliver(session, organisation, rows, body.delivered)

@@ -163,8 +163,8 @@ def show_description(session: Session, dataset: Dataset) -> hal.Resource:
     return hal.resource(body, href, node=hal.link(f"/v1/nodes/{dataset.node}"), delete=hal.link(href, "DELETE"))
 
 
-def show(view: View, project: str, found: Sequence[Holding]) -> hal.Resource:
-    """Return one data set of a project over the nodes that hold it; its columns are the first one's."""
+def show(view: View, project: str, within: Sequence[str], found: Sequence[Holding]) -> hal.Resource:
+    """Return one data set of a project, which lies in the scopes `within`; its columns are the first node's."""
     dataset = found[0].dataset
     body = {
         "name": dataset.name,
@@ -187,7 +187,7 @@ def show(view: View, project: str, found: Sequence[Holding]) -> hal.Resource:
         body,
         f"{href}/datasets",
         project=hal.link(href),
-        create_run=hal.link(f"{href}/runs", "POST") if view.may("run:create") else None,
+        create_run=hal.link(f"{href}/runs", "POST") if view.may("run:create", *within) else None,
     )
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from ...communications.directory import Membership, Record
 from ...errors import Conflict, InvalidInput
 from .. import events, hal
-from ..access import View
+from ..access import View, within_project
 from ..schemas import SignedDocument
 from ..tables import MembershipRow, Node, NodeProject, Project, RecordRow
 from . import projects
@@ -30,11 +30,12 @@ def show(session: Session, view: View, project: Project) -> hal.Resource:
         "memberships": list(session.scalars(memberships.order_by(MembershipRow.node))),
         "records": list(session.scalars(records.order_by(RecordRow.node))),
     }
+    may_add = view.may("membership:write", *within_project(session, project.id))
     return hal.resource(
         body,
         f"{href}/directory",
         project=hal.link(href),
-        add_membership=hal.link(f"{href}/memberships", "POST") if view.may("membership:write") else None,
+        add_membership=hal.link(f"{href}/memberships", "POST") if may_add else None,
     )
 
 

@@ -15,6 +15,7 @@ from ...costs.billing.summary import Daily
 from ...costs.egress import EgressTable
 from ...costs.launch import usage
 from ...costs.launch.tables import LaunchedMachine, LaunchRow
+from ...governance.isolation import across
 from ..tables import Assignment, Round, Run
 
 Place = tuple[str, str]
@@ -30,7 +31,8 @@ def estimate(egress: EgressTable) -> Daily:
     """Return the estimate by day, with traffic at the prices of `egress`."""
 
     def daily(session: Session, organisation: str | None, start: date, end: date) -> list[dict[str, Any]]:
-        transfers = Transfers(session, organisation, start, end, egress)
+        with across(session, "where peers stand decides what traffic costs; one's own costs alone are told"):
+            transfers = Transfers(session, organisation, start, end, egress)
         return usage.daily(session, organisation, start, end, transfer=transfers.usd)
 
     return daily

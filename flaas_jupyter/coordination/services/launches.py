@@ -22,8 +22,6 @@ from ...costs.launch.tables import EnrolmentRow, LaunchedMachine, LaunchRow
 from ...costs.launch.tokens import digest
 from ...costs.launch.worker import Drivers, Facts, NodeFact
 from ...errors import Conflict, InvalidInput, NotAllowed, NotAuthenticated, NotFound
-from ...governance.identity import Caller
-from ...governance.permissions import OPERATOR
 from .. import events, hal
 from ..access import View
 from ..database import Database
@@ -68,7 +66,7 @@ def create(
     NotFound
         ``unknown-account``.
     """
-    organisation = view.caller.organisation
+    organisation = view.require_for_own(project.id)
     if not url:
         raise InvalidInput(
             "Nobody knows where machines would find this API: the request's Host header is none.",
@@ -116,7 +114,7 @@ def committed(session: Session, organisation: str, project: str, now: datetime) 
 def find(session: Session, view: View, launch_id: str) -> LaunchRow:
     """Return the launch; `NotFound` (code ``unknown-launch``) if it is not the caller's organisation's."""
     launch = session.scalar(select(LaunchRow).where(LaunchRow.id == launch_id))
-    if launch is None or not view.owns(launch.organisation):
+    if launch is None or not view.owns(launch.organisation, launch.project):
         raise NotFound(
             f"There is no launch {launch_id[:80]!r} for you.",
             code="unknown-launch",
@@ -169,7 +167,7 @@ def resume(session: Session, launch: LaunchRow, now: datetime, price_of: PriceOf
 def show(view: View, launch: LaunchRow) -> hal.Resource:
     """Return a launch as it is answered."""
     href = f"/v1/launches/{launch.id}"
-    writes = view.may("launch:write") and view.owns(launch.organisation)
+    writes = view.may_for("launch:write", launch.organisation, launch.project)
     body = {
         "id": launch.id,
         "project": launch.project,
@@ -237,7 +235,7 @@ def enrol(session: Session, settings: Settings, body: EnrolmentIn) -> tuple[Laun
     NotAuthenticated
         ``bad-enrolment``: not known, or for another node; ``enrolment-expired``; ``bad-signature``.
     NotAllowed
-        ``enrolment-used``: by another key.
+        ``enrolment-used``: by another key, or the node was removed since.
     Conflict
         ``launch-over``, ``node-exists``.
     """
@@ -245,7 +243,10 @@ def enrol(session: Session, settings: Settings, body: EnrolmentIn) -> tuple[Laun
     row = session.get(EnrolmentRow, wanted)
     if row is None or not hmac.compare_digest(row.digest, wanted) or row.node != body.name:
         raise NotAuthenticated(
-            "This enrolment secret is not known.", code="bad-enrolment", hint="A launch makes one for each machine."
+            "This enrolment secret is not known.",
+            code="bad-enrolment",
+            hint="An invitation may still wait for approval, or was taken back: ask who invited. "
+            "A launch makes a secret for each machine.",
         )
     now = datetime.now(UTC)
     launch = session.get_one(LaunchRow, row.launch)
@@ -262,9 +263,14 @@ def enrol(session: Session, settings: Settings, body: EnrolmentIn) -> tuple[Laun
         raise Conflict(
             f"The machine {row.node} of launch {launch.id} is to end.", code="launch-over", hint="Launch anew."
         )
-    caller = Caller(f"launch {launch.id}", "user", launch.organisation, OPERATOR)
+    if row.used_by is not None and session.get_one(Node, row.used_by).removed is not None:
+        raise NotAllowed(
+            f"Node {row.used_by} was removed after it had used this enrolment secret.",
+            code="enrolment-used",
+            hint="Launch anew.",
+        )
     registration = NodeIn(id=body.id, name=body.name, projects=[launch.project], version=body.version, proof=body.proof)
-    node, new = nodes.register(session, View(caller, now, settings), registration)
+    node, new = nodes.register(session, launch.organisation, registration)
     # Writers take turns, so that of two keys at the same time the second finds it used.
     row.used_by, row.used = node.id, row.used or now
     if machine.node_id != node.id:

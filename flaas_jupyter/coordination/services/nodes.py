@@ -11,30 +11,40 @@ from sqlalchemy.orm import Session
 
 from ...communications.identity import REGISTER, canonical, verify
 from ...errors import Aborted, Conflict
+from ...governance import scopes
+from ...governance.isolation import across
 from .. import events, hal, states
-from ..access import View, find_project
+from ..access import View
 from ..schemas import NodeIn
 from ..tables import Assignment, Dataset, DatasetProject, Node, NodeProject, RecordRow, Run
 from . import directory
 
 
-def register(session: Session, view: View, body: NodeIn) -> tuple[Node, bool]:
+def joins(session: Session, body: NodeIn) -> bool:
+    """Tell whether registering adds a node to a project: a new one, one that was removed, or to one more project."""
+    node = session.get(Node, body.id)
+    return node is None or node.removed is not None or not set(body.projects) <= set(projects_of(session, node.id))
+
+
+def register(session: Session, organisation: str, body: NodeIn) -> tuple[Node, bool]:
     """Register a node, or change projects and version of one that is; tell whether it is new.
+
+    The caller has looked whether `organisation` may join these projects.
 
     Raises
     ------
     NotAuthenticated
         Code ``bad-signature``: the proof was not made with the node's key.
-    NotFound
-        Code ``unknown-project``.
     Conflict
         Code ``node-exists``.
     """
-    organisation = view.caller.organisation
+    with across(session, "a key or name that others have is refused, whoever they are"):
+        return _register(session, organisation, body)
+
+
+def _register(session: Session, organisation: str, body: NodeIn) -> tuple[Node, bool]:
     proof = canonical({"id": body.id, "name": body.name, "organisation": organisation})
     verify(body.id, REGISTER, proof, bytes.fromhex(body.proof))
-    for project in body.projects:
-        find_project(session, view, project)
     known = session.get(Node, body.id)
     _require_free(session, known, body, organisation)
     new = known is None or known.removed is not None
@@ -80,6 +90,47 @@ def leave(session: Session, node: Node, project: str) -> None:
     events.append(session, "directory.changed", project=project, node=node.id)
 
 
+def quarantine(session: Session, node: Node, reason: str) -> None:
+    """Keep a node out of new runs, and take it out of its open ones; it goes on running, and is told why.
+
+    A node that is in quarantine already is given the new reason. The caller has looked who asks, and advances
+    `open_runs` afterwards: the node may have led some of them.
+    """
+    if node.quarantined is None:
+        node.quarantined = datetime.now(UTC)
+    node.quarantine_reason = reason
+    why = Aborted(
+        f"Node {node.name} is in quarantine: {reason}",
+        code="node-quarantined",
+        hint="Its organisation's operator lifts the quarantine; then start a new run.",
+    ).to_dict()
+    for participant, run in _open_parts(session, node):
+        if states.FAILED in states.ANSWERS[participant.state]:
+            states.answer(session, run, participant, states.FAILED, why)
+    for project in projects_of(session, node.id):
+        events.append(session, "node.quarantined", project=project, node=node.id, data={"reason": reason})
+
+
+def release(session: Session, node: Node) -> None:
+    """Lift a quarantine: the node is invited to runs again, to new ones; again changes nothing."""
+    if node.quarantined is None:
+        return
+    node.quarantined, node.quarantine_reason = None, None
+    for project in projects_of(session, node.id):
+        events.append(session, "node.released", project=project, node=node.id)
+
+
+def open_runs(session: Session, node: Node) -> list[Run]:
+    """Return the runs that have not ended and that the node has, or had, a part in."""
+    return [run for _, run in _open_parts(session, node)]
+
+
+def _open_parts(session: Session, node: Node) -> list[tuple[Assignment, Run]]:
+    parts = select(Assignment, Run).join(Run, Run.number == Assignment.run)
+    parts = parts.where(Assignment.node == node.id, Run.state.in_(states.OPEN)).order_by(Run.number)
+    return [(participant, run) for participant, run in session.execute(parts).all()]
+
+
 def projects_of(session: Session, node_id: str) -> list[str]:
     """Return the ids of the node's projects, sorted."""
     return sorted(session.scalars(select(NodeProject.project).where(NodeProject.node == node_id)))
@@ -109,7 +160,7 @@ def show_all(session: Session, view: View, found: Sequence[Node]) -> list[hal.Re
 def _show(view: View, node: Node, projects: list[str], datasets: list[str], addresses: int) -> hal.Resource:
     href = f"/v1/nodes/{node.id}"
     itself = view.caller.kind == "node" and view.caller.subject == node.id
-    removes = view.may("node:register") and view.owns(node.organisation)
+    removes = view.may_for("node:register", node.organisation, *projects)
     body = {
         "id": node.id,
         "name": node.name,
@@ -121,14 +172,25 @@ def _show(view: View, node: Node, projects: list[str], datasets: list[str], addr
         "registered": hal.instant(node.registered),
         "datasets": datasets,
         "addresses": addresses,
+        "quarantined": hal.instant(node.quarantined),
+        "quarantine_reason": node.quarantine_reason,
     }
+    bars = view.may("node:quarantine", scopes.organisation(node.organisation), scopes.node(node.id))
     own = {
         "events": hal.link(f"{href}/events"),
         "assignments": hal.link(f"{href}/assignments?open=true"),
         "record": hal.link(f"{href}/record", "PUT"),
         "dataset": hal.link(f"{href}/datasets/{{name}}", "PUT", templated=True),
     }
-    return hal.resource(body, href, delete=hal.link(href, "DELETE") if removes else None, **(own if itself else {}))
+    barred = f"{href}/quarantine"
+    return hal.resource(
+        body,
+        href,
+        delete=hal.link(href, "DELETE") if removes else None,
+        quarantine=hal.link(barred, "POST") if bars and node.quarantined is None else None,
+        release=hal.link(barred, "DELETE") if bars and node.quarantined is not None else None,
+        **(own if itself else {}),
+    )
 
 
 def _require_free(session: Session, known: Node | None, body: NodeIn, organisation: str) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, delete, select
 from sqlalchemy.orm import Session
 
 from ...errors import Conflict, NotFound
+from ...governance import scopes
+from ...governance.identity import persons
+from ...governance.identity.tables import Person
 from .. import hal
 from ..access import View
 from ..schemas import OrganisationIn
@@ -17,7 +20,9 @@ from ..tables import Node, Organisation, ProjectOrganisation, Run, Token
 def visible(view: View) -> Select[Organisation]:
     """Return the query of the organisations that `view` has: its own, or all."""
     query = select(Organisation)
-    return query if view.everything else query.where(Organisation.id == view.caller.organisation)
+    if view.everything:
+        return query
+    return query.where(Organisation.id.in_({view.caller.organisation, *view.held("organisation")}))
 
 
 def find(session: Session, view: View, organisation_id: str) -> Organisation:
@@ -28,6 +33,18 @@ def find(session: Session, view: View, organisation_id: str) -> Organisation:
             f"There is no organisation {organisation_id[:80]!r} for you.",
             code="unknown-organisation",
             hint="You see your own; an administrator of the platform creates others.",
+        )
+    return found
+
+
+def get(session: Session, organisation_id: str) -> Organisation:
+    """Return the organisation, whoever asks; `NotFound` (code ``unknown-organisation``) if there is none."""
+    found = session.get(Organisation, organisation_id)
+    if found is None:
+        raise NotFound(
+            f"There is no organisation {organisation_id[:80]!r}.",
+            code="unknown-organisation",
+            hint="It was removed meanwhile.",
         )
     return found
 
@@ -53,7 +70,9 @@ def add(session: Session, organisation_id: str, name: str) -> Organisation:
 
 def remove(session: Session, organisation: Organisation) -> None:
     """Remove an organisation that nothing refers to; else `Conflict` (code ``organisation-in-use``)."""
+    session.execute(delete(Person).where(Person.organisation == organisation.id, Person.state == persons.REMOVED))
     for what, column in (
+        ("people or services", Person.organisation),
         ("tokens", Token.organisation),
         ("projects", ProjectOrganisation.organisation),
         ("nodes", Node.organisation),
@@ -71,10 +90,11 @@ def remove(session: Session, organisation: Organisation) -> None:
 def show(view: View, organisation: Organisation) -> hal.Resource:
     """Return the organisation as the caller sees it."""
     href = f"/v1/organisations/{organisation.id}"
-    writes = view.may("organisation:write")
+    writes = view.may("organisation:write", scopes.organisation(organisation.id))
+    removes = view.may("organisation:write", scopes.PLATFORM)
     return hal.resource(
         {"id": organisation.id, "name": organisation.name},
         href,
         edit=hal.link(href, "PATCH") if writes else None,
-        delete=hal.link(href, "DELETE") if writes else None,
+        delete=hal.link(href, "DELETE") if removes else None,
     )

@@ -90,7 +90,7 @@ def add_template(session: Session, view: View, body: Mapping[str, Any]) -> Templ
         ``template-exists``.
     """
     template = Template.from_dict(body)
-    key = (view.caller.organisation, template.name)
+    key = (view.own, template.name)
     if session.get(OwnTemplate, key) is not None:
         raise Conflict(
             f"Your organisation has a template {template.name!r}.",
@@ -109,7 +109,7 @@ def remove_template(session: Session, view: View, name: str) -> None:
     NotFound
         ``unknown-template``; built-in ones cannot be removed.
     """
-    row = session.get(OwnTemplate, (view.caller.organisation, name))
+    row = session.get(OwnTemplate, (view.own, name))
     if row is None:
         raise NotFound(
             f"Your organisation has no template {name[:63]!r} of its own.",
@@ -141,7 +141,7 @@ def price_of(
 
 def answer(session: Session, view: View, prices: Prices, body: Mapping[str, Any], *, local: bool) -> Recommendation:
     """Recommend, with the organisation's templates and prices; see `costs.recommendation`."""
-    organisation = view.caller.organisation
+    organisation = view.own
     own = own_templates(session, organisation)
     request = Request.from_dict(body, own)
     catalog = catalog_of(session, prices, organisation)

@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from ...errors import Conflict, InvalidInput, NotAllowed, NotFound
+from ...errors import Aborted, Conflict, InvalidInput, NotAllowed, NotFound
+from ...governance import models as versions
 from .. import events, hal, states
-from ..access import View
+from ..access import View, within_project
 from ..scheduler import Scheduler, waiting_for
 from ..schemas import AnswerIn, RoundIn, RunIn, TransitionIn
 from ..states import Actor, State
@@ -28,9 +29,13 @@ def create(session: Session, view: View, scheduler: Scheduler, project: Project,
     ------
     NotFound
         Code ``unknown-dataset``.
+    NotAllowed
+        Code ``model-revoked``: it would start from weights that were revoked.
     InvalidInput
         Codes ``schema-mismatch``, ``secagg-too-few-nodes``; those of `flaas_jupyter.protocols.combination`.
     """
+    organisation = view.require_for_own(project.id)
+    _require_not_revoked(session, project, body.start_digest)
     found = datasets.require_known(session, project, body.dataset)
     datasets.require_same_schema(body.dataset, found)
     if body.secure_aggregation:
@@ -46,7 +51,7 @@ def create(session: Session, view: View, scheduler: Scheduler, project: Project,
         term=0,
         round=0,
         created_by=view.caller.subject,
-        organisation=view.caller.organisation,
+        organisation=organisation,
         created=datetime.now(UTC),
         participants=[],
     )
@@ -75,6 +80,53 @@ def cancel(session: Session, view: View, run: Run) -> None:
         )
     states.require_open(run)
     states.move(session, run, State.CANCELLED, Actor.PERSON)
+
+
+def pause(session: Session, view: View, run: Run) -> None:
+    """Have a run wait after the round under way, until it is resumed or cancelled; again changes nothing.
+
+    The round is finished, reported and kept as a version of the model. No deadline passes meanwhile.
+
+    Raises
+    ------
+    NotAllowed
+        The caller may not pause runs in the run's project.
+    Conflict
+        Codes ``run-ended`` and ``forbidden-transition``: it has finished its last round.
+    """
+    _require_control(session, view, run)
+    who = view.caller.subject
+    reason = Aborted(
+        f"Paused by {who}.",
+        code="paused",
+        hint="It goes on when somebody resumes it: in the run's menu, session.resume(run) or POST …/resume.",
+        by=who,
+    )
+    states.move(session, run, State.PAUSED, Actor.PERSON, reason.to_dict())
+
+
+def resume(session: Session, view: View, scheduler: Scheduler, run: Run) -> None:
+    """Let a paused run go on with its next round; another aggregator is elected if its own has gone meanwhile.
+
+    Raises
+    ------
+    NotAllowed
+        The caller may not pause runs in the run's project.
+    Conflict
+        Codes ``run-ended`` and ``not-paused``.
+    """
+    _require_control(session, view, run)
+    states.require_open(run)
+    if run.state != State.PAUSED:
+        raise Conflict(
+            f"Run {run.id} is {run.state}, not paused.",
+            code="not-paused",
+            hint="Only a paused run is resumed; read the run again.",
+            state=run.state,
+        )
+    gathered = run.gather_until is not None
+    states.move(session, run, State.GATHERING if gathered else State.QUEUED, Actor.PERSON)
+    scheduler.resumed(session, run)
 
 
 def answer(session: Session, scheduler: Scheduler, run: Run, node: Node, body: AnswerIn) -> Assignment:
@@ -145,6 +197,7 @@ def report(session: Session, view: View, run: Run, number: int, body: RoundIn) -
         )
     kept = session.merge(Round(run=run.number, number=number, term=body.term, report=content))
     run.round = max(run.round, number)
+    states.keep_version(session, run)  # the round was under way when the run was paused
     events.append(session, "run.round", project=run.project, run=run.id, node=run.aggregator, data=content)
     return kept
 
@@ -165,6 +218,7 @@ def show(session: Session, view: View, run: Run) -> hal.Resource:
     href = f"/v1/runs/{run.id}"
     is_open = State(run.state) in states.OPEN
     mine = next((p for p in run.participants if p.node == view.caller.subject), None)
+    controls = is_open and _controls(session, view, run)
     leads = is_open and view.caller.kind == "node" and run.aggregator == view.caller.subject
     body = {
         "id": run.id,
@@ -200,6 +254,9 @@ def show(session: Session, view: View, run: Run) -> hal.Resource:
         project=hal.link(f"/v1/projects/{run.project}"),
         rounds=hal.link(f"{href}/rounds"),
         events=hal.link(f"{href}/events"),
+        pause=hal.link(f"{href}/pause", "POST") if run.state in states.PAUSABLE and controls else None,
+        resume=hal.link(f"{href}/resume", "POST") if run.state == State.PAUSED and controls else None,
+        models=hal.link(f"/v1/projects/{run.project}/models?run={run.id}") if run.round else None,
         cancel=hal.link(f"{href}/cancel", "POST")
         if is_open and view.may("run:cancel") and view.owns(run.organisation)
         else None,
@@ -240,6 +297,30 @@ def count_by_state(session: Session) -> dict[str, int]:
     for state in session.scalars(select(Run.state)):
         counts[state] += 1
     return counts
+
+
+def _controls(session: Session, view: View, run: Run) -> bool:
+    return view.may("run:pause", *within_project(session, run.project))
+
+
+def _require_control(session: Session, view: View, run: Run) -> None:
+    if not _controls(session, view, run):
+        raise NotAllowed(
+            f"{view.caller.subject} may not pause or resume runs of project {run.project!r}.",
+            hint="A developer or operator of the project can.",
+            operation="run:pause",
+        )
+
+
+def _require_not_revoked(session: Session, project: Project, digest: str | None) -> None:
+    known = None if digest is None else versions.revoked(session, project.id, digest)
+    if known is not None:
+        raise NotAllowed(
+            f"The run would start from the weights of model {known.id}, which is revoked: {known.reason}",
+            code="model-revoked",
+            hint="Start from another version, or from fresh weights.",
+            model=known.id,
+        )
 
 
 def _least_nodes(body: RunIn, found: list[datasets.Holding]) -> int:

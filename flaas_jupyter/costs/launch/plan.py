@@ -103,7 +103,10 @@ def require_affordable(asked: Asked, price_of: PriceOf, left_usd: float | None) 
             present_usd=float(total),
         )
     planned = max(total, accepted)
-    for limit, whose in ((asked.budget_usd, "this launch"), (left_usd, f"project {asked.project!r}")):
+    for limit, budget, whose in (
+        (asked.budget_usd, "launch", "this launch"),
+        (left_usd, "project", f"project {asked.project!r}"),
+    ):
         if limit is not None and planned > Decimal(str(limit)) + _CENT:
             raise Conflict(
                 f"The launch costs {planned:.2f} USD; {max(limit, 0):.2f} USD are left of the budget of {whose}.",
@@ -111,6 +114,7 @@ def require_affordable(asked: Asked, price_of: PriceOf, left_usd: float | None) 
                 hint="Choose cheaper machines or fewer hours, or have the budget raised.",
                 planned_usd=float(planned),
                 left_usd=limit,
+                budget=budget,
             )
     return prices
 

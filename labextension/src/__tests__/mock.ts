@@ -75,6 +75,10 @@ export class MockApi implements IApi {
     return this._answer(`${init.method ?? 'GET'} ${path.replace(/[?&]limit=\d+/, '')}`) as Promise<T>;
   }
 
+  async tagged<T>(path: string): Promise<{ body: T; tag: string }> {
+    return { body: await this.api<T>(path), tag: '"tag"' };
+  }
+
   text(path: string): Promise<string> {
     return this._answer(`TEXT ${path}`) as Promise<string>;
   }
@@ -131,7 +135,8 @@ export function status(session: Partial<IStatus['session']> = {}, problem: IProb
     has_token: false,
     subject: null,
     organisation: null,
-    role: null,
+    roles: [],
+    renewed: false,
     node: null
   };
   const url = 'https://api.example';
@@ -147,7 +152,8 @@ export const ANA = {
   has_token: true,
   subject: 'ana',
   organisation: 'north',
-  role: 'developer',
+  roles: [{ role: 'developer', scope: 'organisation:north' }],
+  renewed: false,
   node: 'hospital-a'
 };
 

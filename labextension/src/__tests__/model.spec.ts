@@ -198,7 +198,7 @@ describe('FederationModel', () => {
       api.stream.send(event(5, 'run.state', { run: 'r1' }));
       await settle();
       expect(federation.activeRuns).toBe(0);
-      expect(asked()).toEqual(['GET /v1/runs/r1']);
+      expect(asked()).toEqual(['GET /v1/runs/r1', 'GET /v1/projects/demo/models']);
     });
 
     it('puts a new run first', async () => {

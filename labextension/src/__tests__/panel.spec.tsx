@@ -17,10 +17,11 @@ const openSimulation = jest.fn<void, [ISimulation]>();
 const newSimulation = jest.fn<void, []>();
 const openCosts = jest.fn<void, []>();
 const openWizard = jest.fn<void, []>();
+const openAccess = jest.fn<void, []>();
 
 async function show(): Promise<void> {
   federation = new FederationModel({ api, version: VERSION });
-  const open = { openRun, openSimulation, newSimulation, openCosts, openWizard };
+  const open = { openRun, openSimulation, newSimulation, openCosts, openWizard, openAccess };
   render(<Panel federation={federation} {...open} />);
   await act(async () => {
     await federation.session.refresh();

@@ -9,6 +9,8 @@ import { EventStreams, TIMINGS } from '../events';
 import { problemOf } from '../request';
 import type { Connection, IApi, IFederation, IProblem, IProject, IStatus, Liveness } from '../tokens';
 import { readAll } from './lists';
+import { ApprovalsModel } from './approvals';
+import { DeviceModel } from './device';
 import { ProjectModel } from './project';
 import { RunModel } from './run';
 import { SessionModel } from './session';
@@ -36,6 +38,10 @@ export class FederationModel implements IFederation {
     this._memory = memory;
     this.session = new SessionModel(api, version);
     this.simulations = new SimulationsModel(api);
+    this.approvals = new ApprovalsModel(api);
+    this.approvals.changed.connect(this._emit, this);
+    this.device = new DeviceModel(api, () => this.session.refresh());
+    this.device.changed.connect(this._emit, this);
     this.session.changed.connect(this._onSession, this);
     this.streams = new EventStreams(api, () => ({ ...TIMINGS, poll: this._pollInterval }));
     this._poll = new Poll({
@@ -53,6 +59,10 @@ export class FederationModel implements IFederation {
   readonly session: SessionModel;
   /** Those on this machine: they need nobody to be signed in. */
   readonly simulations: SimulationsModel;
+  /** Critical actions that wait for approval. */
+  readonly approvals: ApprovalsModel;
+  /** A sign-in by code that is under way. */
+  readonly device: DeviceModel;
   readonly streams: EventStreams;
 
   get changed(): ISignal<this, void> {
@@ -90,6 +100,11 @@ export class FederationModel implements IFederation {
     return this._project?.activeRuns ?? 0;
   }
 
+  /** How many requests wait for this person's decision. */
+  get waitingApprovals(): number {
+    return this.approvals.waiting;
+  }
+
   get isDisposed(): boolean {
     return this._disposed;
   }
@@ -120,8 +135,9 @@ export class FederationModel implements IFederation {
     await this.session.signIn(url, token);
   }
 
-  async signOut(): Promise<void> {
-    await this.session.signOut();
+  /** Sign out; what is returned is why the API could not be told. */
+  async signOut(): Promise<IProblem | null> {
+    return this.session.signOut();
   }
 
   /** Show another project. */
@@ -148,6 +164,8 @@ export class FederationModel implements IFederation {
     this._show(null);
     this.session.dispose();
     this.simulations.dispose();
+    this.approvals.dispose();
+    this.device.dispose();
     Signal.clearData(this);
   }
 
@@ -158,6 +176,8 @@ export class FederationModel implements IFederation {
       const identity = [status.api.url, subject, organisation].join(' ');
       if (identity !== this._identity) {
         this._identity = identity;
+        this.approvals.forget();
+        void this.approvals.start();
         void this._loadProjects();
       } else if (this._project?.liveness === 'lost') {
         this._project.retry();
@@ -165,6 +185,12 @@ export class FederationModel implements IFederation {
         void this._loadProjects();
       }
     } else if (connection === 'signed-out') {
+      if (this._identity !== null) {
+        this.approvals.forget();
+      } else if (!this._looked) {
+        void this.device.look(); // one that was begun before a reload
+      }
+      this._looked = true;
       this._identity = null;
       this._projects = [];
       this._show(null);
@@ -195,6 +221,7 @@ export class FederationModel implements IFederation {
     const previous = this._project;
     this._project = project ? new ProjectModel(this.api, this.streams, project) : null;
     this._project?.changed.connect(this._onProject, this);
+    this._project?.approvalChanged.connect(() => void this.approvals.refresh(), this);
     previous?.dispose();
     void this._project?.start();
     this._emit();
@@ -226,6 +253,7 @@ export class FederationModel implements IFederation {
   private _project: ProjectModel | null = null;
   private _problem: IProblem | null = null;
   private _identity: string | null = null;
+  private _looked = false;
   private _liveness: Liveness = 'connecting';
   private _disposed = false;
 }

@@ -1,4 +1,15 @@
 export {
+  type AccessPart,
+  AccessModel,
+  type AccessTab,
+  type IDone,
+  type IInvitation,
+  scopeKind,
+  TABS as ACCESS_TABS
+} from './access';
+export { ApprovalsModel, isWhole, missingOf, pretty, visible } from './approvals';
+export { AuditModel, EVERYTHING, type IAuditQuery } from './audit';
+export {
   billedTotals,
   CostsModel,
   dayBars,
@@ -8,6 +19,7 @@ export {
   type NamedRange,
   words
 } from './costs';
+export { DeviceModel } from './device';
 export {
   asNotebook,
   codeCells,
@@ -19,10 +31,24 @@ export {
 } from './experiment';
 export { FederationModel, type IMemory } from './federation';
 export { isLive, isReady, LaunchModel } from './launches';
+export { follow, linkOf } from './links';
 export { ProjectModel } from './project';
 export { ordered, type Order, Quantities } from './quantities';
 export { isActive, RunModel, stopRun } from './run';
+export {
+  exclusionChange,
+  holdersOf,
+  type IExclusionWish,
+  type IHolder,
+  included,
+  type IOutcome,
+  pathOf,
+  permissionName,
+  resourceOf,
+  RoleDraft
+} from './roles';
 export { SessionModel } from './session';
+export { sha256 } from './sha256';
 export { type RoundFigures, SimulationModel } from './simulation';
 export { SimulationsModel } from './simulations';
 export { type ITraining, trainingNotebook } from './training';

@@ -6,6 +6,7 @@ import { type ISignal, Signal } from '@lumino/signaling';
 
 import type { EventStream, EventStreams } from '../events';
 import { problemOf } from '../request';
+import type { IModelVersion } from '../governance';
 import type {
   IApi,
   IDataset,
@@ -41,6 +42,14 @@ export class ProjectModel implements IModel {
     this._loadDatasets = coalesced(async () => {
       this._datasets = byName(await readAll<IDataset>(api, `${this._path}/datasets`, 'datasets'));
     });
+    this._loadModels = coalesced(async () => {
+      try {
+        const models = await readAll<IModelVersion>(api, `${this._path}/models`, 'models', 2);
+        this._models = models.sort((a, b) => b.created.localeCompare(a.created));
+      } catch {
+        this._models = []; // not everybody may see them
+      }
+    });
     this._loadRuns = coalesced(async () => {
       this._runs = newestFirst(await readAll<IRun>(api, `${this._path}/runs`, 'runs'));
     });
@@ -50,6 +59,11 @@ export class ProjectModel implements IModel {
 
   get changed(): ISignal<this, void> {
     return this._changed;
+  }
+
+  /** A request for approval came up, or was decided. */
+  get approvalChanged(): ISignal<this, void> {
+    return this._approvalChanged;
   }
 
   get nodes(): readonly INode[] {
@@ -63,6 +77,11 @@ export class ProjectModel implements IModel {
   /** Newest first. */
   get runs(): readonly IRun[] {
     return this._runs;
+  }
+
+  /** Versions of models that runs have made, newest first; none where the caller may not see them. */
+  get models(): readonly IModelVersion[] {
+    return this._models;
   }
 
   get activeRuns(): number {
@@ -100,7 +119,7 @@ export class ProjectModel implements IModel {
 
   /** Read everything anew; never fails, the outcome is `problem`. */
   async refresh(): Promise<void> {
-    await this._read(this._loadNodes, this._loadDatasets, this._loadRuns);
+    await this._read(this._loadNodes, this._loadDatasets, this._loadRuns, this._loadModels);
     this._loaded ||= this._problem === null;
     this._emit();
   }
@@ -141,7 +160,11 @@ export class ProjectModel implements IModel {
       this._emit();
     } else if (event.type.startsWith('run.') && event.run) {
       const id = event.run;
-      void this._read(() => this._loadRun(id));
+      void this._read(() => this._loadRun(id), this._loadModels);
+    } else if (event.type.startsWith('approval.')) {
+      this._approvalChanged.emit();
+    } else if (event.type.startsWith('model.')) {
+      void this._read(this._loadModels);
     } else {
       // Whether a node is online shows with the data sets, too; what it holds shows with the nodes.
       void this._read(this._loadNodes, this._loadDatasets);
@@ -172,9 +195,11 @@ export class ProjectModel implements IModel {
   private _stream: EventStream;
   private _path: string;
   private _changed = new Signal<this, void>(this);
+  private _approvalChanged = new Signal<this, void>(this);
   private _nodes: INode[] = [];
   private _datasets: IDataset[] = [];
   private _runs: IRun[] = [];
+  private _models: IModelVersion[] = [];
   private _loaded = false;
   private _updated: Date | null = null;
   private _problem: IProblem | null = null;
@@ -182,6 +207,7 @@ export class ProjectModel implements IModel {
   private _loadNodes: () => Promise<void>;
   private _loadDatasets: () => Promise<void>;
   private _loadRuns: () => Promise<void>;
+  private _loadModels: () => Promise<void>;
 }
 
 function byName<T extends { name: string }>(items: T[]): T[] {

@@ -8,6 +8,7 @@ import { type ISignal, Signal } from '@lumino/signaling';
 import type { EventStream, EventStreams } from '../events';
 import { problemOf } from '../request';
 import type { IApi, IEvent, IModel, IProblem, IRound, IRun, Liveness } from '../tokens';
+import { follow, linkOf } from './links';
 import { coalesced, readAll } from './lists';
 
 /** Events that the log keeps. */
@@ -111,6 +112,15 @@ export class RunModel implements IModel {
   async stop(): Promise<void> {
     if (this._run) {
       await stopRun(this._api, this._run);
+      await this._read(this._loadRun);
+    }
+  }
+
+  /** Have it pause after its present round, or go on. @throws RequestError The API's refusal. */
+  async follow(relation: 'pause' | 'resume'): Promise<void> {
+    const link = linkOf(this._run, relation);
+    if (link) {
+      await follow(this._api, link);
       await this._read(this._loadRun);
     }
   }

@@ -76,9 +76,11 @@ export class SessionModel implements IModel {
     await this.refresh();
   }
 
-  async signOut(): Promise<void> {
-    await this._api.server('session', 'DELETE');
+  /** Sign out; what is returned is why the API could not be told that the session has ended. */
+  async signOut(): Promise<IProblem | null> {
+    const told = await this._api.server<{ problem?: IProblem } | null>('session', 'DELETE');
     await this.refresh();
+    return told?.problem ?? null;
   }
 
   dispose(): void {

@@ -1,3 +1,4 @@
+export { AccessView } from './access';
 export { CostsView } from './costs';
 export { FederationPanel } from './panel';
 export { NewSimulation } from './newsimulation';

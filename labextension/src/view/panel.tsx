@@ -2,6 +2,7 @@
  * The left panel: who is signed in, the nodes, data sets and runs of one project, and the simulations on this machine.
  */
 
+import { showErrorMessage } from '@jupyterlab/apputils';
 import { ReactWidget, refreshIcon } from '@jupyterlab/ui-components';
 import type { ITranslator } from '@jupyterlab/translation';
 import { Button, HTMLSelect } from '@jupyterlab/ui-components';
@@ -9,11 +10,13 @@ import * as React from 'react';
 
 import { clock } from '../format';
 import { federationIcon } from '../icons';
-import { CostsModel, type FederationModel, type ProjectModel, stopRun } from '../model';
-import type { IRun, ISimulation } from '../tokens';
+import { CostsModel, type FederationModel, follow, linkOf, type ProjectModel, stopRun } from '../model';
+import type { IApi, ILink, IRun, ISimulation } from '../tokens';
 import { CostSection, monthFigure } from './costsection';
 import { Datasets } from './datasets';
+import { heldText } from './accessparts';
 import { DOMAIN, TranslationContext, useModel, useTrans } from './hooks';
+import { Models } from './models';
 import { Nodes } from './nodes';
 import { Notice } from './notice';
 import { Runs } from './runs';
@@ -32,6 +35,8 @@ export interface IPanelProps {
   openCosts: () => void;
   /** Opens the wizard that launches machines. */
   openWizard: () => void;
+  /** Opens members, roles, approvals and audit log. */
+  openAccess: (tab?: 'approvals') => void;
 }
 
 /**
@@ -75,7 +80,7 @@ export class FederationPanel extends ReactWidget {
 
 /** The panel's content. */
 export function Panel(props: IPanelProps): JSX.Element {
-  const { federation, openRun, openSimulation, newSimulation } = props;
+  const { federation, openRun, openSimulation, newSimulation, openAccess } = props;
   const trans = useTrans();
   useModel(federation);
   const retry = { label: trans.__('Retry'), run: () => void federation.refresh() };
@@ -96,7 +101,7 @@ export function Panel(props: IPanelProps): JSX.Element {
       </header>
       <div className="flaas-Panel-body">
         <Obstacle federation={federation} retry={retry} />
-        <Content federation={federation} openRun={openRun} />
+        <Content federation={federation} openRun={openRun} openAccess={openAccess} />
         {federation.identity && federation.project && <Spent key={federation.identity} {...props} />}
         <Simulated federation={federation} open={openSimulation} create={newSimulation} />
       </div>
@@ -182,21 +187,54 @@ function Obstacle({
   }
 }
 
-function Content({ federation, openRun }: Pick<IPanelProps, 'federation' | 'openRun'>): JSX.Element | null {
+function Content({
+  federation,
+  openRun,
+  openAccess
+}: Pick<IPanelProps, 'federation' | 'openRun' | 'openAccess'>): JSX.Element | null {
   const trans = useTrans();
   const { connection, project, projects, status } = federation;
   if (connection === 'signed-out' || connection === 'server-missing' || connection === 'version-mismatch') {
     return null;
   }
-  const { subject, organisation } = status?.session ?? {};
+  const { subject, organisation, roles } = status?.session ?? {};
+  const waiting = federation.waitingApprovals;
+  const signOut = async (): Promise<void> => {
+    const problem = await federation.signOut();
+    if (problem) {
+      await showErrorMessage(
+        trans.__('Signed out here only'),
+        trans.__('The API could not be told that the session has ended: %1', problem.detail)
+      );
+    }
+  };
   return (
     <>
       {connection === 'signed-in' && (
         <div className="flaas-Identity">
-          <span title={status?.api.url}>{trans.__('%1, %2', subject ?? '', organisation ?? '')}</span>
-          <Button minimal small className="flaas-Button" onClick={() => void federation.signOut()}>
+          <span title={status?.api.url}>
+            {trans.__('%1, %2', subject ?? '', organisation ?? '')}
+            {(roles ?? []).map(({ role, scope }) => (
+              <span key={`${role} ${scope}`} className="flaas-Secondary">
+                {heldText(trans, role, scope)}
+              </span>
+            ))}
+          </span>
+          <Button minimal small className="flaas-Button" onClick={() => void signOut()}>
             {trans.__('Sign out')}
           </Button>
+        </div>
+      )}
+      {connection === 'signed-in' && (
+        <div className="flaas-Buttons">
+          <Button small className="flaas-Button" onClick={() => openAccess()}>
+            {trans.__('Access')}
+          </Button>
+          {waiting > 0 && (
+            <Button small className="flaas-Button flaas-mod-primary" onClick={() => openAccess('approvals')}>
+              {trans._n('%1 approval waits for you', '%1 approvals wait for you', waiting)}
+            </Button>
+          )}
         </div>
       )}
       {projects.length > 0 && (
@@ -219,6 +257,8 @@ function Content({ federation, openRun }: Pick<IPanelProps, 'federation' | 'open
           own={status?.session.node ?? null}
           openRun={openRun}
           stop={run => stopRun(federation.api, run)}
+          api={federation.api}
+          openApprovals={() => openAccess('approvals')}
         />
       )}
     </>
@@ -275,9 +315,11 @@ interface IProjectProps {
   own: string | null;
   openRun: (run: IRun) => void;
   stop: (run: IRun) => Promise<void>;
+  api: IApi;
+  openApprovals: () => void;
 }
 
-function Project({ project, own, openRun, stop }: IProjectProps): JSX.Element {
+function Project({ project, own, openRun, stop, api, openApprovals }: IProjectProps): JSX.Element {
   const trans = useTrans();
   useModel(project);
   if (!project.loaded) {
@@ -293,19 +335,40 @@ function Project({ project, own, openRun, stop }: IProjectProps): JSX.Element {
       <p className="flaas-Empty">{trans.__('Loading …')}</p>
     );
   }
+  const act = async (link: ILink | null, body?: unknown): Promise<void> => {
+    if (link) {
+      await follow(api, link, body);
+      await project.refresh();
+    }
+  };
   const online = project.nodes.filter(node => node.state === 'online').length;
   return (
     <>
       <Freshness project={project} />
       <Section title={trans.__('Nodes')} figure={trans.__('%1 of %2 online', online, project.nodes.length)}>
-        <Nodes nodes={project.nodes} own={own} />
+        <Nodes nodes={project.nodes} own={own} follow={act} />
       </Section>
       <Section title={trans.__('Data sets')} figure={String(project.datasets.length)}>
         <Datasets datasets={project.datasets} />
       </Section>
       <Section title={trans.__('Runs')} figure={trans.__('%1 active', project.activeRuns)}>
-        <Runs runs={project.runs} open={openRun} stop={stop} />
+        <Runs
+          runs={project.runs}
+          open={openRun}
+          stop={stop}
+          follow={(run, relation) => act(linkOf(run, relation))}
+        />
       </Section>
+      {project.models.length > 0 && (
+        <Section title={trans.__('Models')} figure={String(project.models.length)}>
+          <Models
+            models={project.models}
+            api={api}
+            refresh={() => project.refresh()}
+            openApprovals={openApprovals}
+          />
+        </Section>
+      )}
     </>
   );
 }

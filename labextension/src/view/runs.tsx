@@ -7,6 +7,7 @@ import { isActive } from '../model';
 import type { IRun } from '../tokens';
 import { useNow, useTrans } from './hooks';
 import { RunProgress, StateLabel, stateName } from './state';
+import { PauseButton } from './pause';
 import { StopButton } from './stop';
 
 /** Runs to show before the rest is asked for. */
@@ -16,9 +17,10 @@ export interface IRunsProps {
   runs: readonly IRun[];
   open: (run: IRun) => void;
   stop: (run: IRun) => Promise<void>;
+  follow: (run: IRun, relation: 'pause' | 'resume') => Promise<void>;
 }
 
-export function Runs({ runs, open, stop }: IRunsProps): JSX.Element {
+export function Runs({ runs, open, stop, follow }: IRunsProps): JSX.Element {
   const trans = useTrans();
   const now = useNow();
   const [all, setAll] = React.useState(false);
@@ -35,7 +37,10 @@ export function Runs({ runs, open, stop }: IRunsProps): JSX.Element {
               <button type="button" className="flaas-Run-open" onClick={() => open(run)}>
                 {runName(run)}
               </button>
-              <StopButton run={run} stop={() => stop(run)} />
+              <div className="flaas-Buttons">
+                <PauseButton run={run} follow={relation => follow(run, relation)} />
+                <StopButton run={run} stop={() => stop(run)} />
+              </div>
             </div>
             <div className="flaas-Run-state">
               <StateLabel state={run.state} />

@@ -17,6 +17,7 @@ import { Notice } from './notice';
 import { Rounds } from './rounds';
 import { Settings, called, privacySettings, type Setting } from './settings';
 import { RunProgress, StateLabel } from './state';
+import { PauseButton } from './pause';
 import { StopButton } from './stop';
 
 export type ThemeSignal = ISignal<unknown, unknown> | null;
@@ -76,7 +77,10 @@ export function Run({ model, themeChanged }: { model: RunModel; themeChanged: Th
             )}
           </div>
         </div>
-        <StopButton run={run} stop={() => model.stop()} />
+        <div className="flaas-Buttons">
+          <PauseButton run={run} follow={relation => model.follow(relation)} />
+          <StopButton run={run} stop={() => model.stop()} />
+        </div>
       </header>
       {stale && (
         <Notice

@@ -1,5 +1,5 @@
 /**
- * Signing in. The token goes from the field to the server half and is nowhere else in the browser: the field is not
+ * Signing in: by a code that is entered on the API's own page, or with a token. The token goes from the field to the server half and is nowhere else in the browser: the field is not
  * kept in a component's state, and is emptied as soon as the token is sent.
  */
 
@@ -9,7 +9,8 @@ import * as React from 'react';
 import type { FederationModel } from '../model';
 import { problemOf } from '../request';
 import type { IProblem } from '../tokens';
-import { useTrans } from './hooks';
+import { DeviceSignIn } from './devicesignin';
+import { useModel, useTrans } from './hooks';
 import { Notice } from './notice';
 
 export function SignIn({ federation }: { federation: FederationModel }): JSX.Element {
@@ -22,6 +23,22 @@ export function SignIn({ federation }: { federation: FederationModel }): JSX.Ele
     federation.problem && federation.problem.status < 500 ? federation.problem : null
   );
   const id = React.useId();
+  const { device } = federation;
+  useModel(device);
+
+  const byCode = async (): Promise<void> => {
+    if (!url.current?.reportValidity()) {
+      return;
+    }
+    setBusy(true);
+    setProblem(null);
+    try {
+      await device.start(url.current.value);
+    } catch (error) {
+      setProblem(problemOf(error));
+    }
+    setBusy(false);
+  };
 
   const submit = async (event: React.FormEvent): Promise<void> => {
     event.preventDefault();
@@ -40,6 +57,9 @@ export function SignIn({ federation }: { federation: FederationModel }): JSX.Ele
     }
   };
 
+  if (device.signIn.state !== 'none') {
+    return <DeviceSignIn device={device} />;
+  }
   return (
     <form className="flaas-SignIn" onSubmit={submit} aria-label={trans.__('Sign in')}>
       <p>{trans.__('Sign in to see nodes, data sets and runs, and to train from notebooks.')}</p>
@@ -53,6 +73,19 @@ export function SignIn({ federation }: { federation: FederationModel }): JSX.Ele
         spellCheck={false}
         required
       />
+      <Button
+        type="button"
+        className="flaas-Button flaas-mod-primary"
+        disabled={busy}
+        aria-describedby={`${id}-code`}
+        onClick={() => void byCode()}
+      >
+        {trans.__('Get a sign-in code')}
+      </Button>
+      <p id={`${id}-code`} className="flaas-Hint">
+        {trans.__('You enter it on the API’s own page, where your password stays.')}
+      </p>
+      <p className="flaas-Or">{trans.__('or, with a token from your administrator')}</p>
       <label htmlFor={`${id}-token`}>{trans.__('Token')}</label>
       <input
         id={`${id}-token`}
@@ -64,9 +97,9 @@ export function SignIn({ federation }: { federation: FederationModel }): JSX.Ele
         required
       />
       <p id={`${id}-hint`} className="flaas-Hint">
-        {trans.__('From your administrator. It is kept by your Jupyter server, not by the browser.')}
+        {trans.__('It is kept by your Jupyter server, not by the browser.')}
       </p>
-      <Button type="submit" className="flaas-Button flaas-mod-primary" disabled={busy}>
+      <Button type="submit" className="flaas-Button" disabled={busy}>
         {busy ? trans.__('Signing in …') : trans.__('Sign in')}
       </Button>
       {problem && <Notice problem title={problem.title} detail={problem.detail} hint={problem.hint} />}

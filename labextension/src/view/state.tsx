@@ -11,6 +11,7 @@ import {
   errorIcon,
   type LabIcon,
   launchIcon,
+  lockIcon,
   pauseIcon,
   runIcon,
   stopIcon,
@@ -18,16 +19,28 @@ import {
 } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
+import type { ApprovalState, ModelState, UserState } from '../governance';
 import type { INode, IParticipant, LaunchState, NodeLaunchState, RunState, SimulationState } from '../tokens';
 import { useTrans } from './hooks';
 
 type State =
-  RunState | SimulationState | LaunchState | NodeLaunchState | INode['state'] | IParticipant['state'];
+  | RunState
+  | SimulationState
+  | LaunchState
+  | NodeLaunchState
+  | ApprovalState
+  | ModelState
+  | UserState
+  | 'quarantined'
+  | INode['state']
+  | IParticipant['state'];
 
 const ICONS: Record<State, LabIcon> = {
   queued: pauseIcon,
   gathering: usersIcon,
   running: runIcon,
+  pausing: pauseIcon,
+  paused: pauseIcon,
   finishing: runIcon,
   completed: checkIcon,
   failed: errorIcon,
@@ -48,7 +61,19 @@ const ICONS: Record<State, LabIcon> = {
   training: runIcon,
   ending: stopIcon,
   ended: stopIcon,
-  stuck: errorIcon
+  stuck: errorIcon,
+  pending: pauseIcon,
+  executed: checkIcon,
+  denied: closeIcon,
+  expired: closeIcon,
+  withdrawn: stopIcon,
+  candidate: circleEmptyIcon,
+  released: checkIcon,
+  revoked: closeIcon,
+  active: checkIcon,
+  locked: lockIcon,
+  removed: closeIcon,
+  quarantined: closeIcon
 };
 
 /** The name of a state, in the reader's language. */
@@ -57,6 +82,8 @@ export function stateName(trans: TranslationBundle, state: State): string {
     queued: trans.__('waiting for nodes'),
     gathering: trans.__('gathering nodes'),
     running: trans.__('running'),
+    pausing: trans.__('pauses after this round'),
+    paused: trans.__('paused'),
     finishing: trans.__('finishing'),
     completed: trans.__('completed'),
     failed: trans.__('failed'),
@@ -77,7 +104,19 @@ export function stateName(trans: TranslationBundle, state: State): string {
     training: trans.__('training'),
     ending: trans.__('ending'),
     ended: trans.__('ended'),
-    stuck: trans.__('needs attention')
+    stuck: trans.__('needs attention'),
+    pending: trans.__('waits for approval'),
+    executed: trans.__('executed'),
+    denied: trans.__('denied'),
+    expired: trans.__('expired'),
+    withdrawn: trans.__('withdrawn'),
+    candidate: trans.__('candidate'),
+    released: trans.__('released'),
+    revoked: trans.__('revoked'),
+    active: trans.__('active'),
+    locked: trans.__('locked'),
+    removed: trans.__('removed'),
+    quarantined: trans.__('quarantined')
   };
   return names[state] ?? state;
 }

@@ -28,10 +28,15 @@ export function summary(trans: TranslationBundle, federation: IFederation): stri
 }
 
 export class StatusItem extends ReactWidget {
-  constructor(federation: IFederation, open: () => void, translator: ITranslator) {
+  /**
+   * @param open Opens the panel.
+   * @param openApprovals Opens the inbox.
+   */
+  constructor(federation: IFederation, open: () => void, openApprovals: () => void, translator: ITranslator) {
     super();
     this._federation = federation;
     this._open = open;
+    this._openApprovals = openApprovals;
     this._trans = translator.load(DOMAIN);
     this.addClass('flaas-StatusItem');
   }
@@ -39,28 +44,43 @@ export class StatusItem extends ReactWidget {
   protected override render(): JSX.Element {
     return (
       <TranslationContext.Provider value={this._trans}>
-        <Item federation={this._federation} open={this._open} />
+        <Item federation={this._federation} open={this._open} openApprovals={this._openApprovals} />
       </TranslationContext.Provider>
     );
   }
 
   private _federation: IFederation;
   private _open: () => void;
+  private _openApprovals: () => void;
   private _trans: TranslationBundle;
 }
 
-function Item({ federation, open }: { federation: IFederation; open: () => void }): JSX.Element {
+interface IItemProps {
+  federation: IFederation;
+  open: () => void;
+  openApprovals: () => void;
+}
+
+function Item({ federation, open, openApprovals }: IItemProps): JSX.Element {
   const trans = useTrans();
   useModel(federation);
+  const waiting = federation.connection === 'signed-in' ? federation.waitingApprovals : 0;
   return (
-    <button
-      type="button"
-      className="flaas-StatusItem-button"
-      onClick={open}
-      title={federation.status?.api.url}
-    >
-      <federationIcon.react tag="span" aria-hidden="true" elementSize="small" />
-      {summary(trans, federation)}
-    </button>
+    <>
+      <button
+        type="button"
+        className="flaas-StatusItem-button"
+        onClick={open}
+        title={federation.status?.api.url}
+      >
+        <federationIcon.react tag="span" aria-hidden="true" elementSize="small" />
+        {summary(trans, federation)}
+      </button>
+      {waiting > 0 && (
+        <button type="button" className="flaas-StatusItem-button" onClick={openApprovals}>
+          {trans._n('%1 approval waits', '%1 approvals wait', waiting)}
+        </button>
+      )}
+    </>
   );
 }

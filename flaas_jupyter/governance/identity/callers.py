@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal, Protocol, TypeGuard
@@ -17,41 +17,63 @@ from typing import Any, ClassVar, Literal, Protocol, TypeGuard
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from ..errors import NotAuthenticated, NotFound
-from . import tokens
-from .permissions import NODE, permits
+from ...errors import NotAuthenticated, NotFound
+from .. import scopes, tokens
+from ..permissions import NODE, PERMISSIONS, permits
+from ..rbac import grants
+from ..rbac.errors import RbacError
+from .persons import ACTIVE
+from .tables import Person
 
 CLOCK_TOLERANCE = 60
 LONGEST_LIFE = 60
 _JTI_LIMIT = 100
 
 
+_OWN_ACCOUNT = frozenset({"me:read", "me:write"})
+
+
 @dataclass(frozen=True)
 class Caller:
-    """Somebody who was recognised.
+    """Somebody who was recognised, and what they may do in this session.
 
     Parameters
     ----------
     subject : str
-        Name of the person or service, or the node id.
+        Id of the person or service, or the node id.
     kind : str
         ``"user"`` or ``"node"``.
     organisation : str
         Whose they are.
-    role : str
-        One of `permissions.ROLES`, or ``"node"``.
+    grants : mapping of str to frozenset of str
+        Operation (a key of `permissions.PERMISSIONS`) to the scopes where it is permitted.
+    roles : tuple of (str, str)
+        The active roles, each with the scope where it is held.
+    session : str, optional
+        Id of the session of roles; nodes have none.
     """
 
     subject: str
     kind: Literal["user", "node"]
     organisation: str
-    role: str
+    grants: Mapping[str, frozenset[str]]
+    roles: tuple[tuple[str, str], ...] = ()
+    session: str | None = None
 
-    def may(self, operation: str) -> bool:
-        """Tell whether the caller's role permits `operation`."""
-        return permits(self.role, operation)
+    def may(self, operation: str, *within: str) -> bool:
+        """Tell whether the caller may do `operation` in one of the scopes `within`; anywhere at all without them.
+
+        One's own account is everybody's who is signed in: whoever was invited may wait for the approval of every role.
+        """
+        if operation in _OWN_ACCOUNT and self.kind == "user" and not within:
+            return True
+        held = self.grants.get(operation, frozenset())
+        if not within:
+            return bool(held)
+        return scopes.PLATFORM in held or not held.isdisjoint(within)
 
 
 @dataclass(frozen=True)
@@ -118,13 +140,52 @@ class BearerTokens:
         self._find = find
 
     def authenticate(self, presented: Presented) -> Caller:
-        """Return whom the token stands for."""
+        """Return whom the token stands for.
+
+        Raises
+        ------
+        NotAuthenticated
+            Codes ``bad-token``, ``token-expired`` and ``signed-out``: whose it is was locked or removed, or the session
+            of roles behind it has ended.
+        """
 
         def whom(session: Session) -> Caller:
             row = tokens.verify(session, presented.credentials)
-            return Caller(row.subject, "user", row.organisation, row.role)
+            return user_caller(session, row.user, row.organisation, row.session)
 
         return self._find(whom)
+
+
+def user_caller(session: Session, user: str, organisation: str, acting: str) -> Caller:
+    """Return the person or service that works in the session of roles `acting`, with what that permits now.
+
+    Raises
+    ------
+    NotAuthenticated
+        Code ``signed-out``.
+    """
+    if session.scalar(select(Person.state).where(Person.id == user)) != ACTIVE:
+        raise _out_of_force("the account is not active")
+    try:
+        held = grants.of(session, acting)
+    except RbacError as error:
+        raise _out_of_force("the session of roles has ended") from error
+    return Caller(user, "user", organisation, held.operations, held.roles, acting)
+
+
+def _out_of_force(why: str) -> NotAuthenticated:
+    return NotAuthenticated(
+        f"The token is not in force any more: {why}.",
+        code="signed-out",
+        hint="Sign in again, or ask whoever administers your organisation.",
+    )
+
+
+def node_caller(node_id: str, organisation: str) -> Caller:
+    """Return the caller that a node is: what `permissions.NODE` may do, in its organisation and its projects."""
+    within = frozenset({scopes.organisation(organisation)})
+    grants = {operation: within for operation in PERMISSIONS if permits(NODE, operation)}
+    return Caller(node_id, "node", organisation, grants)
 
 
 class NodeSignatures:
@@ -178,7 +239,7 @@ class NodeSignatures:
                 code="replayed",
                 hint="Sign each request anew; if you did, somebody else may be repeating it.",
             )
-        return Caller(node_id, "node", organisation, NODE)
+        return node_caller(node_id, organisation)
 
     @staticmethod
     def _require_for(node_id: str, claims: dict[str, Any], presented: Presented) -> None:

@@ -1,0 +1,1 @@
+"""Isolation of organisations from each other."""
