@@ -62,9 +62,10 @@ def api_serve(database_url: str | None, host: str, port: int) -> None:
 
     url = database_url or _own_database()
     invitation = bootstrap(url)
-    if invitation:
+    if invitation:  # before anything can go wrong: it is not shown again
+        where = f"http://{host}:{port}" if port else "URL"
         click.echo(f"Invitation of the first administrator (shown this once, used once): {invitation}")
-        click.echo("Accept it with: flaas login --invitation, or in a browser at /oauth/invitation")
+        click.echo(f"Accept it with `flaas login {where} --invitation`, or in a browser at {where}/oauth/invitation")
     serve(url, host, port, ready=lambda where: click.echo(f"Serving at {where}"))
 
 

@@ -26,6 +26,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
 from ..errors import Conflict, InvalidInput, Unreachable
+from ..governance import sqlite
 from ..governance.isolation import SYSTEM, ScopedSession, Tenant, roles
 
 P = ParamSpec("P")
@@ -203,9 +204,10 @@ class Database:
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
             return engine
-        engine = create_engine(self._url, connect_args={"timeout": _BUSY_SECONDS}, **options)
-        event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
+        # Connections to a file are cheap to keep and dear to open: all that threads could need at once are kept.
+        engine = create_engine(self._url, connect_args={"timeout": _BUSY_SECONDS}, pool_size=64, max_overflow=16)
+        event.listen(engine, "connect", sqlite.prepare)
+        event.listen(engine, "begin", sqlite.begin)
         self._readers = engine
         self._writers = engine.execution_options(flaas_begin="BEGIN IMMEDIATE")
         return engine
@@ -264,14 +266,3 @@ def _prepare_postgresql(connection: Any, _: Any) -> None:
             )
         roles.enter(cursor)
     connection.commit()  # a rollback would take it back
-
-
-def _prepare_sqlite(connection: Any, _: Any) -> None:
-    """Have transactions begin where SQLAlchemy says so, not where Python's driver thinks fit."""
-    connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    connection.exec_driver_sql(connection.get_execution_options().get("flaas_begin", "BEGIN"))

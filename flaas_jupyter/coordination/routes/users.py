@@ -50,6 +50,7 @@ def create_user(body: member_schemas.UserIn, call: Annotated[Call, requires("mem
         asked = []
         for wanted in body.roles:
             users.require_assignable(session, call.view, user, wanted)
+            users.require_possible(session, user.id, wanted.role, wanted.scope)
             request = call.ask(session, "member.roles", wanted.scope, _change("give", user.id, wanted))
             if request is None:
                 users.give(session, user.id, wanted.role, wanted.scope)
@@ -91,6 +92,7 @@ def give_role(
     def act(session: Session) -> Response:
         user = users.find(session, call.view, user_id)
         users.require_assignable(session, call.view, user, body)
+        users.require_possible(session, user.id, body.role, body.scope)
         waits = call.critical(session, "member.roles", body.scope, _change("give", user.id, body))
         if waits is not None:
             return waits

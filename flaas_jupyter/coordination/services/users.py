@@ -268,6 +268,21 @@ def give(session: Session, user: str, role: str, scope: str) -> None:
             tokens.activate(session, user, token.session, [(role, scope)])
 
 
+def require_possible(session: Session, user: str, role: str, scope: str) -> None:
+    """Try out whether a role can be given, and undo it: nobody is asked to approve what cannot be done.
+
+    Raises
+    ------
+    RbacError
+        As `give`.
+    """
+    attempt = session.begin_nested()
+    try:
+        give(session, user, role, scope)
+    finally:
+        attempt.rollback()
+
+
 def take(session: Session, user: str, role: str, scope: str) -> None:
     """Take a role away, from open sessions at once.
 

@@ -11,13 +11,14 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
 
 from ...errors import InvalidInput, Unreachable
+from .. import sqlite
 from ..tables import Base
 from .tables import TABLES
 
@@ -111,8 +112,8 @@ class Store:
         alone: dict[str, Any] = {"poolclass": StaticPool} if self.in_memory else {}
         connect = {"timeout": _BUSY_SECONDS, "check_same_thread": False}
         engine = create_engine(self._url, connect_args=connect, **alone)
-        event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
+        event.listen(engine, "connect", sqlite.prepare)
+        event.listen(engine, "begin", sqlite.begin)
         self._readers = engine
         self._writers = engine.execution_options(flaas_begin="BEGIN IMMEDIATE")
         return engine
@@ -136,14 +137,3 @@ def _bad_url(why: str) -> InvalidInput:
         code="bad-database-url",
         hint="Give sqlite:///path/to/file.db, sqlite:// (in memory) or postgresql://user:password@host/name.",
     )
-
-
-def _prepare_sqlite(connection: Any, _: Any) -> None:
-    """Have transactions begin where SQLAlchemy says so, not where Python's driver thinks fit."""
-    connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    connection.exec_driver_sql(connection.get_execution_options().get("flaas_begin", "BEGIN"))
