@@ -87,8 +87,6 @@ def told(day: datetime, billed: str, **changes: Any) -> dict[str, Any]:
 def cloud(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[Cloud]:
     """The only cloud there is, and a home of the test's own for the secret key."""
     monkeypatch.setenv("FLAAS_HOME", str(tmp_path / "home"))
-    for name in ("FLAAS_SECRETS_KEY", "FLAAS_SECRETS_KEY_OLD"):
-        monkeypatch.delenv(name, raising=False)
     found = Cloud()
     driver = found.drive()
     known = providers.driver_class
