@@ -34,6 +34,7 @@ from flaas_jupyter.governance.audit.tables import AuditCheckpoint, AuditEntry, A
 from flaas_jupyter.governance.audit.verification import exported, verify
 from flaas_jupyter.governance.confidentiality import DataKey, LocalKeys, Vault
 from flaas_jupyter.governance.identity import Caller
+from flaas_jupyter.governance.rbac.usage import UsageLog
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 VAULT = Vault([LocalKeys([b"k" * 32])])
@@ -82,7 +83,7 @@ def app(database: Database, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
     monkeypatch.setattr(routes, "_vault", lambda: VAULT)
     app = FastAPI(default_response_class=HalResponse)
     settings = Settings(database_url="", tick=0.01)
-    app.state.hosted = SimpleNamespace(database=database, settings=settings, authenticators=[Names()])
+    app.state.hosted = SimpleNamespace(database=database, settings=settings, authenticators=[Names()], usage=UsageLog())
     problems.install(app)
     app.include_router(routes.router)
     return app
