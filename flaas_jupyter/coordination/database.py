@@ -243,17 +243,33 @@ def _bad_url(why: str) -> InvalidInput:
 def _bring_to(connection: Connection, revision: str) -> None:
     """Run the migrations between the schema's revision and `revision`, forwards or back."""
     from alembic import command
-    from alembic.config import Config
     from alembic.migration import MigrationContext
-    from alembic.script import ScriptDirectory
+
+    newest_first = _revisions()
+    present = MigrationContext.configure(connection).get_current_revision()
+    if revision == "head" and present == newest_first[0]:
+        return
+    config = _migrations()
+    config.attributes["connection"] = connection
+    back = present in newest_first[: newest_first.index(revision)] if revision in newest_first else False
+    (command.downgrade if back else command.upgrade)(config, revision)
+
+
+def _migrations() -> Any:
+    from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    config.attributes["connection"] = connection
-    newest_first = [each.revision for each in ScriptDirectory.from_config(config).iterate_revisions("head", "base")]
-    present = MigrationContext.configure(connection).get_current_revision()
-    back = present in newest_first[: newest_first.index(revision)] if revision in newest_first else False
-    (command.downgrade if back else command.upgrade)(config, revision)
+    return config
+
+
+@functools.cache
+def _revisions() -> tuple[str, ...]:
+    """Return the names of all migrations, the newest first."""
+    from alembic.script import ScriptDirectory
+
+    scripts = ScriptDirectory.from_config(_migrations())
+    return tuple(each.revision for each in scripts.iterate_revisions("head", "base"))
 
 
 def _prepare_postgresql(connection: Any, _: Any) -> None:
