@@ -7,7 +7,7 @@ BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup demo lab test lint test-python test-frontend test-browser fuzz bench bench-peers papers bundle wheel clean
+.PHONY: help setup demo lab test lint test-python test-frontend test-browser test-long fuzz bench bench-peers papers bundle wheel clean
 
 help:
 	@echo "make demo    train on real data across three nodes on this machine"
@@ -68,7 +68,11 @@ test-frontend: node_modules/.installed
 
 test-python: setup bundle
 	$(BIN)/python tests/postgresql.py
-	$(BIN)/python -m pytest -m "not browser" -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -m "not browser and not long" -n $(WORKERS) --dist loadfile
+
+# What takes minutes on every core: failures of clouds one by one, the effects that papers have published, memory.
+test-long: setup
+	$(BIN)/python -m pytest -m long -n $(WORKERS) --dist loadfile
 
 test-browser: setup bundle
 	$(BIN)/python tests/browser/browser.py

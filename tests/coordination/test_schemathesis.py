@@ -17,7 +17,7 @@ from flaas_jupyter.governance.permissions import PERMISSIONS, roles_for
 
 from . import fuzzing
 
-SECONDS = int(os.environ.get("FLAAS_FUZZ_SECONDS", "54"))
+SECONDS = int(os.environ.get("FLAAS_FUZZ_SECONDS", "30"))
 EXAMPLES = 3 if SECONDS <= 60 else 100
 
 HOSTILE = [

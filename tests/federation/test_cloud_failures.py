@@ -41,7 +41,7 @@ ELSEWHERE = {"aws": ("IE", "eu-west-1"), "azure": ("NL", "westeurope"), "gcp": (
 """A country that is not the cheapest, and its region."""
 LISTING = {"aws": "DescribeInstances", "azure": "Microsoft.Compute/virtualMachines/read", "gcp": "instances.list"}
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 
 
 class Clouds(CloudFederation):

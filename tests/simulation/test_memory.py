@@ -29,7 +29,7 @@ print(json.dumps({"gigabytes": peak / 2**20, "clients": model.federated_report["
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ten_thousand_clients_fit_into_four_gigabytes(tmp_path):
     environment = {**os.environ, "FLAAS_HOME": str(tmp_path)}
     done = subprocess.run(

@@ -15,7 +15,7 @@ import pytest
 from benchmarks.papers import data, experiment, grid
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.skipif(data.missing("mnist") is not None, reason=f"no MNIST: {data.missing('mnist')}"),
 ]
 OURS = "FedQV + reputation"
