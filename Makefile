@@ -76,7 +76,7 @@ test-long: setup
 
 test-browser: setup bundle
 	$(BIN)/python tests/browser/browser.py
-	$(BIN)/python -m pytest -m browser
+	$(BIN)/python -m pytest -m browser -n $(WORKERS) --dist loadfile
 
 # Requests made from the API's own description, for longer than the tests do; FLAAS_FUZZ_SECONDS says how long.
 fuzz: setup

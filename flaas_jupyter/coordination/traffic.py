@@ -166,13 +166,14 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
 
 def _methods_at(scope: MutableMapping[str, Any]) -> list[str]:
     """Return the methods of all routes of an address (RFC 9110, section 15.5.6); the router names those of one."""
-    found: set[str] = set()
+    found: dict[str, set[str]] = {}
     for included in scope["app"].routes:
         inner = getattr(included, "original_router", None)  # FastAPI keeps an included router as one route
         for route in [included] if inner is None else inner.routes:
             if route.matches(scope)[0] is not Match.NONE:
-                found |= set(getattr(route, "methods", None) or ())
-    return sorted(found)
+                found.setdefault(route.path, set()).update(getattr(route, "methods", None) or ())
+    # What has a name of its own is not one of the things that are named by a parameter there.
+    return sorted(found[min(found, key=lambda path: path.count("{"))]) if found else []
 
 
 def _require_json(headers: Headers) -> None:

@@ -13,7 +13,8 @@ import httpx
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from flaas_jupyter.coordination.server import bootstrap, serve
+from flaas_jupyter.coordination.founding import found
+from flaas_jupyter.coordination.server import serve
 from flaas_jupyter.errors import Unreachable
 
 from .hosted_api import WAIT, Stream
@@ -41,7 +42,7 @@ class Process:
 @pytest.fixture
 def start(fresh_url):
     started = []
-    token = bootstrap(fresh_url)
+    token = found(fresh_url)["org-admin"]
 
     def _start() -> tuple[Process, str]:
         process = Process(fresh_url)

@@ -49,7 +49,8 @@ def test_a_run_is_paused_outlives_its_aggregators_restart_and_goes_on(three, cap
         told = []
         until(lambda: told.append(capsys.readouterr().out) or "is paused" in "".join(told))
         assert f"Run {run} is paused after round {done}. Paused by {paused['created_by']}" in "".join(told)
-        assert session.project("demo").models["round"].max() == done, "what it has come to is a version"
+        models = session.project("demo").models
+        assert models[models["run"] == run]["round"].max() == done, "what it has come to is a version"
 
         # A paused run waits for its nodes, for as long as it takes.
         federation.kill_node(aggregator)

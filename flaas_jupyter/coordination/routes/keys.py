@@ -28,4 +28,6 @@ def rotate_keys(body: key_schemas.RotateIn, call: Annotated[Call, requires("key:
         key = keys.rotate(session, call.hosted.vault, call.view.now, compromised=body.compromised)
         return hal.answer(hal.resource({"key": key.kid}, "/oauth/jwks"), tagged=False)
 
-    return call.once(act)
+    answer = call.once(act)
+    call.hosted.provider.keys.forget()  # tokens of the new key are known here at once
+    return answer

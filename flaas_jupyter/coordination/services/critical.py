@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import event, select
 from sqlalchemy.orm import Session
 
 from ...errors import Conflict
@@ -64,6 +64,7 @@ def install(hosted: Hosted) -> None:
         return {"launch": launch.id}
 
     def rotate(context: Context, body: Body) -> Body:
+        event.listen(context.session, "after_commit", lambda _: hosted.provider.keys.forget(), once=True)
         key = keys.rotate(context.session, hosted.vault, context.now, compromised=body.get("compromised", False))
         return {"key": key.kid}
 
