@@ -4,29 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, Field, StringConstraints
 
-from .schemas import Link
+from .schemas import _In, _Out, _Resource
 
 Why = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000, pattern=r"^[^\x00]*$")]
-
-
-class _In(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class _Out(BaseModel):
-    model_config = ConfigDict(extra="forbid")
 
 
 class ReasonIn(_In):
     """Why something is done; everybody concerned is shown it."""
 
     reason: Why
-
-
-class _Resource(_Out):
-    links: dict[str, Link] = Field(alias="_links")
 
 
 class Model(_Resource):

@@ -7,11 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from .schemas import _In
+
 _Hex = r"^[0-9a-f]+$"
-
-
-class _In(BaseModel):
-    model_config = ConfigDict(extra="forbid")
 
 
 class OAuthProblem(BaseModel):

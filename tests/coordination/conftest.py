@@ -25,17 +25,6 @@ def installation_key() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[postgresql.Cluster]:
-    """A PostgreSQL cluster for the whole run."""
-    binaries = postgresql.find_binaries()
-    if binaries is None:
-        pytest.skip(postgresql.MISSING)
-    running = postgresql.Cluster(binaries)
-    yield running
-    running.stop()
-
-
 @dataclass(frozen=True)
 class Template:
     """A data base with a federation founded in it, to be copied, and the tokens that were made."""

@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import Iterator
 
-import postgresql
 import pytest
 
 from .launch_crash import CloudServer, work
@@ -35,16 +34,9 @@ def cloud_server(processes) -> Iterator[CloudServer]:
 def new_url(request, tmp_path):
     """Return makers of fresh data bases of one kind."""
     if request.param == "sqlite":
-        yield lambda number: f"sqlite:///{tmp_path / f'{number}.db'}"
-        return
-    binaries = postgresql.find_binaries()
-    if binaries is None:
-        pytest.skip(postgresql.MISSING)
-    cluster = postgresql.Cluster(binaries)
-    try:
-        yield lambda number: cluster.url(cluster.create())
-    finally:
-        cluster.stop()
+        return lambda number: f"sqlite:///{tmp_path / f'{number}.db'}"
+    cluster = request.getfixturevalue("cluster")
+    return lambda number: cluster.url(cluster.create())
 
 
 def run(processes, url, cloud, number, goal, last=None) -> int | None:

@@ -4,23 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import postgresql
 import pytest
 
 from flaas_jupyter.coordination.database import Database
 
 from .world import World, clean, marking, prepare
-
-
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[postgresql.Cluster]:
-    """A PostgreSQL cluster for the whole run."""
-    binaries = postgresql.find_binaries()
-    if binaries is None:
-        pytest.skip(postgresql.MISSING)
-    running = postgresql.Cluster(binaries)
-    yield running
-    running.stop()
 
 
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])

@@ -5,23 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import postgresql
 import pytest
 
 from flaas_jupyter.coordination.database import Database
 
 from .logs import make_tables, owned
-
-
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[postgresql.Cluster]:
-    """A PostgreSQL cluster for the whole run."""
-    binaries = postgresql.find_binaries()
-    if binaries is None:
-        pytest.skip(postgresql.MISSING)
-    running = postgresql.Cluster(binaries)
-    yield running
-    running.stop()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

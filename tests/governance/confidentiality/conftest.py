@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import postgresql
 import pytest
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.orm import Session
@@ -17,17 +16,6 @@ from sqlalchemy.orm import Session
 from flaas_jupyter.governance.confidentiality import DataKey
 
 Open = Callable[[], contextlib.AbstractContextManager[Session]]
-
-
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[postgresql.Cluster]:
-    """A PostgreSQL cluster for the whole run."""
-    binaries = postgresql.find_binaries()
-    if binaries is None:
-        pytest.skip(postgresql.MISSING)
-    running = postgresql.Cluster(binaries)
-    yield running
-    running.stop()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -15,18 +15,11 @@ Rows = dict[str, list[dict[str, Any]]]
 
 
 @pytest.fixture(scope="session")
-def postgresql_url() -> Iterator[str]:
-    """A data base in a PostgreSQL cluster of the run's own."""
-    binaries = postgresql.find_binaries()
-    if binaries is None:
-        pytest.skip(postgresql.MISSING)
-    cluster = postgresql.Cluster(binaries)
-    try:
-        url = cluster.url(cluster.create())
-        Rbac(url).close()
-        yield url
-    finally:
-        cluster.stop()
+def postgresql_url(cluster: postgresql.Cluster) -> str:
+    """A data base with the tables of roles."""
+    url = cluster.url(cluster.create())
+    Rbac(url).close()
+    return url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"], scope="module")
