@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlencode
@@ -20,7 +19,7 @@ from .answers import without_links
 from .communications.identity import Identity, canonical
 from .errors import InvalidInput
 from .home import Home
-from .terminal import at_api
+from .terminal import as_json, at_api, show, table, told
 
 if TYPE_CHECKING:
     from .communications.coordinator import Coordinator
@@ -171,9 +170,8 @@ def _state(approval: Json) -> str:
 # ---- commands -------------------------------------------------------------------------------------------------------
 
 
-def group(told: Callable[..., Any], show: Callable[..., None], table: Callable[..., str]) -> click.Group:
+def group() -> click.Group:
     """Return the group ``flaas approvals``; the command line gives its ways of printing and of telling errors."""
-    as_json = click.option("--json", "json_output", is_flag=True, help="Print the result as JSON.")
     assent = click.option("--yes", is_flag=True, help="Do not ask.")
 
     @click.group()
@@ -265,9 +263,8 @@ def group(told: Callable[..., Any], show: Callable[..., None], table: Callable[.
     return approvals
 
 
-def governance_group(told: Callable[..., Any], show: Callable[..., None], table: Callable[..., str]) -> click.Group:
+def governance_group() -> click.Group:
     """Return the group ``flaas governance``."""
-    as_json = click.option("--json", "json_output", is_flag=True, help="Print the result as JSON.")
     assent = click.option("--yes", is_flag=True, help="Do not ask.")
 
     @click.group()
@@ -291,7 +288,7 @@ def governance_group(told: Callable[..., Any], show: Callable[..., None], table:
         """
         if file is None:
             present = _get("/v1/policy")
-            show(without_links(present), json_output, _policy_text(present, table))
+            show(without_links(present), json_output, _policy_text(present))
             return
         answer = at_api(lambda api: _change(api, _read(file), yes))
         is_done = "actions" in answer
@@ -354,7 +351,7 @@ def _read(file: Path) -> Json:
     return {"actions": rules}
 
 
-def _policy_text(present: Json, table: Callable[..., str]) -> str:
+def _policy_text(present: Json) -> str:
     rows = [
         {
             "action": name,

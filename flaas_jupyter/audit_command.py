@@ -19,7 +19,7 @@ import click
 from .communications.coordinator import Coordinator
 from .errors import InvalidInput, Unreachable
 from .home import Home
-from .terminal import at_api
+from .terminal import as_json, at_api, show, table, told
 
 if TYPE_CHECKING:
     from .governance.audit.verification import Verification
@@ -30,13 +30,8 @@ _SILENCE = 60.0
 _MOST = 200
 
 
-def group(
-    told: Callable[..., Any],
-    show: Callable[..., None],
-    table: Callable[..., str],
-) -> click.Group:
-    """Return the group ``flaas audit``; the command line gives it its own ways of printing and of telling errors."""
-    as_json = click.option("--json", "json_output", is_flag=True, help="Print the result as JSON.")
+def group() -> click.Group:
+    """Return the group ``flaas audit``."""
     when = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"])
     existing = click.Path(path_type=Path, exists=True, dir_okay=False)
 

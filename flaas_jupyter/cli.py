@@ -506,17 +506,17 @@ def protocols(json_output: bool) -> None:
 # ---- costs ----------------------------------------------------------------------------------------------------------
 
 
-for command in login_command.commands(told, show):
+for command in login_command.commands():
     main.add_command(command)
-api.add_command(login_command.rotate_keys_command(told, _own_database))
+api.add_command(login_command.rotate_keys_command(_own_database))
 main.add_command(members_command.members)
 main.add_command(projects_command.organisations)
 main.add_command(projects_command.projects)
-main.add_command(approvals_command.group(told, show, table))
-main.add_command(approvals_command.governance_group(told, show, table))
-main.add_command(audit_command.group(told, show, table))
+main.add_command(approvals_command.group())
+main.add_command(approvals_command.governance_group())
+main.add_command(audit_command.group())
 main.add_command(keys_command.keys)
-main.add_command(costs_command.group(told, show, table))
+main.add_command(costs_command.group())
 
 
 # ---- whole federations on this machine ------------------------------------------------------------------------------

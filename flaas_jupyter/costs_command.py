@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ import click
 from .answers import without_links
 from .errors import Aborted, FlaasError, InvalidInput
 from .home import Home
+from .terminal import as_json, show, table, told
 
 if TYPE_CHECKING:
     from .connected import Session
@@ -27,9 +28,8 @@ if TYPE_CHECKING:
 _NEEDS_PRICES = "Prices of this machine: embedded ones, or those of the last `flaas costs refresh --local`."
 
 
-def group(told: Callable[..., Any], show: Callable[..., None], table: Callable[..., str]) -> click.Group:
-    """Return the group ``flaas costs``; the command line gives it its own ways of printing and of telling errors."""
-    as_json = click.option("--json", "json_output", is_flag=True, help="Print the result as JSON.")
+def group() -> click.Group:
+    """Return the group ``flaas costs``."""
     area = click.option("--area", help="EU, EEA, Europe, all, country codes or regions, separated by commas.")
     market = click.option("--market", type=click.Choice(["on_demand", "spot"]))
 
@@ -96,7 +96,7 @@ def group(told: Callable[..., Any], show: Callable[..., None], table: Callable[.
         """Compare the clouds for TEMPLATE and place its nodes at the least cost."""
         request = _request(template, **options)
         answer = _recommended_here(request) if local or not _signed_in() else _recommended_by_api(request)
-        show(answer, json_output, _recommendation_text(answer, table))
+        show(answer, json_output, _recommendation_text(answer))
         _warn(answer["warnings"])
 
     costs.add_command(_estimate_of(recommend))
@@ -156,7 +156,7 @@ def group(told: Callable[..., Any], show: Callable[..., None], table: Callable[.
             request = _request(template, **options)
             recommended = session.costs.recommend(request.pop("template"), **request)
             plan = recommended.plan(provider)
-            click.echo(_plan_text(plan, table), err=True)
+            click.echo(_plan_text(plan), err=True)
             if not yes:
                 click.confirm(f"Launch for up to {plan['total_usd']:.2f} USD?", abort=True, err=True)
             started = recommended.launch(
@@ -533,7 +533,7 @@ def _template_row(template: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _recommendation_text(answer: dict[str, Any], table: Callable[..., str]) -> str:
+def _recommendation_text(answer: dict[str, Any]) -> str:
     rows = []
     for entry in answer["providers"]:
         offer, plan = entry["offer"] or {}, entry["plan"]
@@ -551,12 +551,12 @@ def _recommendation_text(answer: dict[str, Any], table: Callable[..., str]) -> s
         )
     columns = ["", "provider", "machine", "region", "usd_hour", "project_usd", "prices of", "note"]
     parts = [table(rows, columns)]
-    parts.append(_plan_text(answer["plan"], table) if answer["plan"] is not None else answer["why_not"])
+    parts.append(_plan_text(answer["plan"]) if answer["plan"] is not None else answer["why_not"])
     parts += [f"* {assumption}" for assumption in answer["assumptions"]]
     return "\n".join(parts)
 
 
-def _plan_text(plan: dict[str, Any], table: Callable[..., str]) -> str:
+def _plan_text(plan: dict[str, Any]) -> str:
     rows = [
         {**node, **{key: f"{node[key]:.4g}" for key in ("usd_hour", "compute_usd", "egress_usd", "storage_usd")}}
         for node in plan["nodes"]

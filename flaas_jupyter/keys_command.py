@@ -14,6 +14,7 @@ import click
 
 from .errors import Conflict
 from .home import Home
+from .terminal import told
 
 DATABASE = click.option("--database", metavar="URL", help="Default: FLAAS_DATABASE_URL, else the SQLite file.")
 
@@ -25,6 +26,7 @@ def keys() -> None:
 
 @keys.command()
 @DATABASE
+@told
 def status(database: str | None) -> None:
     """Show which key has wrapped how many data keys, and whether older ones are still needed."""
     from .costs.secrets import Keyring
@@ -55,6 +57,7 @@ def status(database: str | None) -> None:
 @click.option("--new", is_flag=True, help="Make a new secret key first; the one before is kept in secrets.key.old.")
 @click.option("--everything", is_flag=True, help="Wrap anew what the present key has wrapped, too (a KMS has rotated).")
 @click.option("--forget-old", is_flag=True, help="Delete secrets.key.old once nothing needs it.")
+@told
 def rotate(database: str | None, new: bool, everything: bool, forget_old: bool) -> None:
     """Wrap all data keys, and seal cloud credentials, with the present key.
 
@@ -88,6 +91,7 @@ def rotate(database: str | None, new: bool, everything: bool, forget_old: bool) 
 @keys.command()
 @click.argument("owner")
 @DATABASE
+@told
 def renew(owner: str, database: str | None) -> None:
     """Give OWNER a new data key and seal its fields with it, e.g. person:p-1 or installation."""
     from .coordination import tables as _tables  # noqa: F401 - declares what is sealed
@@ -109,6 +113,7 @@ def renew(owner: str, database: str | None) -> None:
 @keys.command("export-public")
 @DATABASE
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="File; default: standard output.")
+@told
 def export_public(database: str | None, output: Path | None) -> None:
     """Write the public halves of the keys that sign tokens (a JWK set, RFC 7517), for whoever checks tokens offline."""
     import json

@@ -13,14 +13,14 @@ import click
 from .answers import without_links
 from .errors import Unreachable
 from .home import Credentials, Home
+from .terminal import as_json, show, told
 
 if TYPE_CHECKING:
     from .kept_sign_in import SignedIn
 
 
-def commands(told: Callable[..., Any], show: Callable[..., None]) -> tuple[click.Command, ...]:
-    """Return login, logout and whoami; the command line gives them its own ways of printing and of telling errors."""
-    as_json = click.option("--json", "json_output", is_flag=True, help="Print the result as JSON.")
+def commands() -> tuple[click.Command, ...]:
+    """Return login, logout and whoami."""
 
     @click.command()
     @click.argument("address", metavar="[URL]", required=False)
@@ -99,7 +99,7 @@ def commands(told: Callable[..., Any], show: Callable[..., None]) -> tuple[click
     return login, logout, whoami
 
 
-def rotate_keys_command(told: Callable[..., Any], own_database: Callable[[], str]) -> click.Command:
+def rotate_keys_command(own_database: Callable[[], str]) -> click.Command:
     """Return ``rotate-keys`` for the group ``flaas api``; `own_database` names the default data base."""
 
     @click.command("rotate-keys")

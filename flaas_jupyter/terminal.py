@@ -6,7 +6,7 @@ import asyncio
 import functools
 import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
@@ -44,7 +44,7 @@ def show(result: Any, json_output: bool, text: str) -> None:
     click.echo(json.dumps(result, indent=2, default=str) if json_output else text)
 
 
-def table(rows: list[dict[str, Any]], columns: list[str]) -> str:
+def table(rows: Sequence[Mapping[Any, Any]], columns: list[str]) -> str:
     """Lay `rows` out in columns as wide as their widest cell."""
     cells = [columns, *[[cell(row.get(column)) for column in columns] for row in rows]]
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]

@@ -14,7 +14,6 @@ from governance.approvals.world import PROJECT, World, clean, marking, prepare
 
 from flaas_jupyter import approvals_command
 from flaas_jupyter.approvals_command import changes, printable, signed_decision
-from flaas_jupyter.cli import show, table, told
 from flaas_jupyter.communications.identity import Identity
 from flaas_jupyter.coordination.database import Database
 from flaas_jupyter.errors import Conflict
@@ -44,8 +43,8 @@ def run(api, tmp_path, monkeypatch) -> Callable[..., Result]:
     monkeypatch.setenv("FLAAS_URL", api.url)
     main = click.Group(
         commands={
-            "approvals": approvals_command.group(told, show, table),
-            "governance": approvals_command.governance_group(told, show, table),
+            "approvals": approvals_command.group(),
+            "governance": approvals_command.governance_group(),
         }
     )
 
@@ -116,7 +115,7 @@ def test_garbage_is_no_id(run, request_id):
 def test_without_a_token_one_is_told_how_to_get_one(run, monkeypatch):
     run("ann", "approvals", "list")
     monkeypatch.delenv("FLAAS_TOKEN")
-    main = approvals_command.group(told, show, table)
+    main = approvals_command.group()
     result = CliRunner().invoke(main, ["list"])
     assert result.exit_code == 1
     assert "flaas login" in result.stderr

@@ -27,7 +27,6 @@ from flaas_jupyter.governance.identity.tables import Person, RefreshToken, SignI
 from flaas_jupyter.home import Home
 from flaas_jupyter.login_command import commands, rotate_keys_command
 from flaas_jupyter.signing_in import DeviceSignIn, SelfRenewing
-from flaas_jupyter.terminal import show, told
 
 
 @pytest.fixture
@@ -58,8 +57,8 @@ def api(tmp_path: Path, clock: Clock) -> Iterator[IdentityApi]:
 
 def run(*arguments: str, **options: Any) -> Result:
     """Run a command as the command line would."""
-    group = click.Group(commands={str(each.name): each for each in commands(told, show)})
-    group.add_command(rotate_keys_command(told, lambda: Home.default().database_url))
+    group = click.Group(commands={str(each.name): each for each in commands()})
+    group.add_command(rotate_keys_command(lambda: Home.default().database_url))
     return CliRunner().invoke(group, list(arguments), **options)
 
 
