@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidInput
+from ..governance.audit.checkpoints import EVERY_ENTRIES, EVERY_SECONDS
 from ..home import Home
 
+_WHOLE = ("audit_entries", "body_limit")
 _TEXTS = ("public_url", "local_machines", "boot_package", "boot_index")
 
 
@@ -48,6 +50,10 @@ class Settings:
         How often deadlines are looked at.
     housekeeping : float
         How often approved actions that have cooled down are looked for.
+    audit_entries : int
+        A checkpoint of the audit log is signed at the latest after so many entries.
+    audit_seconds : float
+        And at the latest when an entry that is in none is so old.
     body_limit : int
         Bytes of a request's body.
     bill_every : float
@@ -82,6 +88,8 @@ class Settings:
     poll: float = 1.0
     tick: float = 0.5
     housekeeping: float = 5.0
+    audit_entries: int = EVERY_ENTRIES
+    audit_seconds: float = EVERY_SECONDS
     body_limit: int = 256 * 1024
     bill_every: float = 86_400.0
     launch_tick: float = 1.0
@@ -115,7 +123,7 @@ class Settings:
             text = environment.get(f"FLAAS_{field.name.upper()}")
             if field.name in ("database_url", *_TEXTS) or text is None:
                 continue
-            given[field.name] = _positive(f"FLAAS_{field.name.upper()}", text, whole=field.name == "body_limit")
+            given[field.name] = _positive(f"FLAAS_{field.name.upper()}", text, whole=field.name in _WHOLE)
         return cls(
             database_url=database_url or Home.default().database_url,
             **given,

@@ -78,12 +78,13 @@ def database(fresh_url: str, database_kind: str) -> Iterator[Database]:
 
 
 @pytest.fixture
-def app(database: Database, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
+def app(database: Database) -> FastAPI:
     """The routes, with their background work, on a data base of the test's own."""
-    monkeypatch.setattr(routes, "_vault", lambda: VAULT)
     app = FastAPI(default_response_class=HalResponse)
     settings = Settings(database_url="", tick=0.01)
-    app.state.hosted = SimpleNamespace(database=database, settings=settings, authenticators=[Names()], usage=UsageLog())
+    app.state.hosted = SimpleNamespace(
+        database=database, settings=settings, authenticators=[Names()], usage=UsageLog(), vault=VAULT
+    )
     problems.install(app)
     app.include_router(routes.router)
     return app
@@ -230,7 +231,7 @@ def test_csv_holds_no_formula(database, api):
 
 
 def test_checkpoints_and_proofs_can_be_checked(database, api):
-    keeper = service.Keeper(database, lambda: VAULT, entries=5, seconds=60)
+    keeper = service.Keeper(database, VAULT, entries=5, seconds=60)
     sizes = []
     empty = api.call("node", "/v1/audit/checkpoints").json()
     assert (empty["key"], empty["newest"], empty["_embedded"]["checkpoints"]) == (None, None, [])
@@ -275,7 +276,7 @@ def test_the_api_signs_by_itself_when_it_is_time(database, app):
 
 
 def test_a_witness_believes_this_api_until_its_data_base_is_set_back(database, api, tmp_path):
-    keeper = service.Keeper(database, lambda: VAULT)
+    keeper = service.Keeper(database, VAULT)
 
     async def fetch(path: str) -> dict[str, Any]:
         return api.call("node", path).raise_for_status().json()

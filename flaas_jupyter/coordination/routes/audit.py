@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import AsyncIterator
 from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, FastAPI, Query
+from fastapi import APIRouter, Depends, FastAPI, Query
 from fastapi.responses import Response, StreamingResponse
 from pydantic import AwareDatetime
 
-from ...governance.audit import checkpoints
-from ...governance.audit.keys import Sealer
 from ...governance.audit.tables import AuditEntry
 from .. import audit_schemas as schemas
 from .. import hal
@@ -28,9 +25,9 @@ async def _signing(app: FastAPI) -> AsyncIterator[None]:
     hosted, settings = app.state.hosted, app.state.hosted.settings
     keeper = audit.Keeper(
         hosted.database,
-        _vault,
-        entries=int(getattr(settings, "audit_entries", checkpoints.EVERY_ENTRIES)),
-        seconds=getattr(settings, "audit_seconds", checkpoints.EVERY_SECONDS),
+        hosted.vault,
+        entries=settings.audit_entries,
+        seconds=settings.audit_seconds,
         tick=settings.tick,
     )
     async with keeper.running():
@@ -44,19 +41,21 @@ _Time = AwareDatetime | None
 _Number = Annotated[int, Query(ge=0, lt=1 << 62)]
 
 
-def _vault() -> Sealer:
-    from ...governance.confidentiality import Vault
+def _filter(
+    actor: _Text = None,
+    operation: _Text = None,
+    object: _Text = None,
+    project: _Text = None,
+    outcome: schemas.Outcome | None = None,
+    start: Annotated[_Time, Query(alias="from")] = None,
+    end: Annotated[_Time, Query(alias="to")] = None,
+) -> audit.Filter:
+    return audit.Filter.of(
+        start, end, actor=actor, operation=operation, object=object, project=project, outcome=outcome
+    )
 
-    return Vault.load()
 
-
-def _with_export(answer: Response, query: dict[str, str]) -> Response:
-    """Add the link to the export of the same entries."""
-    body = json.loads(bytes(answer.body))
-    href = f"/v1/audit/export?{urlencode({**query, 'format': 'jsonl'})}"
-    body["_links"] |= {"export": hal.link(href), "checkpoints": hal.link("/v1/audit/checkpoints")}
-    onward = {"Link": answer.headers["Link"]} if "Link" in answer.headers else {}
-    return hal.answer(body, headers=onward, tagged=False)
+_Wanted = Annotated[audit.Filter, Depends(_filter)]
 
 
 def _media(kind: schemas.Format) -> str:
@@ -66,26 +65,23 @@ def _media(kind: schemas.Format) -> str:
 @router.get("/v1/audit", response_model=schemas.AuditEntries)
 def list_entries(
     call: Annotated[Call, requires("audit:read")],
+    wanted: _Wanted,
     limit: Limit = DEFAULT,
     cursor: Cursor = None,
-    actor: _Text = None,
-    operation: _Text = None,
-    object: _Text = None,
-    project: _Text = None,
-    outcome: schemas.Outcome | None = None,
-    start: Annotated[_Time, Query(alias="from")] = None,
-    end: Annotated[_Time, Query(alias="to")] = None,
 ) -> Response:
     """Who did what, newest first: of the organisations and projects that the caller is an auditor of."""
-    wanted = audit.Filter.of(
-        start, end, actor=actor, operation=operation, object=object, project=project, outcome=outcome
-    )
     page = call.page(limit, cursor, **wanted.query())
     with call.reading() as session:
         query = audit.visible(call.view.caller, wanted)
         found = page.rows(session, query, AuditEntry.sequence, kind=int, descending=True)
-        answer = page.answer("entries", found, audit.show, lambda entry: entry.sequence)
-    return _with_export(answer, page.query)
+        return page.answer(
+            "entries",
+            found,
+            audit.show,
+            lambda entry: entry.sequence,
+            export=hal.link(f"/v1/audit/export?{urlencode({**page.query, 'format': 'jsonl'})}"),
+            checkpoints=hal.link("/v1/audit/checkpoints"),
+        )
 
 
 @router.get(
@@ -94,20 +90,9 @@ def list_entries(
     responses={200: {"content": {"application/jsonl": {}, "text/csv": {}}, "description": "Entries, oldest first"}},
 )
 def export_entries(
-    call: Annotated[Call, requires("audit:read")],
-    format: schemas.Format = "jsonl",
-    actor: _Text = None,
-    operation: _Text = None,
-    object: _Text = None,
-    project: _Text = None,
-    outcome: schemas.Outcome | None = None,
-    start: Annotated[_Time, Query(alias="from")] = None,
-    end: Annotated[_Time, Query(alias="to")] = None,
+    call: Annotated[Call, requires("audit:read")], wanted: _Wanted, format: schemas.Format = "jsonl"
 ) -> StreamingResponse:
     """The same entries, all of them and oldest first: as JSON lines with every hash, or as CSV for spreadsheets."""
-    wanted = audit.Filter.of(
-        start, end, actor=actor, operation=operation, object=object, project=project, outcome=outcome
-    )
     lines = audit.export(call.reading, audit.visible(call.view.caller, wanted), format)
     headers = {"Cache-Control": "private, no-store", "Content-Disposition": f'attachment; filename="audit.{format}"'}
     return StreamingResponse(lines, media_type=_media(format), headers=headers)

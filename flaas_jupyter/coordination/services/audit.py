@@ -207,8 +207,8 @@ class Keeper:
     ----------
     database : Database
         Where the log is.
-    sealer : callable
-        Returns what keeps the private key at rest, when it is first needed.
+    vault : Sealer
+        What keeps the private key at rest.
     entries : int
         Sign at the latest after so many entries.
     seconds : float
@@ -220,14 +220,14 @@ class Keeper:
     def __init__(
         self,
         database: Database,
-        sealer: Callable[[], keys.Sealer],
+        vault: keys.Sealer,
         *,
         entries: int = checkpoints.EVERY_ENTRIES,
         seconds: float = checkpoints.EVERY_SECONDS,
         tick: float = 1.0,
     ) -> None:
         self._database = database
-        self._sealer = sealer
+        self._vault = vault
         self._entries, self._seconds, self._tick = entries, seconds, tick
 
     @contextlib.asynccontextmanager
@@ -252,7 +252,7 @@ class Keeper:
         """Sign the log as it is now; return the number of entries, None if it is signed already."""
         now = now or datetime.now(UTC)
         with self._database.writing() as session:
-            row = checkpoints.sign(session, keys.active(session, self._sealer(), now), now)
+            row = checkpoints.sign(session, keys.active(session, self._vault, now), now)
             return row.sequence if row is not None else None
 
     async def _run(self) -> None:
