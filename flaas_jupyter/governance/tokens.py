@@ -7,7 +7,6 @@ roles of its own, and can do what is active in it; revoking the token ends the s
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import hmac
 import secrets
@@ -19,9 +18,7 @@ from sqlalchemy.orm import Session
 
 from ..errors import NotAuthenticated
 from .identity import role_sessions
-from .rbac import sessions
-from .rbac.errors import RbacError
-from .rbac.tables import Assignment
+from .rbac import review, sessions
 from .tables import Token
 
 PREFIX = "flaas"
@@ -66,7 +63,7 @@ def issue(
     """
     acting = sessions.create_session(session, user, list(roles or []), expires=expires, fixed=roles is not None)
     if roles is None:
-        activate(session, user, acting, _held(session, user))
+        role_sessions.activate(session, user, acting, review.assignments(session, user))
     token_id = secrets.token_hex(6)
     plain = f"{PREFIX}_{token_id}_{secrets.token_urlsafe(32)}"
     row = Token(
@@ -82,13 +79,6 @@ def issue(
     session.add(row)
     session.flush()
     return row, plain
-
-
-def activate(session: Session, user: str, acting: str, roles: Iterable[Role]) -> None:
-    """Activate `roles` in a session, but those that dynamic separation of duties does not allow beside the others."""
-    for role in sorted(roles, key=role_sessions.preferred):
-        with contextlib.suppress(RbacError):
-            sessions.add_active_role(session, user, acting, *role)
 
 
 def verify(session: Session, plain: str) -> Token:
@@ -119,8 +109,7 @@ def verify(session: Session, plain: str) -> Token:
 
 def revoke(session: Session, row: Token) -> None:
     """Remove a token, and end its session."""
-    with contextlib.suppress(RbacError):  # it has expired, or went with its user
-        sessions.delete_session(session, row.user, row.session)
+    role_sessions.close_session(session, row.user, row.session)
     session.delete(row)
     session.flush()
 
@@ -128,11 +117,6 @@ def revoke(session: Session, row: Token) -> None:
 def of_user(session: Session, user: str) -> list[Token]:
     """Return the tokens of a user."""
     return list(session.scalars(select(Token).where(Token.user == user).order_by(Token.id)))
-
-
-def _held(session: Session, user: str) -> list[Role]:
-    rows = session.execute(select(Assignment.role, Assignment.scope).where(Assignment.user == user))
-    return [(role, scope) for role, scope in rows]
 
 
 def _id(plain: str) -> str:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from flaas_jupyter.coordination.tables import Base
 from flaas_jupyter.errors import NotAuthenticated
 from flaas_jupyter.governance import tokens
+from flaas_jupyter.governance.identity import role_sessions
 from flaas_jupyter.governance.rbac import core, defaults, grants
 from flaas_jupyter.governance.rbac.errors import RbacError
 from flaas_jupyter.governance.tables import Organisation, Token
@@ -60,7 +61,7 @@ def test_a_token_has_as_many_roles_as_go_together_or_those_that_are_named(sessio
 
 def test_what_was_named_is_never_added_to(session):
     row, _ = issue(session, roles=["viewer"])
-    tokens.activate(session, "ada", row.session, [("developer", "organisation:north")])
+    role_sessions.activate(session, "ada", row.session, [("developer", "organisation:north")])
     assert active(session, row) == (("viewer", "organisation:north"),)
 
 

@@ -13,7 +13,7 @@ from ...governance.identity.tables import Person
 from .. import hal, member_schemas
 from ..calls import ASKED, Call, Cursor, Limit, created, requires
 from ..paging import DEFAULT
-from ..services import users
+from ..services import personal, users
 
 router = APIRouter(prefix="/v1/users", tags=["users"])
 
@@ -79,7 +79,7 @@ def delete_user(user_id: str, call: Annotated[Call, requires("member:manage")]) 
         user = users.find(session, call.view, user_id)
         users.require_outranked(session, call.view, user, removes=True)
         hal.require_match(call.request, users.show(session, call.view, call.hosted.vault, user))
-        users.remove(session, call.hosted.vault, user)
+        personal.erase(session, call.hosted.vault, user.id)
     return Response(status_code=204)
 
 

@@ -14,7 +14,7 @@ from ...errors import Conflict, InvalidInput, NotAllowed, NotFound
 from ...governance import scopes, tokens
 from ...governance.approvals import founding
 from ...governance.confidentiality import Vault, person
-from ...governance.identity import invitations, persons
+from ...governance.identity import invitations, persons, role_sessions
 from ...governance.identity.tables import Person
 from ...governance.permissions import COST_MANAGER, DEVELOPER, OPERATOR, VIEWER
 from ...governance.rbac import core as rbac
@@ -201,7 +201,7 @@ def require_outranked(session: Session, view: View, user: Person, *, removes: bo
             code="own-roles",
             hint="Somebody else who administers the organisation or the platform does.",
         )
-    for role, scope in _held(session, user.id):
+    for role, scope in sorted(review.assignments(session, user.id)):
         delegation.require_may_assign(session, view.caller, role, *_places(user, role, scope, removes=removes))
 
 
@@ -242,16 +242,11 @@ def invite_again(session: Session, view: View, vault: Vault, user: Person) -> st
             hint="Make a new service: its token is shown once.",
         )
     if user.state != persons.INVITED and not founding.is_open(session):
-        for role, scope in _held(session, user.id):
+        for role, scope in sorted(review.assignments(session, user.id)):
             take(session, user.id, role, scope)
     return invitations.invite(
         session, user=user.id, organisation=user.organisation, by=view.caller.subject, now=view.now, vault=vault
     )
-
-
-def _held(session: Session, user: str) -> list[tuple[str, str]]:
-    query = select(Assignment.role, Assignment.scope).where(Assignment.user == user)
-    return [(role, scope) for role, scope in session.execute(query.order_by(Assignment.role, Assignment.scope))]
 
 
 def give(session: Session, user: str, role: str, scope: str) -> None:
@@ -265,7 +260,7 @@ def give(session: Session, user: str, role: str, scope: str) -> None:
     rbac.assign_user(session, user, role, scope)
     if session.get_one(Person, user).kind == "service":
         for token in tokens.of_user(session, user):
-            tokens.activate(session, user, token.session, [(role, scope)])
+            role_sessions.activate(session, user, token.session, [(role, scope)])
 
 
 def require_possible(session: Session, user: str, role: str, scope: str) -> None:
@@ -292,15 +287,6 @@ def take(session: Session, user: str, role: str, scope: str) -> None:
         The user does not hold it.
     """
     rbac.deassign_user(session, user, role, scope)
-
-
-def remove(session: Session, vault: Vault, user: Person) -> None:
-    """Remove a person or service: sessions, tokens, roles and all personal data; the id stays in the audit log."""
-    for token in tokens.of_user(session, user.id):
-        tokens.revoke(session, token)
-    from . import personal
-
-    personal.erase(session, vault, user.id)
 
 
 def show_all(session: Session, view: View, vault: Vault, found: Sequence[Person]) -> list[hal.Resource]:

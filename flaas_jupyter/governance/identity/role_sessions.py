@@ -8,6 +8,8 @@ it can be asked for by name instead.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable
 from datetime import datetime
 
 from sqlalchemy.orm import Session
@@ -75,6 +77,13 @@ def close_session(session: Session, user: str, sid: str) -> None:
         return  # it has expired and was removed, or the user was
 
 
+def activate(session: Session, user: str, sid: str, roles: Iterable[Role]) -> None:
+    """Activate `roles` in a session, but those that dynamic separation of duty does not allow beside the others."""
+    for role in sorted(roles, key=preferred):
+        with contextlib.suppress(RbacError):
+            sessions.add_active_role(session, user, sid, *role)
+
+
 def preferred(role: Role) -> tuple[int, str, bool, str]:
     """Return what the person's roles are sorted by, so that the choice is the same every time."""
     name, scope = role
@@ -84,11 +93,7 @@ def preferred(role: Role) -> tuple[int, str, bool, str]:
 
 def _as_many_as_allowed(session: Session, user: str, expires: datetime) -> str:
     sid = sessions.create_session(session, user, [], expires=expires)
-    for role in sorted(review.assignments(session, user), key=preferred):
-        try:
-            sessions.add_active_role(session, user, sid, *role)
-        except RbacError:
-            continue  # dynamic separation of duty: not beside those that are active
+    activate(session, user, sid, review.assignments(session, user))
     return sid
 
 
