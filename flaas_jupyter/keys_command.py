@@ -65,6 +65,7 @@ def rotate(database: str | None, new: bool, everything: bool, forget_old: bool) 
     the new one before --forget-old.
     """
     from .costs.secrets import Keyring
+    from .governance import audit
     from .governance.confidentiality import Vault
     from .governance.confidentiality.installation import forget_old_keys, replace_secret_key
 
@@ -81,6 +82,8 @@ def rotate(database: str | None, new: bool, everything: bool, forget_old: bool) 
                     credentials = ring.open(row.sealed, row.organisation, row.id)
                     row.sealed = ring.seal(credentials, row.organisation, row.id)
                     sealed += 1
+            done = {"new_key": new, "everything": everything, "wrapped_count": wrapped, "sealed_count": sealed}
+            audit.append_command(session, "key:wrap", "keys", done)
     finally:
         opened.close()
     click.echo(f"{wrapped} data keys wrapped and {sealed} cloud accounts sealed with the present key.")
@@ -95,7 +98,7 @@ def rotate(database: str | None, new: bool, everything: bool, forget_old: bool) 
 def renew(owner: str, database: str | None) -> None:
     """Give OWNER a new data key and seal its fields with it, e.g. person:p-1 or installation."""
     from .coordination import tables as _tables  # noqa: F401 - declares what is sealed
-    from .governance.audit import tables as _audit  # noqa: F401
+    from .governance import audit
     from .governance.confidentiality import Vault, sealed_columns
     from .governance.identity import tables as _identity  # noqa: F401
 
@@ -105,6 +108,7 @@ def renew(owner: str, database: str | None) -> None:
         with opened.writing() as session:
             version = vault.rotate(session, owner)
             fields = sealed_columns.reseal(session, vault, owner)
+            audit.append_command(session, "key:renew", owner, {"version": version, "sealed_count": fields})
     finally:
         opened.close()
     click.echo(f"Data key {version} of {owner}: {fields} fields sealed anew.")

@@ -113,6 +113,7 @@ def rotate_keys_command(own_database: Callable[[], str]) -> click.Command:
     def rotate_keys(database_url: str | None, compromised: bool) -> None:
         """Sign tokens with the next key from now on; those of the present one are good until they expire."""
         from .coordination.database import Database
+        from .governance import audit
         from .governance.identity import keys
         from .governance.identity.sealing import default_vault
 
@@ -122,6 +123,7 @@ def rotate_keys_command(own_database: Callable[[], str]) -> click.Command:
             with database.writing() as session:
                 key = keys.rotate(session, default_vault(), datetime.now(UTC), compromised=compromised)
                 kid = key.kid
+                audit.append_command(session, "key:rotate", "keys", {"key": kid, "compromised": compromised})
         finally:
             database.close()
         click.echo(f"Tokens are signed with key {kid} from now on.")

@@ -66,7 +66,7 @@ def create_app(settings: Settings) -> FastAPI:
     critical.install(hosted)
     app.state.daily_usage = hosted.launching.daily
     app.add_middleware(Gate, traffic=hosted.traffic, body_limit=settings.body_limit)
-    problems.install(app)
+    problems.install(app, hosted.refusals.note)
     describe = app.openapi
 
     def openapi() -> dict[str, Any]:

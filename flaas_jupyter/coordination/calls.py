@@ -153,6 +153,7 @@ def requires(operation: str) -> Any:
     ) -> Call:
         hosted = hosted_of(request)
         caller = _caller(request, hosted)
+        request.state.asked = (caller, operation)
         if not caller.may(operation):
             held = ", ".join(sorted({role for role, _ in caller.roles})) or caller.kind
             raise NotAllowed(

@@ -19,6 +19,7 @@ from .database import Database
 from .housekeeping import Housekeeping
 from .launching import Launching
 from .presence import Presence
+from .refusals import Refusals
 from .scheduler import Scheduler
 from .services import identity_audit
 from .services.price_refresh import PriceRefresh
@@ -54,6 +55,7 @@ class Hosted:
         self.vault = Vault.load()
         self.provider = IdentityProvider(self._signing_keys, vault=self.vault, audit=identity_audit.note)
         self.usage = UsageLog()
+        self.refusals = Refusals(self.database)
         self.housekeeping = Housekeeping(self.database, self.provider, self.usage, settings.housekeeping)
         access = AccessTokens(self._find, self.provider.keys, self._organisation_of)
         self.authenticators: list[Authenticator] = [

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from sqlalchemy.exc import DBAPIError
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from ..errors import Conflict, FlaasError, InvalidInput, NotAllowed, NotAuthenticated, NotFound, Unreachable
+from ..governance.identity import Caller
 from .database import is_away
 from .meanings import MEANINGS
 
@@ -73,11 +75,18 @@ def problem(error: FlaasError, instance: str, headers: Mapping[str, str] | None 
     return Response(json.dumps(body), status, headers=extra, media_type=MEDIA_TYPE)
 
 
-def install(app: FastAPI) -> None:
-    """Have `app` answer every error as a problem."""
+def install(app: FastAPI, refused: Callable[[Caller, str, str, str, str], None] | None = None) -> None:
+    """Have `app` answer every error as a problem; `refused` is told what a caller may not do (`Refusals.note`)."""
 
     async def known(request: Request, error: Exception) -> Response:
         assert isinstance(error, FlaasError)
+        asked = getattr(request.state, "asked", None)  # by `calls.requires`
+        if refused is not None and asked is not None and isinstance(error, NotAllowed):
+            try:
+                caller, operation = asked
+                await run_in_threadpool(refused, caller, operation, request.method, request.url.path, error.code)
+            except Exception:  # the answer stays what it is
+                logger.exception("a refusal could not be noted in the audit log")
         return problem(error, request.url.path)
 
     async def invalid(request: Request, error: Exception) -> Response:

@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from . import browser as chromium
 from .fake_api import FakeApi
 from .lab import Lab, LabServer
 
 ARTIFACTS = Path(__file__).parent / "artifacts"
+# Two browsers, two JupyterLabs and their kernels may share two slow cores; what must be quick says so itself.
+expect.set_options(timeout=30_000)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -11,7 +11,7 @@ from .. import scopes
 from ..identity import Caller
 from . import founding, windows
 from .actions import ACTIONS, BREAK_GLASS
-from .requests import submit
+from .requests import may_ask, submit
 from .tables import Request
 
 LONGEST_REASON = 2000
@@ -37,7 +37,7 @@ def ask(session: Session, action: str, *, scope: str, reason: str, requester: Ca
             hint="Say what has happened; everybody who is responsible will read it.",
         )
     operation = ACTIONS[action].operation
-    if not requester.may(operation, scopes.parse(scope)):
+    if not may_ask(requester, ACTIONS[action], (scopes.parse(scope),)):
         raise NotAllowed(
             f"{requester.subject} is not permitted {operation} in {scope}, with or without approval.",
             hint="Somebody who has the role for the action asks.",

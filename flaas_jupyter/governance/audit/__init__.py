@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any
 from .details import opaque
 
 if TYPE_CHECKING:
-    from .entries import append
+    from .entries import append, append_command
     from .tables import AuditEntry
 
-__all__ = ["AuditEntry", "append", "opaque"]
+__all__ = ["AuditEntry", "append", "append_command", "opaque"]
 
 
 def __getattr__(name: str) -> Any:
     """Import what needs SQLAlchemy only where it is used."""
-    if name == "append":
-        from .entries import append
+    if name in ("append", "append_command"):
+        from . import entries
 
-        return append
+        return getattr(entries, name)
     if name == "AuditEntry":
         from .tables import AuditEntry
 

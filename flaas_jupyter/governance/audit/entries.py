@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from ...communications.identity import canonical
 from ...errors import InvalidInput
 from ..isolation import across
-from .details import require_details, require_id
+from .details import opaque, require_details, require_id
 from .tables import AuditEntry
 
 FIRST_PREV = "0" * 64
@@ -99,6 +99,13 @@ def append(
         # By the table, not by the session: nobody is to change the entry, and this takes a third of the time.
         session.execute(_ADD, {**body, "prev": entry.prev, "hash": entry.hash})
     return entry
+
+
+def append_command(session: Session, operation: str, about: str, details: Mapping[str, Any]) -> AuditEntry:
+    """Write the entry of a command on the API's own machine, where nobody signs in; `about` may be any text."""
+    return append(
+        session, actor="operator", actor_kind="system", operation=operation, object=opaque(about), details=details
+    )
 
 
 def show(entry: Any) -> dict[str, Any]:

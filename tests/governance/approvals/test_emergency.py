@@ -124,3 +124,15 @@ def test_while_an_installation_is_founded_there_is_no_emergency(world):
     with pytest.raises(Conflict) as caught:
         ask(world)
     assert caught.value.code == "founding-open"
+
+
+def test_an_operator_of_an_organisation_may_open_the_adding_of_nodes_to_a_project(world):
+    world.people.add("oscar", ("operator", "organisation:north"))
+    caller = world.people.caller("oscar")
+    with world.database.writing() as session:
+        request = emergency.ask(
+            session, "node.add", scope=PROJECT, reason="The ward's node burnt.", requester=caller, now=world.now
+        )
+        assert request.state == "pending"
+    with pytest.raises(NotAllowed), world.database.writing() as session:
+        emergency.ask(session, "node.add", scope="platform", reason="x", requester=caller, now=world.now)

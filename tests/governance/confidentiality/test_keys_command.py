@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, select
 from sqlalchemy.orm import Session
 
 from flaas_jupyter import keys_command
 from flaas_jupyter.coordination.tables import Base, Organisation
 from flaas_jupyter.costs.accounts import CloudAccount
 from flaas_jupyter.costs.secrets import Keyring
+from flaas_jupyter.governance.audit import AuditEntry
 from flaas_jupyter.governance.confidentiality import Vault, person
 from flaas_jupyter.governance.identity import keys as signing
 
@@ -83,6 +84,10 @@ def test_a_new_key_takes_over_and_the_old_one_can_go(engine, tmp_path):
     assert sorted(path.name for path in key.parent.iterdir()) == ["secrets.key"]
     assert read(made, field) == ("ana@clinic.example", {"key": "k"})
     assert before.strip() not in run("status")
+    with Session(made) as session:
+        entry = session.scalars(select(AuditEntry).order_by(AuditEntry.sequence)).first()
+    assert (entry.actor, entry.actor_kind, entry.operation) == ("operator", "system", "key:wrap")
+    assert entry.details == {"new_key": True, "everything": False, "wrapped_count": 1, "sealed_count": 1}
 
 
 def test_to_a_kms(engine, kms, monkeypatch):
