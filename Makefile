@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 # Processes that run tests side by side; many of these wait for other processes most of the time.
-WORKERS ?= 2
+WORKERS ?= 3
 BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null)
 export PATH := $(CURDIR)/$(BIN):$(PATH)

@@ -154,6 +154,7 @@ main(sys.argv[1:])
 """
 
 
+@pytest.mark.long
 def test_a_clock_that_is_off_by_an_hour_is_named_in_the_node_log(federation):
     home = stop(federation, "south").home.path
     process = subprocess.Popen(

@@ -51,6 +51,7 @@ def test_a_program_is_loaded_by_the_next_process(train, tmp_path):
     assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
 
 
+@pytest.mark.long
 def test_another_processor_or_other_flags_of_xla_need_another_program(train, tmp_path):
     home = tmp_path / "home"
     train(home)
@@ -60,7 +61,12 @@ def test_another_processor_or_other_flags_of_xla_need_another_program(train, tmp
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda stored: stored[:1000], lambda stored: b"", lambda stored: stored[:-1] + b"x"]
+    "damage",
+    [
+        pytest.param(lambda stored: stored[:1000], marks=pytest.mark.long),
+        pytest.param(lambda stored: b"", marks=pytest.mark.long),
+        lambda stored: stored[:-1] + b"x",
+    ],
 )
 def test_a_damaged_program_is_compiled_again(train, tmp_path, damage):
     home = tmp_path / "home"
@@ -74,6 +80,7 @@ def test_a_damaged_program_is_compiled_again(train, tmp_path, damage):
     assert file.read_bytes() != damage(whole)
 
 
+@pytest.mark.long
 def test_a_home_that_cannot_be_written_to_costs_time_only(train, tmp_path):
     home = tmp_path / "home"
     _, weights = train(tmp_path / "another")
@@ -84,6 +91,7 @@ def test_a_home_that_cannot_be_written_to_costs_time_only(train, tmp_path):
     np.testing.assert_array_equal(again, weights)
 
 
+@pytest.mark.long
 def test_a_cache_of_the_user_s_own_is_left_alone(train, tmp_path):
     own = tmp_path / "own"
     environment = {

@@ -45,7 +45,9 @@ class Honest(Attack):
         return view.own.copy()
 
 
-@pytest.mark.parametrize("name", SUMS)
+@pytest.mark.parametrize(
+    "name", [name if name in ("fedavg", "fedadam") else pytest.param(name, marks=pytest.mark.long) for name in SUMS]
+)
 def test_a_rule_that_needs_the_sum_computes_the_same_from_single_updates(name, federation):
     summed = fitted(classifier(aggregation=name), federation(), rounds=2)
     single = fitted(classifier(aggregation=name), federation(attack=Honest(fraction=0.25)), rounds=2)

@@ -82,7 +82,7 @@ RULES = {
 }
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", ["fedavg", "fedqv_reputation", pytest.param("fedadam", marks=pytest.mark.long)])
 def test_an_interrupted_run_goes_on_bit_for_bit(name, federation, home):
     def model():
         return classifier(aggregation=flaas.aggregation(name, **RULES[name]), dropout=0.3)

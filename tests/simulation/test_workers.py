@@ -173,7 +173,7 @@ def cluster() -> Iterator[None]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rule", ["fedavg", "median"])
+@pytest.mark.parametrize("rule", ["fedavg", pytest.param("median", marks=pytest.mark.long)])
 def test_a_ray_cluster_gives_the_same_bits(rule, cluster, on_jax):
     x, y = rows()
     federation = flaas.simulate(x, y, clients=8, backend="ray")
