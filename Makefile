@@ -2,9 +2,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 # Processes that run tests side by side; many of these wait for other processes most of the time.
-WORKERS ?= 3
-# Browsers, each with a JupyterLab, do not wait: one a core.
-BROWSERS ?= 2
+WORKERS ?= 2
 BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -78,7 +76,7 @@ test-long: setup
 
 test-browser: setup bundle
 	$(BIN)/python tests/browser/browser.py
-	$(BIN)/python -m pytest -m browser -n $(BROWSERS) --dist loadfile
+	$(BIN)/python -m pytest -m browser -n $(WORKERS) --dist loadfile
 
 # Requests made from the API's own description, for longer than the tests do; FLAAS_FUZZ_SECONDS says how long.
 fuzz: setup
@@ -93,6 +91,7 @@ bench: setup
 # one repetition instead of three. More options: python benchmarks/peers/compare.py --help
 bench-peers: setup
 	$(BIN)/python benchmarks/peers/compare.py
+	$(BIN)/python benchmarks/peers/secagg.py
 
 # Goes on where it was interrupted; FLAAS_DATA names a folder with mnist/ and fashion-mnist/, otherwise Keras loads them.
 papers: setup

@@ -14,15 +14,19 @@ from .errors import FlaasError
 
 if TYPE_CHECKING:
     from . import attacks, costs, widgets
+    from .boosting import FederatedBoostingClassifier, FederatedBoostingRegressor
     from .connected import ConnectedFederation, Project, Session, connect
     from .federatedmodel import FederatedModel, SecureAggregation
     from .metrics import AttackSuccessRate, SourceRecall
     from .notebook.magics import load_ipython_extension
     from .protocols.aggregation import aggregation
+    from .protocols.analytics import ReleasePolicy
     from .protocols.privacy import DifferentialPrivacy
     from .simulation.behaviour import Behaviour
     from .simulation.partition import IID, ByColumn, Dirichlet, QuantitySkew, Shards
     from .simulation.simulated import SimulatedFederation, simulate
+    from .vertical_federation import simulate_vertical
+    from .verticalmodel import VerticalModel
 
 __all__ = [
     "IID",
@@ -32,15 +36,19 @@ __all__ = [
     "ConnectedFederation",
     "DifferentialPrivacy",
     "Dirichlet",
+    "FederatedBoostingClassifier",
+    "FederatedBoostingRegressor",
     "FederatedModel",
     "FlaasError",
     "Project",
     "QuantitySkew",
+    "ReleasePolicy",
     "SecureAggregation",
     "Session",
     "Shards",
     "SimulatedFederation",
     "SourceRecall",
+    "VerticalModel",
     "__version__",
     "aggregation",
     "attacks",
@@ -48,6 +56,7 @@ __all__ = [
     "costs",
     "load_ipython_extension",
     "simulate",
+    "simulate_vertical",
     "widgets",
 ]
 
@@ -59,18 +68,23 @@ _HOME = {
     "ConnectedFederation": ".connected",
     "DifferentialPrivacy": ".protocols.privacy",
     "Dirichlet": ".simulation.partition",
+    "FederatedBoostingClassifier": ".boosting",
+    "FederatedBoostingRegressor": ".boosting",
     "FederatedModel": ".federatedmodel",
     "Project": ".connected",
     "QuantitySkew": ".simulation.partition",
+    "ReleasePolicy": ".protocols.analytics",
     "SecureAggregation": ".federatedmodel",
     "Session": ".connected",
     "Shards": ".simulation.partition",
     "SimulatedFederation": ".simulation.simulated",
     "SourceRecall": ".metrics",
+    "VerticalModel": ".verticalmodel",
     "aggregation": ".protocols.aggregation",
     "connect": ".connected",
     "load_ipython_extension": ".notebook.magics",
     "simulate": ".simulation.simulated",
+    "simulate_vertical": ".vertical_federation",
 }
 
 

@@ -19,6 +19,7 @@ from urllib.parse import quote
 import click
 
 from . import (
+    anonymise_command,
     approvals_command,
     audit_command,
     costs_command,
@@ -419,21 +420,36 @@ def dataset() -> None:
     help="Projects it is offered to; default: all that the node joined.",
 )
 @click.option("--classes", type=click.IntRange(min=2), help="Classes of an integer target, if not all occur here.")
+@click.option("--id", "id_column", metavar="COLUMN", help="The column that names whom a row is about.")
+@click.option("--no-target", is_flag=True, help="It has no target: another party has the label. Needs --id.")
 @as_json
 @told
 def dataset_add(
-    name: str, path: Path, target: str | None, projects: tuple[str, ...], classes: int | None, json_output: bool
+    name: str,
+    path: Path,
+    target: str | None,
+    projects: tuple[str, ...],
+    classes: int | None,
+    id_column: str | None,
+    no_target: bool,
+    json_output: bool,
 ) -> None:
     """Register the CSV, Parquet or npz file PATH as NAME. The node has to be restarted to offer it."""
     from .execution.datasets import DatasetRegistry
 
+    if no_target and (target or not id_column):
+        raise click.UsageError("--no-target goes with --id, and not with --target.")
+    if id_column and not target and not no_target:
+        raise click.UsageError("Name the column to predict with --target, or say --no-target.")
     registry = DatasetRegistry(Home.default().path)
-    description = registry.add(name, path, target=target, projects=projects, classes=classes).description()
-    columns = len(description["features"])
+    entry = registry.add(name, path, target=target, projects=projects, classes=classes, id_column=id_column)
+    description = entry.description()
+    told = f"target {description['target']['name']}" if description["target"] else "no target"
+    ids = f", ids in {id_column}" if id_column else ""
     show(
         description,
         json_output,
-        f"{name}: {description['rows']} rows, {columns} features, target {description['target']['name']}.",
+        f"{name}: {description['rows']} rows, {len(description['features'])} features, {told}{ids}.",
     )
 
 
@@ -446,6 +462,31 @@ def dataset_list(json_output: bool) -> None:
 
     rows = [entry.to_dict() for entry in DatasetRegistry(Home.default().path).list()]
     show(rows, json_output, table(rows, ["name", "path", "target", "projects"]))
+
+
+@dataset.command("queries")
+@click.argument("name")
+@as_json
+@told
+def dataset_queries(name: str, json_output: bool) -> None:
+    """Show who asked for which statistics of NAME, about how many rows (roughly), and what became of it."""
+    from .execution.query_log import queries_of
+
+    rows = queries_of(Home.default(), name)
+    columns = ["time", "organisation", "developer", "operation", "columns", "rows", "epsilon", "outcome", "reason"]
+    show(rows, json_output, table(rows, columns))
+
+
+@dataset.command("budget")
+@click.argument("name")
+@as_json
+@told
+def dataset_budget(name: str, json_output: bool) -> None:
+    """Show what private statistics of NAME have cost each developer, and what is left of analytics_epsilon."""
+    from .execution.query_log import budgets_of
+
+    rows = budgets_of(Home.default(), name)
+    show(rows, json_output, table(rows, ["developer", "organisation", "answers", "spent", "budget", "remaining"]))
 
 
 @dataset.command("remove")
@@ -509,6 +550,7 @@ def protocols(json_output: bool) -> None:
 for command in login_command.commands():
     main.add_command(command)
 api.add_command(login_command.rotate_keys_command(_own_database))
+dataset.add_command(anonymise_command.anonymise_command)
 main.add_command(members_command.members)
 main.add_command(projects_command.organisations)
 main.add_command(projects_command.projects)

@@ -15,7 +15,7 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,7 +28,8 @@ from .communications.directory import Directory
 from .communications.identity import Identity
 from .communications.wire import Message
 from .connected_costs import Costs
-from .errors import Aborted, Conflict, FlaasError, InvalidInput, NotAuthenticated, NotFound, Unreachable
+from .connected_runs import API_PATIENCE, ended_badly, wait_for_leader
+from .errors import Conflict, InvalidInput, NotAuthenticated, NotFound, Unreachable
 from .execution import rule_state, run_request
 from .execution.checkpoint import digest
 from .federation import RoundResult, RunOptions
@@ -38,16 +39,16 @@ from .protocols import combination
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .analytics import Analytics, Frame
     from .communications.mesh import Mesh
+    from .connected_queries import ConnectedSource
+    from .connected_vertical import ConnectedVerticalFederation
     from .plan import TrainingPlan
 
 T = TypeVar("T")
-ENDED = ("completed", "failed", "cancelled")
 WEIGHTS_LIMIT = 4 << 30
 PAUSED_DELAY = 1.0
 """Seconds between two attempts to reach the aggregator of a run that is paused."""
-API_PATIENCE = 120.0
-"""Seconds for which a run that has lost its aggregator waits for the coordination API to name another."""
 
 
 def connect(url: str | None = None, *, token: str | None = None, home: Home | None = None) -> Session:
@@ -236,7 +237,7 @@ class Project:
                 "rows": entry["rows"],
                 "nodes": [node["node_name"] for node in entry["nodes"]],
                 "features": len(entry["features"]),
-                "target": entry["target"]["name"],
+                "target": entry["target"]["name"] if entry["target"] else None,
             }
             for entry in self._datasets()
         ]
@@ -292,6 +293,46 @@ class Project:
             )
         return ConnectedFederation(self, dataset)
 
+    def vertical(
+        self,
+        datasets: Mapping[str, str],
+        *,
+        id: str,
+        label: tuple[str, str],
+        columns: Mapping[str, Sequence[str]] | None = None,
+        minimum_intersection: int | None = None,
+    ) -> ConnectedVerticalFederation:
+        """Return nodes that have different columns of the same people, to fit a `VerticalModel` on.
+
+        Parameters
+        ----------
+        datasets : mapping of str to str
+            Node name to the data set that it brings.
+        id : str
+            The column that names whom a row is about.
+        label : (str, str)
+            The node that holds the label, and its column.
+        columns : mapping of str to sequence of str, optional
+            Node name to the columns that it uses; all of its features by default.
+        minimum_intersection : int, optional
+            Rows in common without which a run does not begin; 1,000 by default. Owners may want more.
+
+        Raises
+        ------
+        InvalidInput, NotFound
+            See `ConnectedVerticalFederation`.
+
+        Examples
+        --------
+        >>> federation = project.vertical(  # doctest: +SKIP
+        ...     {"bank": "loans", "telco": "usage"}, id="customer", label=("bank", "default")
+        ... )
+        """
+        from .connected_vertical import ConnectedVerticalFederation
+
+        least = {} if minimum_intersection is None else {"minimum_intersection": minimum_intersection}
+        return ConnectedVerticalFederation(self, datasets, id=id, label=label, columns=columns, **least)
+
     def _datasets(self) -> list[dict[str, Any]]:
         return self.session.list(f"/v1/projects/{self.id}/datasets", "datasets")
 
@@ -302,6 +343,7 @@ class ConnectedFederation:
     def __init__(self, project: Project, dataset: str) -> None:
         self.project = project
         self.dataset = dataset
+        self._source: ConnectedSource | None = None
 
     def __repr__(self) -> str:
         return f"<Federation of project {self.project.id!r} on data set {self.dataset!r}>"
@@ -321,9 +363,27 @@ class ConnectedFederation:
     def schema(self) -> pd.DataFrame:
         """One row per column: ``name``, ``dtype``, ``shape``, ``role`` (feature or target)."""
         description = self._description
-        target = {**description["target"], "shape": [], "role": "target"}
-        columns = [{**feature, "role": "feature"} for feature in description["features"]] + [target]
+        columns = [{**feature, "role": "feature"} for feature in description["features"]]
+        if description["target"]:
+            columns.append({**description["target"], "shape": [], "role": "target"})
         return frame(columns, ["name", "dtype", "shape", "role"])
+
+    @property
+    def analytics(self) -> Analytics:
+        """Statistics over the rows of all nodes together: ``analytics.mean("age", by="sex")``, see docs/analytics.md.
+
+        `analytics.budget()` shows what private answers have cost.
+        """
+        from .analytics import Analytics
+        from .connected_queries import ConnectedSource
+
+        if self._source is None:
+            self._source = ConnectedSource(self)
+        return Analytics(self._source)
+
+    def frame(self) -> Frame:
+        """Return a lazy table over the rows of all nodes: ``frame[frame.age > 30].groupby("sex").age.mean()``."""
+        return self.analytics.frame()
 
     @property
     def _description(self) -> dict[str, Any]:
@@ -349,6 +409,8 @@ class ConnectedFederation:
             "batch_size": plan.batch_size,
             "secure_aggregation": options.secure_aggregation,
             "clip": options.clip if options.secure_aggregation else None,
+            "group_size": options.group_size,
+            "sharded": options.sharded,
             "aggregation": options.aggregation,
             "aggregation_options": options.aggregation_options,
             "privacy": options.privacy.to_dict() if options.privacy is not None else None,
@@ -438,7 +500,7 @@ class ConnectedTraining:
         }
         while True:
             if self._aggregator is None:
-                self._aggregator = await self._find_aggregator()
+                self._aggregator = await wait_for_leader(self._session._coordinator, self.id)
             try:
                 reply = await mesh.call(
                     self._aggregator, Message("run/follow", question), timeout=None, limit=WEIGHTS_LIMIT
@@ -482,7 +544,7 @@ class ConnectedTraining:
             # Of rounds that were missed while nobody followed, the reports are kept but not the weights.
             self._pending = [RoundResult(int(report["number"]), self._weights, report) for report in reports]
         elif reply.body["ended"] and reply.body["state"] != "completed":
-            raise _ended_badly(self.id, reply.body["state"], reply.body["reason"])
+            raise ended_badly(self.id, reply.body["state"], reply.body["reason"])
 
     def _adopt(self, plan: dict[str, Any]) -> None:
         """Go on with the plan of the run that is resumed; its names may differ, its weights must not."""
@@ -498,23 +560,6 @@ class ConnectedTraining:
         message = Message("run/submit", body, {"weights": self._weights, **self._rule_tensors})
         with contextlib.suppress(Unreachable, NotFound):  # found out by the next question
             await mesh.call(self._aggregator, message, timeout=API_PATIENCE, limit=1 << 20)
-
-    async def _find_aggregator(self) -> str:
-        """Wait until the API names the run's aggregator and it can be dialled; say what is waited for."""
-        coordinator, told = self._session._coordinator, ""
-        run = await coordinator.get(f"/v1/runs/{self.id}", retry_for=API_PATIENCE)
-        if _settled(run):
-            return _aggregator_of(run)
-        async with contextlib.aclosing(coordinator.events(f"/v1/runs/{self.id}/events", after=0)) as events:
-            async for _ in events:
-                run = await coordinator.get(f"/v1/runs/{self.id}", retry_for=API_PATIENCE)
-                if _settled(run):
-                    return _aggregator_of(run)
-                waiting = run.get("waiting_for")
-                if waiting and waiting != told:
-                    told = waiting
-                    print(f"Run {self.id} waits for {waiting}", flush=True)
-        raise Unreachable("The event stream of the run ended.")
 
 
 def _pin(path: Path, url: str, project: str, domain_key: str) -> None:
@@ -549,30 +594,6 @@ def _other_model(run: str, project: str) -> Conflict:
         f"Run {run} does not train this model in project {project!r}.",
         code="other-model",
         hint="Define the model as it was when the run was started.",
-    )
-
-
-def _settled(run: dict[str, Any]) -> bool:
-    return bool(run["aggregator"]) or run["state"] in ENDED
-
-
-def _aggregator_of(run: dict[str, Any]) -> str:
-    if run["state"] in ("failed", "cancelled"):
-        raise _ended_badly(run["id"], run["state"], run["reason"])
-    if not run["aggregator"]:
-        raise Aborted(f"Run {run['id']} ended as {run['state']} without an aggregator.", code="run-ended")
-    aggregator: str = run["aggregator"]
-    return aggregator
-
-
-def _ended_badly(run: str, state: str, reason: dict[str, Any] | None) -> FlaasError:
-    if state == "failed" and reason:
-        return FlaasError.from_dict(reason)
-    told = f": {reason['message']}" if reason and reason.get("message") else "."
-    return Aborted(
-        f"Run {run} was {state}{told}",
-        code=f"run-{state}",
-        hint="The model keeps the weights of the last finished round.",
     )
 
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from .federation import Federation, RoundResult, RoundsDone, RunOptions, Training
 from .plan import TrainingPlan
+from .protocols.aggregation import Rule, aggregation
 
 if TYPE_CHECKING:
     from .federatedmodel import FederatedModel
@@ -96,6 +97,8 @@ def federated_fit(
         privacy=model.privacy,
         secure_aggregation=secure is not None,
         clip=RunOptions.clip if secure is None else secure.clip,
+        group_size=model.group_size,
+        sharded=secure is not None and secure.sharded,
         clients_per_round=clients_per_round,
         minimum_nodes=minimum_nodes,
         seed=seed,
@@ -105,6 +108,8 @@ def federated_fit(
     training = federation.resume(resume, plan, start) if resume else federation.train(plan, start, options)
     rounds = training.rounds
     simulated = hasattr(federation, "attack_test")
+    if verbose and model.group_size is not None:
+        _tell_group_mode(model)
     printer = RoundBar(rounds) if simulated and verbose == 1 else RoundPrinter(rounds)
     validate = _Validation(model, federation, validation_data, batch_size, validation_freq, rounds)
     history = keras.callbacks.CallbackList(
@@ -126,6 +131,17 @@ def federated_fit(
     result: keras.callbacks.History = model.history
     result.version = getattr(training, "version", None)
     return result
+
+
+def _tell_group_mode(model: FederatedModel) -> None:
+    rule = model.aggregation if isinstance(model.aggregation, Rule) else aggregation(model.aggregation)
+    experimental = (
+        " Experimental: what the rule finds of a group is credited to all its members." if rule.judges_clients else ""
+    )
+    print(
+        f"group mode: privacy is one of {model.group_size}. The rule {model.aggregation_name} sees the means of groups "
+        f"of {model.group_size} or more clients, drawn at random each round.{experimental}"
+    )
 
 
 def _rounds(

@@ -20,6 +20,7 @@ from . import activations
 from .errors import InvalidInput
 from .protocols import combination
 from .protocols.aggregation import Rule, aggregation
+from .protocols.groups import MINIMUM_GROUP, require_group_size
 
 if TYPE_CHECKING:
     from .federation import RoundsDone
@@ -39,14 +40,24 @@ class SecureAggregation:
     clip : float
         Every coordinate of a client's update (new minus old weights) is clipped to ``[-clip, clip]``. The smaller it
         is, the finer the fixed-point steps in which updates are added; a round that had to clip says so.
+    group_size : int
+        For aggregation rules that must see updates (median, Krum, …), which run in group mode: how many clients make a
+        group at least, from 3 on. Such a rule sees the means of groups, drawn at random each round, and an update is
+        hidden among as many others only; with m malicious clients of N it needs N ≥ group_size · (2m + 1), Krum
+        N ≥ group_size · (2m + 3).
+    sharded : bool
+        Every participant adds up one part of the masked vectors, so that none has to receive all of them. For rules
+        that need the sum only.
 
     Raises
     ------
     InvalidInput
-        Code ``bad-clip``: not a finite number above 0.
+        ``bad-clip``: not a finite number above 0; ``bad-group-size``; ``bad-secure-aggregation``: `sharded` is no bool.
     """
 
     clip: float = 8.0
+    group_size: int = MINIMUM_GROUP
+    sharded: bool = False
 
     def __post_init__(self) -> None:
         if (
@@ -57,6 +68,9 @@ class SecureAggregation:
         ):
             raise InvalidInput(f"clip must be a finite number above 0, not {self.clip!r}.", code="bad-clip")
         object.__setattr__(self, "clip", float(self.clip))
+        require_group_size(self.group_size)
+        if not isinstance(self.sharded, bool):
+            raise InvalidInput(f"sharded must be True or False, not {self.sharded!r}.", code="bad-secure-aggregation")
 
 
 @keras.saving.register_keras_serializable(package="flaas_jupyter")
@@ -70,7 +84,8 @@ class FederatedModel(keras.Model):  # type: ignore[misc]
     outputs : KerasTensor, or list or dict of KerasTensor
         As for `keras.Model`.
     secure_aggregation : bool or SecureAggregation
-        Whether updates travel masked, so that nobody learns more than their sum.
+        Whether updates travel masked, so that nobody learns more than their sum. A rule that must see updates runs in
+        group mode then: on the means of random groups, see `SecureAggregation`.
     aggregation : str or Rule
         How updates become the new model: a registered name (``flaas.aggregation.names()``), or a rule with options
         of its own: ``flaas.aggregation("krum", byzantine=2)``. What the rule remembers begins anew with each ``fit``.
@@ -89,8 +104,9 @@ class FederatedModel(keras.Model):  # type: ignore[misc]
     Raises
     ------
     InvalidInput
-        ``unknown-aggregation``: the message lists the names; ``aggregation-needs-updates``: the rule cannot work on
-        masked updates; ``aggregation-with-privacy``: nor on a noisy mean; ``bad-secure-aggregation``;
+        ``unknown-aggregation``: the message lists the names; ``aggregation-needs-updates``: the rule must see one
+        client's update by itself; ``aggregation-with-privacy``: it does not go with a noisy mean;
+        ``privacy-needs-secure-aggregation``; ``secagg-not-sharded``; ``bad-secure-aggregation``;
         ``bad-privacy``; ``foreign-activation``: a layer has an activation that nodes cannot rebuild.
 
     Examples
@@ -102,7 +118,7 @@ class FederatedModel(keras.Model):  # type: ignore[misc]
     >>> net = layers.Dense(1, activation="sigmoid")(net)
     >>> model = federatedmodel.FederatedModel(inputs, net, secure_aggregation=True)
     >>> model.secure_aggregation
-    SecureAggregation(clip=8.0)
+    SecureAggregation(clip=8.0, group_size=3, sharded=False)
     """
 
     def __init__(
@@ -116,7 +132,13 @@ class FederatedModel(keras.Model):  # type: ignore[misc]
     ) -> None:
         secure = _secure_aggregation(secure_aggregation)
         _check_privacy(privacy)
-        combination.require_combination(_rule(aggregation), secure_aggregation=secure is not None, privacy=privacy)
+        combination.require_combination(
+            _rule(aggregation),
+            secure_aggregation=secure is not None,
+            privacy=privacy,
+            group_size=None if secure is None else secure.group_size,
+            sharded=secure is not None and secure.sharded,
+        )
         super().__init__(inputs=inputs, outputs=outputs, name=name)
         activations.adopt(self)
         self.secure_aggregation = secure
@@ -158,6 +180,13 @@ class FederatedModel(keras.Model):  # type: ignore[misc]
         if isinstance(self.aggregation, str):
             return {}
         return {name: _plain(name, value) for name, value in self.aggregation.options.items()}
+
+    @property
+    def group_size(self) -> int | None:
+        """How many clients make a group, where the rule runs in group mode; else None."""
+        secure = self.secure_aggregation
+        grouped = combination.in_groups(_rule(self.aggregation), secure_aggregation=secure is not None)
+        return secure.group_size if secure is not None and grouped else None
 
     # ---- saving -----------------------------------------------------------------------------------------------------
 
@@ -335,7 +364,8 @@ def _secure_aggregation(value: Any) -> SecureAggregation | None:
     if isinstance(value, bool):
         return SecureAggregation() if value else None
     raise InvalidInput(
-        f"secure_aggregation must be True, False or SecureAggregation(clip=...), not {value!r}.",
+        f"secure_aggregation must be True, False or SecureAggregation(clip=..., group_size=..., sharded=...), "
+        f"not {value!r}.",
         code="bad-secure-aggregation",
     )
 

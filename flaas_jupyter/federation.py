@@ -39,6 +39,11 @@ class RunOptions:
         Whether updates travel masked, so that the aggregator learns their sum only.
     clip : float
         Range ``[-clip, clip]`` of one coordinate of an update under secure aggregation.
+    group_size : int, optional
+        In group mode, under secure aggregation with a rule that must see updates: how many clients make a group at
+        least; None otherwise.
+    sharded : bool
+        Whether every participant adds up a part of the masked vectors, in place of one that adds up all of them.
     clients_per_round : int, optional
         Sample of participants per round; all by default.
     minimum_nodes : int, optional
@@ -55,6 +60,8 @@ class RunOptions:
     privacy: DifferentialPrivacy | None = None
     secure_aggregation: bool = False
     clip: float = 8.0
+    group_size: int | None = None
+    sharded: bool = False
     clients_per_round: int | None = None
     minimum_nodes: int | None = None
     seed: int | None = None
@@ -179,7 +186,9 @@ def report_frame(reports: Sequence[dict[str, Any]], names: dict[str, str]) -> Fe
     FederatedReport
         Columns ``clients`` and ``dropped`` (counts), ``weights`` and ``left_out`` (by name), the aggregation rule's
         own such as ``votes`` or ``reputation`` (by name), ``epsilon`` (spent so far, with differential privacy),
-        ``clipped`` and ``error_bound`` (of the fixed point of secure aggregation, per coordinate of the mean),
+        ``clipped`` and ``error_bound`` (of the fixed point of secure aggregation: what no coordinate of the mean is off
+        by; in group mode of no group's mean), in group mode ``group_size``, ``groups`` and ``groups_void``, and each
+        client's ``group`` by name, with sharded sums ``shards`` and the most that one node has sent and received,
         ``bytes_up``, ``bytes_down``, ``seconds_<phase>`` and one per metric; ``.plot()`` draws the metrics,
         ``.plot_clients()`` a figure of each client by round.
     """
@@ -199,6 +208,7 @@ def report_frame(reports: Sequence[dict[str, Any]], names: dict[str, str]) -> Fe
                 "left_out": {names.get(d["node"], d["node"]): d["phase"] for d in dropped},
                 "clipped": report.get("clipped", 0),
                 "error_bound": report.get("error_bound") or 0.0,
+                **_masked_how(report),
                 **({"epsilon": report["epsilon"]} if report.get("epsilon") is not None else {}),
                 "bytes_up": report.get("bytes", {}).get("up", 0),
                 "bytes_down": report.get("bytes", {}).get("down", 0),
@@ -209,6 +219,18 @@ def report_frame(reports: Sequence[dict[str, Any]], names: dict[str, str]) -> Fe
     frame = FederatedReport(rows)
     frame.attrs["metrics"] = metrics
     return frame.set_index("round") if rows else frame
+
+
+def _masked_how(report: dict[str, Any]) -> dict[str, int]:
+    """What the report says of groups and shards, where there were any."""
+    groups, shards = report.get("groups"), report.get("shards")
+    told: dict[str, int] = {}
+    if groups:
+        void = groups["formed"] - groups["opened"]
+        told |= {"group_size": groups["size"], "groups": groups["opened"], "groups_void": void}
+    if shards:
+        told |= {"shards": shards["count"], "node_bytes_up": shards["up"], "node_bytes_down": shards["down"]}
+    return told
 
 
 def _by_client(clients: Sequence[dict[str, Any]], names: dict[str, str]) -> dict[str, dict[str, float]]:

@@ -1,6 +1,7 @@
-"""Widgets for notebooks: ``flaas.widgets.CostWizard()``, ``flaas.widgets.AccessControl(project)``."""
+"""Widgets for notebooks: ``flaas.widgets.CostWizard()``, ``AccessControl(project)``, ``Analytics(federation)``."""
 
 from .notebook.access_control import AccessControl
+from .notebook.analytics_widget import Analytics
 from .notebook.cost_wizard import CostWizard
 
-__all__ = ["AccessControl", "CostWizard"]
+__all__ = ["AccessControl", "Analytics", "CostWizard"]

@@ -100,12 +100,16 @@ def test_fit_takes_data_sets_and_tables_as_keras_does():
 
 def test_a_saved_model_is_loaded_as_it_was(tmp_path):
     x, y = data()
-    model = compiled(secure_aggregation=SecureAggregation(clip=2.5), name="risk")
+    model = compiled(secure_aggregation=SecureAggregation(clip=2.5, group_size=4, sharded=True), name="risk")
     model.fit(x, y, verbose=0)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert type(loaded) is FederatedModel
-    assert (loaded.secure_aggregation, loaded.aggregation, loaded.name) == (SecureAggregation(2.5), "fedavg", "risk")
+    assert (loaded.secure_aggregation, loaded.aggregation, loaded.name) == (
+        SecureAggregation(2.5, 4, sharded=True),
+        "fedavg",
+        "risk",
+    )
     np.testing.assert_array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
     assert loaded.evaluate(x, y, verbose=0) == model.evaluate(x, y, verbose=0)
     assert TrainingPlan.from_model(loaded).digest == TrainingPlan.from_model(model).digest
@@ -207,17 +211,17 @@ def test_options_are_sent_as_json_has_them():
     assert type(model.aggregation_options["byzantine"]) is int
 
 
-def test_a_rule_that_must_see_updates_is_refused_with_secure_aggregation():
+def test_a_rule_that_must_see_updates_runs_in_groups_with_secure_aggregation():
     class Nosy(Rule):
         needs = Needs.UPDATES
 
         def aggregate(self, cohort):
             raise NotImplementedError
 
-    small(aggregation=Nosy())
-    with pytest.raises(InvalidInput, match="Nosy") as error:
-        small(aggregation=Nosy(), secure_aggregation=True)
-    assert error.value.code == "aggregation-needs-updates"
+    assert small(aggregation=Nosy()).group_size is None
+    assert small(aggregation=Nosy(), secure_aggregation=True).group_size == 3
+    assert small(aggregation="median", secure_aggregation=SecureAggregation(group_size=5)).group_size == 5
+    assert small(aggregation="fedavg", secure_aggregation=SecureAggregation(group_size=5)).group_size is None
 
 
 def test_every_registered_rule_can_be_asked_for():
@@ -255,11 +259,42 @@ def test_central_privacy_is_for_rules_that_need_sums_only(rule):
 def test_with_secure_aggregation_a_rule_may_see_sums_and_a_number_of_each_client():
     for rule in ("fedavg", "fedprox", "fedyogi", "fedqv"):
         assert small(secure_aggregation=True, aggregation=rule).aggregation == rule
-    with pytest.raises(InvalidInput, match="krum must see every client's update") as error:
-        small(secure_aggregation=True, aggregation=aggregation("krum", byzantine=2))
+    with pytest.raises(InvalidInput, match="fltrust compares with the update of client 'north'") as error:
+        small(secure_aggregation=True, aggregation=aggregation("fltrust", trusted="north"))
     assert error.value.code == "aggregation-needs-updates"
+    assert error.value.details["reason"] == "SECAGG_INCOMPATIBLE_AGGREGATOR"
     assert "fedqv" in error.value.hint
     assert "median" not in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({"group_size": 2}, "bad-group-size"),
+        ({"group_size": 3.5}, "bad-group-size"),
+        ({"group_size": None}, "bad-group-size"),
+        ({"sharded": 1}, "bad-secure-aggregation"),
+    ],
+)
+def test_options_of_secure_aggregation_that_are_none(options, code):
+    with pytest.raises(InvalidInput) as error:
+        SecureAggregation(**options)
+    assert error.value.code == code
+
+
+def test_what_a_sum_in_shards_cannot_do_is_refused():
+    sharded = SecureAggregation(sharded=True)
+    distributed = DifferentialPrivacy(epsilon=4.0, delta=1e-5, clip=0.5, mode="distributed")
+    for possible in ({}, {"aggregation": "fedadam"}, {"privacy": distributed}):
+        assert small(secure_aggregation=sharded, **possible).secure_aggregation.sharded
+    central = DifferentialPrivacy(epsilon=4.0, delta=1e-5, clip=0.5)
+    for impossible in ({"aggregation": "fedqv"}, {"aggregation": "krum"}, {"privacy": central}):
+        with pytest.raises(InvalidInput) as error:
+            small(secure_aggregation=sharded, **impossible)
+        assert error.value.code == "secagg-not-sharded"
+    with pytest.raises(InvalidInput) as error:
+        small(privacy=distributed)
+    assert error.value.code == "privacy-needs-secure-aggregation"
 
 
 # ---- activations ----------------------------------------------------------------------------------------------------

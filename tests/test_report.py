@@ -91,3 +91,17 @@ def test_a_report_of_no_rounds_is_empty():
 
 def test_a_part_of_a_report_is_a_report(report):
     assert list(report.loc[2:].by_client("votes").columns) == ["client-0", "client-2"]
+
+
+def test_groups_and_shards_have_columns_where_there_were_any(report):
+    assert not {"groups", "shards"} & set(report.columns)
+    grouped = round_report(1, {"2": 1.0, "0": 1.0}) | {
+        "error_bound": 2e-7,
+        "groups": {"size": 3, "formed": 5, "opened": 4},
+        "shards": {"count": 7, "up": 100, "down": 90},
+    }
+    table = report_frame([grouped], NAMES)
+    row = table.loc[1]
+    assert (row["group_size"], row["groups"], row["groups_void"]) == (3, 4, 1)
+    assert (row["shards"], row["node_bytes_up"], row["node_bytes_down"]) == (7, 100, 90)
+    assert row["error_bound"] == 2e-7

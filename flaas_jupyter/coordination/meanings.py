@@ -19,10 +19,17 @@ MEANINGS: Mapping[str, Meaning] = {
     "account-exists": Meaning("The account is entered already", "Remove the other one first."),
     "account-needed": Meaning("A cloud account is needed", "Choose one of the provider's accounts."),
     "aggregation-needs-updates": Meaning(
-        "The aggregation rule must see single updates", "Choose another rule, or switch secure aggregation off."
+        "The aggregation rule must see single updates, or the means of enough groups",
+        "`needed` is the smallest number of clients for groups of three. Choose another rule, or switch secure "
+        "aggregation off.",
     ),
     "aggregation-with-privacy": Meaning(
-        "The aggregation rule does not go with central privacy", "Choose another rule, or local privacy."
+        "The aggregation rule does not go with central or distributed privacy",
+        "Choose another rule, or local privacy.",
+    ),
+    "analytics-too-few-nodes": Meaning(
+        "Too few nodes are there to hide one among the others",
+        "At least 3 nodes with the data set must be online; wait, or have one more started.",
     ),
     "answered": Meaning("The node is out of the run", "Wait for the next run."),
     "bad-aggregation-option": Meaning("The aggregation rule has no such option", "Its documentation lists them."),
@@ -94,6 +101,12 @@ MEANINGS: Mapping[str, Meaning] = {
     "machine-not-offered": Meaning("The cloud does not offer this machine", "Choose another machine or region."),
     "method-not-allowed": Meaning("The method is not possible here", "The Allow header lists those that are.", 405),
     "no-cloud-account": Meaning("There is no cloud account", "Enter one with `flaas costs account add`."),
+    "no-id-column": Meaning(
+        "The data set does not name its rows by this column", "Its owner registers it with `flaas dataset add … --id`."
+    ),
+    "no-target": Meaning(
+        "The data set has not this target", "Its owner registers it with `flaas dataset add … --target`."
+    ),
     "node-exists": Meaning("Such a node is registered already", "Choose another name, or make a new key."),
     "node-removed": Meaning("The node was removed", "Register it again, then start a new run."),
     "not-allowed": Meaning("The caller may not do this", "Ask somebody with one of the roles named."),
@@ -107,6 +120,9 @@ MEANINGS: Mapping[str, Meaning] = {
         "The machines cost more than was accepted", "Ask for the recommendation again, and accept its total."
     ),
     "price-unknown": Meaning("There is no price for the machine", "Choose another, or have the prices fetched anew."),
+    "privacy-needs-secure-aggregation": Meaning(
+        "Distributed privacy takes secure aggregation", "Switch secure aggregation on, or choose local privacy."
+    ),
     "public-url-needed": Meaning(
         "Machines in a cloud could not find this API", "Its operator sets FLAAS_PUBLIC_URL to its public address."
     ),
@@ -121,6 +137,9 @@ MEANINGS: Mapping[str, Meaning] = {
     "run-ended": Meaning("The run has ended", "Start a new one."),
     "run-not-started": Meaning("The run has no aggregator yet", "Wait for the run.aggregator event."),
     "schema-mismatch": Meaning("The nodes describe the data set differently", "Their owners agree on the columns."),
+    "secagg-not-sharded": Meaning(
+        "The run cannot be sharded", "Leave `sharded` out, or choose a rule that needs the sum only."
+    ),
     "secagg-too-few-nodes": Meaning(
         "Too few nodes for secure aggregation", "At least 3 nodes must hold the data set; or switch it off."
     ),
@@ -142,12 +161,14 @@ MEANINGS: Mapping[str, Meaning] = {
     "unknown-organisation": Meaning("No such organisation", _LOOK),
     "unknown-project": Meaning("No such project", _LOOK),
     "unknown-provider": Meaning("There is no driver for this provider", "Choose one of those named."),
+    "unknown-query": Meaning("No such query", _LOOK),
     "unknown-run": Meaning("No such run", _LOOK),
     "unknown-scheme": Meaning("This way of signing in is not known", "Send `Authorization: Bearer <token>`."),
     "unknown-template": Meaning("There is no such template", "List them; those of other organisations are not shown."),
     "unknown-token": Meaning("No such token", _LOOK),
     "unsupported-media-type": Meaning("Only JSON is accepted", "Send `Content-Type: application/json`.", 415),
     "user-data-too-large": Meaning("The machine's set-up is too large", "Shorten the data set's address."),
+    "vertical-parties": Meaning("This is no vertical run", "The message says what is missing or does not go with it."),
     "wrong-domain": Meaning("The document is for another project or node", "Sign it for this one."),
     "wrong-request": Meaning("The signature is for another request", _SIGN),
 }  # fmt: skip

@@ -27,6 +27,7 @@ SOURCES: Mapping[str, Mapping[str, str]] = {
     "number": {"list_rounds": "$response.body#/_embedded/rounds/0/number"},
     "launch_id": {"create_launch": _CREATED, "list_launches": "$response.body#/_embedded/launches/0/id"},
     "account_id": {"add_account": _CREATED, "list_accounts": "$response.body#/_embedded/accounts/0/id"},
+    "query_id": {"create_query": _CREATED, "list_queries": "$response.body#/_embedded/queries/0/id"},
     "model_id": {"list_models": "$response.body#/_embedded/models/0/id"},
     "user_id": {"create_user": _CREATED, "list_users": "$response.body#/_embedded/users/0/id"},
     "session_id": {"list_sessions": "$response.body#/_embedded/sessions/0/id"},

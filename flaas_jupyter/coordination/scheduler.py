@@ -20,7 +20,7 @@ from ..errors import Aborted, FlaasError
 from . import idempotency, states
 from .database import Database
 from .presence import Presence, is_online
-from .services import datasets
+from .services import datasets, vertical
 from .settings import Settings
 from .states import State
 from .tables import Assignment, Node, NodeProject, Run, SeenRequest
@@ -113,13 +113,14 @@ class Scheduler:
         """Invite the nodes that hold the data set, as soon as enough of them are online."""
         present = [
             holding
-            for holding in datasets.holdings(session, run.project, run.dataset)
+            for holding in _holdings(session, run)
             if holding.node.quarantined is None and is_online(holding.node, now, self._settings)
         ]
         if len(present) < run.needed:
             return
         try:
-            datasets.require_same_schema(run.dataset, present)
+            if not vertical.is_vertical(run):  # its parties bring different columns
+                datasets.require_same_schema(run.dataset, present)
         except FlaasError as error:  # described anew since the run was created
             states.fail(session, run, error)
             return
@@ -132,12 +133,16 @@ class Scheduler:
         """Elect an aggregator once every invited node has answered, or the time for it is over."""
         assert run.gather_until is not None
         open_answers = any(participant.state == states.INVITED for participant in run.participants)
-        if open_answers and now < run.gather_until:
+        hopeless = vertical.is_vertical(run) and vertical.left(run) is not None  # it needs all
+        if open_answers and now < run.gather_until and not hopeless:
             return
         accepted = _accepted(run)
         if len(accepted) < run.needed:
             states.fail(session, run, _too_few(run, len(accepted)))
-        elif not self._elect(session, run, accepted, now) and now >= run.gather_until + self._patience:
+            return
+        if vertical.is_vertical(run):
+            accepted = vertical.candidates(run, accepted)
+        if not self._elect(session, run, accepted, now) and now >= run.gather_until + self._patience:
             states.fail(session, run, _nobody_leads(run, self._settings.patience))
 
     def _keep_led(self, session: Session, run: Run, now: datetime) -> None:
@@ -145,6 +150,10 @@ class Scheduler:
 
         One whose own data or model failed goes on leading: that takes none, and it knows why others failed.
         """
+        reason = vertical.left(run) if vertical.is_vertical(run) else None
+        if reason is not None:
+            states.fail(session, run, reason)
+            return
         leader = _leader(run)
         barred = run.created if leader is None else leader.member.quarantined
         if leader is None or barred is not None:
@@ -153,7 +162,12 @@ class Scheduler:
             gone_for = self._absence(leader.member, now)
         if barred is None and gone_for <= timedelta(seconds=self._settings.aggregator_timeout):
             return
-        others = [participant for participant in _accepted(run) if participant.node != run.aggregator]
+        # The label cannot be led by another: a vertical run waits for its own, and then ends.
+        others = [
+            participant
+            for participant in ([] if vertical.is_vertical(run) else _accepted(run))
+            if participant.node != run.aggregator
+        ]
         if self._elect(session, run, others, now):
             return
         since_resumed = gone_for if run.resumed is None else now - run.resumed
@@ -190,12 +204,13 @@ class Scheduler:
 def waiting_for(run: Run, session: Session, now: datetime, settings: Settings) -> str | None:
     """Say in words what an open run waits for, if it does."""
     if run.state == State.QUEUED:
-        holdings = datasets.holdings(session, run.project, run.dataset)
+        holdings = _holdings(session, run)
         barred = [holding.node.name for holding in holdings if holding.node.quarantined is not None]
         free = [holding for holding in holdings if holding.node.quarantined is None]
         online = [holding.node.name for holding in free if is_online(holding.node, now, settings)]
         away = [holding.node.name for holding in free if holding.node.name not in online]
-        told = f"{run.needed} nodes with data set {run.dataset!r} online; {len(online)} are"
+        what = "parties" if vertical.is_vertical(run) else f"nodes with data set {run.dataset!r}"
+        told = f"{run.needed} {what} online; {len(online)} are"
         told += f" ({', '.join(online)})" if online else ""
         told += f", offline: {', '.join(away)}" if away else ""
         return told + (f", in quarantine: {', '.join(barred)}." if barred else ".")
@@ -208,10 +223,19 @@ def waiting_for(run: Run, session: Session, now: datetime, settings: Settings) -
         leader = _leader(run)
         if leader is None or not is_online(leader.member, now, settings):
             name = run.aggregator if leader is None else leader.member.name
+            if vertical.is_vertical(run):
+                return f"its label holder {name}, which is offline."
             return f"its aggregator {name}, which is offline, or for another in its place."
         if run.state == State.GATHERING:
             return f"its aggregator {leader.member.name} to find enough participants."
     return None
+
+
+def _holdings(session: Session, run: Run) -> list[datasets.Holding]:
+    """Return who may take part in `run`, with what."""
+    if vertical.is_vertical(run):
+        return vertical.holdings(session, run)
+    return datasets.holdings(session, run.project, run.dataset)
 
 
 def _accepted(run: Run) -> list[Assignment]:
@@ -253,6 +277,12 @@ def _too_few(run: Run, accepted: int) -> Aborted:
 
 
 def _nobody_leads(run: Run, patience: float) -> Aborted:
+    if vertical.is_vertical(run):
+        return Aborted(
+            f"Run {run.id} has lost the node that holds its label, and it was not back within {patience:g} s.",
+            code="party-lost",
+            hint="Check that node and start a new run.",
+        )
     return Aborted(
         f"Run {run.id} has lost its aggregator, and no other participant was online within {patience:g} s.",
         code="aggregator-lost",

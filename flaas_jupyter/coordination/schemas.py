@@ -18,6 +18,7 @@ _NO_CONTROLS = r"^[^\x00-\x1f\x7f]+$"
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=_NO_CONTROLS)]
 DatasetName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=300, pattern=_NO_CONTROLS)]
 Description = Annotated[str, StringConstraints(max_length=2000, pattern=r"^[^\x00]*$")]
 Reason = Annotated[str, StringConstraints(max_length=16_000, pattern=r"^[^\x00]*$")]
 Key = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -127,7 +128,7 @@ class NodeIn(_In):
 class Feature(_In):
     """A column, or a tensor per row."""
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=300, pattern=_NO_CONTROLS)]
+    name: ColumnName
     dtype: Annotated[str, StringConstraints(min_length=1, max_length=40, pattern=_NO_CONTROLS)]
     shape: Annotated[list[Count], Field(max_length=8)]
 
@@ -135,7 +136,7 @@ class Feature(_In):
 class Target(_In):
     """What is learned."""
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=300, pattern=_NO_CONTROLS)]
+    name: ColumnName
     dtype: Annotated[str, StringConstraints(min_length=1, max_length=40, pattern=_NO_CONTROLS)]
     kind: Literal["binary", "multiclass", "regression"]
     classes: Count | None
@@ -148,7 +149,9 @@ class DatasetIn(_In):
     projects: Annotated[list[Slug], Field(max_length=200)]
     rows: Count
     features: Annotated[list[Feature], Field(min_length=1, max_length=20_000)]
-    target: Target
+    target: Target | None = None
+    id_column: ColumnName | None = None
+    operations: Annotated[list[Name], Field(max_length=16)] | None = None
 
 
 class Privacy(_In):
@@ -157,8 +160,34 @@ class Privacy(_In):
     epsilon: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     delta: Annotated[float, Field(gt=0, lt=1)]
     clip: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    mode: Literal["central", "local"] = "central"
+    mode: Literal["central", "local", "distributed"] = "central"
     noise_multiplier: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+
+
+class Party(_In):
+    """A node that takes part in a vertical run, with the data set that it brings."""
+
+    node: Key
+    name: Name
+    dataset: DatasetName
+
+
+class Label(_In):
+    """Who holds the label of a vertical run, and in which column."""
+
+    node: Key
+    column: ColumnName
+
+
+class VerticalReport(_In):
+    """How a vertical run stands: figures about the parties, never ids, columns or weights."""
+
+    phase: Literal["alignment", "training", "done"]
+    intersection: Count | None = None
+    sizes: Annotated[dict[Name, Count], Field(max_length=100)] = {}
+    bytes: Count | None = None
+    statement: Annotated[list[Reason], Field(max_length=16)] = []
+    figures: Annotated[dict[Name, Finite], Field(max_length=64)] = {}
 
 
 class RunIn(_In):
@@ -171,6 +200,8 @@ class RunIn(_In):
     batch_size: Positive
     secure_aggregation: bool = False
     clip: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    group_size: Annotated[int, Field(ge=3, le=1000)] | None = None
+    sharded: bool = False
     aggregation: Name = "fedavg"
     aggregation_options: Options = {}
     privacy: Privacy | None = None
@@ -182,6 +213,11 @@ class RunIn(_In):
     submitter: Key
     start_digest: Key | None = None
     signed: SignedDocument | None = None
+    kind: Literal["horizontal", "vertical"] = "horizontal"
+    parties: Annotated[list[Party], Field(max_length=100)] | None = None
+    id_column: ColumnName | None = None
+    label: Label | None = None
+    mode: Literal["oneway", "split", "linear_he"] | None = None
 
 
 class Error(_In):
@@ -207,6 +243,7 @@ class TransitionIn(_In):
     to: Literal["gathering", "running", "finishing", "completed", "failed"]
     term: Term
     reason: Error | None = None
+    report: VerticalReport | None = None
 
 
 class Bytes(_In):
@@ -233,6 +270,22 @@ class Dropped(_In):
     reason: Reason
 
 
+class Groups(_In):
+    """Groups of a round in group mode: their least size, how many were formed, how many could be opened."""
+
+    size: Count
+    formed: Count
+    opened: Count
+
+
+class Shards(_In):
+    """Parts of a sharded sum, and the most bytes that one node has sent and received for the round."""
+
+    count: Count
+    up: Count
+    down: Count
+
+
 class RoundIn(_In):
     """The report of a finished round: figures, never weights."""
 
@@ -246,6 +299,8 @@ class RoundIn(_In):
     dropped: Annotated[list[Dropped], Field(max_length=2000)]
     clipped: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     error_bound: Finite | None = None
+    groups: Groups | None = None
+    shards: Shards | None = None
     epsilon: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     digest: Key | None = None
 
@@ -380,17 +435,29 @@ class DatasetDescription(_Resource):
     projects: list[str]
     rows: int
     features: list[Feature]
-    target: Target
+    target: Target | None
+    id_column: str | None = None
+    operations: list[str] | None = None
+
+
+class Columns(_Out):
+    """What the rows of a data set are made of."""
+
+    features: list[Feature]
+    target: Target | None
+    id_column: str | None
 
 
 class Holder(_Out):
-    """A node that holds a data set."""
+    """A node that holds a data set; `columns` where they are not those of the first."""
 
     node: str
     node_name: str
     organisation: str
     rows: int
     online: bool
+    columns: Columns | None = None
+    operations: list[str] | None = None
 
 
 class Dataset(_Resource):
@@ -400,7 +467,8 @@ class Dataset(_Resource):
     rows: int
     nodes: list[Holder]
     features: list[Feature]
-    target: Target
+    target: Target | None
+    id_column: str | None = None
 
 
 class Participant(_Out):
@@ -433,6 +501,8 @@ class Run(_Resource):
     batch_size: int
     secure_aggregation: bool
     clip: float | None
+    group_size: int | None = None
+    sharded: bool = False
     aggregation: str
     aggregation_options: dict[str, Any]
     privacy: Privacy | None
@@ -444,6 +514,12 @@ class Run(_Resource):
     submitter: str
     start_digest: str | None = None
     signed: SignedDocument | None = None
+    kind: Literal["horizontal", "vertical"] = "horizontal"
+    parties: list[Party] | None = None
+    id_column: str | None = None
+    label: Label | None = None
+    mode: str | None = None
+    report: VerticalReport | None = None
     created_by: str
     organisation: str
     created: AwareDatetime
@@ -474,6 +550,8 @@ class Round(_Resource):
     dropped: list[Dropped]
     clipped: float
     error_bound: float | None
+    groups: Groups | None = None
+    shards: Shards | None = None
     epsilon: float | None
     digest: str | None = None
 

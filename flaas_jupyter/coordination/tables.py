@@ -47,6 +47,7 @@ __all__ = [
     "Project",
     "ProjectBudget",
     "ProjectOrganisation",
+    "Query",
     "RecordRow",
     "Round",
     "Run",
@@ -159,7 +160,7 @@ class RecordRow(Base):
 
 
 class Dataset(Base):
-    """What a node says of a data set that it holds: columns and counts."""
+    """What a node says of a data set that it holds: columns and counts; `target` is empty where there is none."""
 
     __tablename__ = "datasets"
 
@@ -168,6 +169,8 @@ class Dataset(Base):
     rows: Mapped[int] = mapped_column(BigInteger)
     features: Mapped[list[Any]]
     target: Mapped[dict[str, Any]]
+    id_column: Mapped[str | None]
+    operations: Mapped[list[Any] | None]
 
 
 class DatasetProject(Base):
@@ -185,7 +188,10 @@ class DatasetProject(Base):
 
 
 class Run(Base):
-    """A training run; `request` is what was asked for, the rest is how it stands."""
+    """A training run; `request` is what was asked for, the rest is how it stands.
+
+    `dataset` is that of the label holder in a vertical run, whose parties bring one each.
+    """
 
     __tablename__ = "runs"
     __table_args__ = ({"sqlite_autoincrement": True},)
@@ -201,6 +207,7 @@ class Run(Base):
     term: Mapped[int] = mapped_column(default=0)
     aggregator: Mapped[str | None]
     round: Mapped[int] = mapped_column(default=0)
+    report: Mapped[dict[str, Any] | None]
     created_by: Mapped[str]
     organisation: Mapped[str] = mapped_column(ForeignKey("organisations.id"))
     created: Mapped[datetime]
@@ -240,6 +247,36 @@ class Round(Base):
     number: Mapped[int] = mapped_column(primary_key=True)
     term: Mapped[int]
     report: Mapped[dict[str, Any]]
+
+
+class Query(Base):
+    """A question over the rows of several nodes: who asks whom. What exactly, and what comes out, stays on the mesh.
+
+    `digest` binds the question that the notebook has signed; `participants` are the nodes as they were chosen.
+    """
+
+    __tablename__ = "queries"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    number: Mapped[int] = mapped_column(_Sequence, primary_key=True)
+    id: Mapped[str] = mapped_column(unique=True)
+    project: Mapped[str] = mapped_column(ForeignKey("projects.id", ondelete=_CASCADE), index=True)
+    dataset: Mapped[str]
+    operation: Mapped[str]
+    purpose: Mapped[str]
+    via: Mapped[str]
+    digest: Mapped[str]
+    submitter: Mapped[str]
+    participants: Mapped[list[Any]]
+    releaser: Mapped[str]
+    created_by: Mapped[str]
+    organisation: Mapped[str] = mapped_column(ForeignKey("organisations.id"))
+    created: Mapped[datetime]
+    expires: Mapped[datetime]
+    closed: Mapped[datetime | None]
+    outcome: Mapped[str | None]
+    steps: Mapped[int | None]
+    reason: Mapped[dict[str, Any] | None]
 
 
 class EventRow(Base):

@@ -17,6 +17,7 @@ from . import breast_cancer
 from .local import LocalFederation
 
 NOTEBOOK = "01-first-federation.ipynb"
+ANALYTICS_NOTEBOOK = "04-federated-analytics.ipynb"
 COSTS_NOTEBOOK = "07-cloud-costs.ipynb"
 
 
@@ -75,7 +76,7 @@ def run_lab(home: Path, *, port: int, browser: bool, say: Callable[[str], None] 
 def demo_federation(home: Path) -> LocalFederation:
     """The demo's federation under `home`; machines that its panel launches are processes here, on the demo's data."""
     options = {"FLAAS_LOCAL_MACHINES": str(home / "data")}
-    return LocalFederation(home / "federation", api_options=options)
+    return LocalFederation(home / "federation", api_options=options, operations=("train", "analytics"))
 
 
 def start_demo_federation(federation: LocalFederation, home: Path) -> None:
@@ -89,7 +90,7 @@ def start_demo_federation(federation: LocalFederation, home: Path) -> None:
 def copy_notebook(work: Path) -> Path:
     """Put the notebooks into `work`, unless the user has them there already; return the first one's path."""
     work.mkdir(parents=True, exist_ok=True)
-    for name in (NOTEBOOK, COSTS_NOTEBOOK):
+    for name in (NOTEBOOK, ANALYTICS_NOTEBOOK, COSTS_NOTEBOOK):
         if not (work / name).exists():
             shutil.copyfile(_notebook(name), work / name)
     return work / NOTEBOOK

@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -79,6 +80,12 @@ class LocalFederation:
         Further options of ``flaas node run``.
     api_options : mapping of str to str
         Further environment of the API's process.
+    operations : sequence of str
+        What the owners of new nodes allow, see ``node.toml``.
+    settings : mapping
+        What else stands in the policy of new nodes in place of the default.
+    id_column : str, optional
+        The column of all tables that names whom a row is about, for vertical models.
     """
 
     folder: Path
@@ -86,6 +93,9 @@ class LocalFederation:
     database_url: str | None = None
     node_options: Sequence[str] = ()
     api_options: Mapping[str, str] = field(default_factory=dict)
+    operations: Sequence[str] = ("train",)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    id_column: str | None = None
     nodes: dict[str, LocalNode] = field(default_factory=dict, init=False)
     url: str = field(default="", init=False)
     _api: subprocess.Popen[str] | None = field(default=None, init=False)
@@ -94,15 +104,16 @@ class LocalFederation:
 
     # ---- set-up -----------------------------------------------------------------------------------------------
 
-    def start(self, datasets: Mapping[str, Mapping[str, Path]], target: str | None) -> None:
+    def start(self, datasets: Mapping[str, Mapping[str, Path]], target: str | Mapping[str, str] | None) -> None:
         """Start the API and one node per entry of `datasets` (node name to data set name to file).
 
-        A node that exists already under the folder is started as it is.
+        `target` is the column to predict, or that of each node by its name; one that is not named has none. A node
+        that exists already under the folder is started as it is.
         """
         self.start_api()
         self._set_up_project(datasets)
         for name, files in datasets.items():
-            self._set_up_node(name, files, target)
+            self._set_up_node(name, files, target.get(name) if isinstance(target, Mapping) else target)
         for name in datasets:
             self.start_node(name)
 
@@ -160,13 +171,17 @@ class LocalFederation:
         if node.home.enrolment.exists():
             return
         Enrolment(name).save(node.home.enrolment)
-        write_private(node.home.policy, Policy.default_toml().encode())
+        policy = Policy.default_toml(operations=self.operations)
+        for key, value in self.settings.items():
+            line = f"{key} = {json.dumps(value)}".replace("\\", r"\\")
+            policy = re.sub(rf"^{key} = .*$", line, policy, flags=re.MULTILINE)
+        write_private(node.home.policy, policy.encode())
         key = Identity.load_or_create(self._admin_home.domain_key(self.project)).node_id
         self._sign(node.node_id, name, ["node"])
         join(node.home, self.url, Bearer(self.token(name, "operator")), self.project, key)
         registry = DatasetRegistry(node.home.path)
         for dataset, path in files.items():
-            registry.add(dataset, path, target=target, projects=(self.project,))
+            registry.add(dataset, path, target=target, projects=(self.project,), id_column=self.id_column)
 
     def _sign(self, node_id: str, organisation: str, roles: Sequence[str]) -> None:
         key = self._admin_home.domain_key(self.project)
@@ -353,7 +368,7 @@ class LocalFederation:
 
 @contextlib.contextmanager
 def local_federation(
-    folder: Path, datasets: Mapping[str, Mapping[str, Path]], target: str | None, **options: Any
+    folder: Path, datasets: Mapping[str, Mapping[str, Path]], target: str | Mapping[str, str] | None, **options: Any
 ) -> Iterator[LocalFederation]:
     """Start a federation under `folder`, wait until its nodes are online, stop it at the end."""
     federation = LocalFederation(folder, **options)

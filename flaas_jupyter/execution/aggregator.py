@@ -25,13 +25,17 @@ from numpy.typing import NDArray
 from ..communications.wire import Message
 from ..errors import Aborted, Conflict, FlaasError, InvalidInput, NotAllowed, Unreachable
 from ..plan import TrainingPlan
+from ..protocols.groups import DRAWS
 from . import rule_state
 from .checkpoint import Checkpoint, CheckpointStore, digest
 from .combining import Combiner
+from .groups import GroupRound
 from .participant import Verify
 from .reporter import Reporter
-from .rounds import Outcome, Round, RoundLog, Terms
+from .round_steps import Outcome, RoundLog, RoundSteps, Terms
+from .rounds import Round
 from .rule_state import State
+from .shards import ShardedRound
 from .timing import Timing
 
 log = logging.getLogger(__name__)
@@ -105,8 +109,9 @@ class Aggregator:
         self._combiner: Combiner | None = None
         self._least = 1
         self._reports: list[dict[str, Any]] = []
-        self._clip = float(run["clip"] or DEFAULT_CLIP)
+        self._clip, self._grown = float(run["clip"] or DEFAULT_CLIP), 1.0
         self._attempt = 0
+        self._sat_out: frozenset[str] = frozenset()
         self._verdict = 0
         self._stop_asked = False
         self._learning_rate: float | None = None
@@ -250,7 +255,6 @@ class Aggregator:
         able = [node for node, seat in self._seats.items() if seat.error is None]
         most = self.run["clients_per_round"]
         self._least = await asyncio.to_thread(self._combiner.least_clients, able, most)
-        self._clip = self._combiner.clip or self._clip
 
     async def _start_point(self) -> None:
         """Find plan and weights: own checkpoint, another participant's newest, else the notebook's hand-over."""
@@ -318,22 +322,23 @@ class Aggregator:
             self._attempt += 1
             number = len(self._reports) + 1
             try:
-                outcome = await self._round(number, figures).lead(cohort)
+                outcome = await self._round(number, figures, len(cohort)).lead(cohort)
                 await self._keep(number, outcome, figures, before)
             except (Aborted, Unreachable) as error:
                 log.warning("round %d, attempt %d given up: %s", number, self._attempt, error)
                 await self._after_abort(error)
                 continue
-            self._attempt = 0
+            self._attempt, self._sat_out = 0, frozenset()
             await self._await_verdict()
 
-    def _round(self, number: int, figures: RoundLog) -> Round:
+    def _round(self, number: int, figures: RoundLog, members: int) -> RoundSteps:
         assert self._weights is not None  # by _start_point
         assert self._combiner is not None
-        terms = Terms(
-            number, self._attempt, self._clip, {n: seat.rows for n, seat in self._seats.items()}, self._learning_rate
-        )
-        return Round(
+        clip = (self._combiner.range_for(members) or self._clip) * self._grown
+        rows = {node: seat.rows for node, seat in self._seats.items()}
+        terms = Terms(number, self._attempt, clip, rows, self._learning_rate)
+        kind = GroupRound if self._combiner.in_groups else ShardedRound if self.run.get("sharded") else Round
+        return kind(
             self.run,
             domain=self._domain,
             terms=terms,
@@ -383,6 +388,8 @@ class Aggregator:
             "dropped": figures.dropped,
             "clipped": figures.clipped,
             "error_bound": figures.error_bound,
+            "groups": figures.groups,
+            "shards": figures.shards,
             "epsilon": self._combiner.epsilon(number),
             "digest": known_by,
         }
@@ -390,7 +397,7 @@ class Aggregator:
         self._reporter.put(f"/v1/runs/{self.run['id']}/rounds/{number}", report)
         self._save()
         if figures.clipped:
-            self._clip *= CLIP_GROWTH
+            self._grown *= CLIP_GROWTH
         self._notify()
 
     # ---- participants -----------------------------------------------------------------------------------------
@@ -403,7 +410,7 @@ class Aggregator:
                 await self._while_paused()
                 deadline = time.monotonic() + self._timing.patience
             await self._prepare_newcomers()
-            ready = [node for node in self._present() if self._seats[node].prepared]
+            ready = [node for node in self._present() if self._seats[node].prepared and node not in self._sat_out]
             if len(ready) >= self._needed() and self._indispensable <= set(ready):
                 return self._sample(ready)
             self._fail_if_hopeless()
@@ -520,7 +527,9 @@ class Aggregator:
             self._seats[node].prepared = False
 
     async def _after_abort(self, error: FlaasError) -> None:
-        limit = 5
+        # Who has withheld or changed its seed is out of this round: with it no groups would come about.
+        self._sat_out |= frozenset(str(node) for node in error.details.get("members", ()))
+        limit = DRAWS
         if self._attempt >= limit:
             raise Aborted(
                 f"Round {len(self._reports) + 1} was given up {limit} times; last: {error.message}",

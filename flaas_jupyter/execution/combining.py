@@ -7,6 +7,7 @@ a round that is given up, or done again by another aggregator, never charges a b
 
 from __future__ import annotations
 
+import functools
 import math
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,8 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..protocols import combination
+from ..protocols import combination, noise_shares
 from ..protocols.aggregation import Ballot, Rule, ScalarRule
+from ..protocols.group_rule import combine_groups
 from ..protocols.secure_aggregation import OpenedSum, Votes
 from .rule_state import State
 
@@ -68,20 +70,30 @@ class Combiner:
         self._secure = bool(run["secure_aggregation"])
         self.privacy = combination.read_privacy(run["privacy"])
         rule = self._rule({})
-        combination.require_combination(rule, secure_aggregation=self._secure, privacy=self.privacy)
+        self._group_size = run.get("group_size")
+        combination.require_combination(
+            rule,
+            secure_aggregation=self._secure,
+            privacy=self.privacy,
+            group_size=self._group_size,
+            sharded=bool(run.get("sharded")),
+        )
         self.needs = rule.needs
+        self.in_groups = combination.in_groups(rule, secure_aggregation=self._secure)
+        """Whether the rule is applied to the means of groups."""
         self._plan = combination.plan_privacy(self.privacy, rounds=int(run["rounds"]))
 
     @property
     def weights_equally(self) -> bool:
-        """Whether every update counts for the same: the noise of central privacy is made for that."""
-        return self.privacy is not None and self.privacy.mode == "central"
+        """Whether every update counts for the same: the noise of a sum is made for that."""
+        return self.privacy is not None and self.privacy.counts_alike
 
-    @property
-    def clip(self) -> float | None:
-        """What coordinates of private updates stay within, as good as always; None without privacy."""
+    def range_for(self, members: int) -> float | None:
+        """Return what coordinates of so many private updates stay within, as good as always; None without privacy."""
         if self.privacy is None or self._plan is None:
             return None
+        if self.privacy.mode == "distributed":
+            return noise_shares.range_for(self._plan, members)
         deviations = 6.0 * self._plan.sigma if self.privacy.mode == "local" else 0.0
         return float(self.privacy.clip + deviations)
 
@@ -97,7 +109,14 @@ class Combiner:
     def least_clients(self, nodes: Iterable[str], most: int | None) -> int:
         """Return how many of `nodes` a round needs, `most` at most; see `combination.least_clients`."""
         possible = sorted(nodes, key=lambda node: (node not in self.indispensable, node))[:most]
-        return combination.least_clients(self._rule({}), possible, secure_aggregation=self._secure)
+        return combination.least_clients(
+            self._rule({}), possible, secure_aggregation=self._secure, group_size=self._group_size
+        )
+
+    @functools.cached_property
+    def least_groups(self) -> int:
+        """How many groups the rule needs in group mode."""
+        return combination.least_groups(self._rule({}))
 
     # ---- updates in the clear -------------------------------------------------------------------------------------
 
@@ -139,10 +158,40 @@ class Combiner:
     def of_sum(self, start: Weights, opened: OpenedSum, examples: Mapping[str, int], state: State) -> Combined:
         """Combine the opened sum of the nodes in `examples`: all that a rule sees that needs sums only."""
         if self.weights_equally:
-            mean = self._with_noise(opened.mean * len(examples)) / len(examples)
+            mean = opened.mean
+            if self.privacy is not None and self.privacy.mode == "central":
+                mean = self._with_noise(mean * len(examples)) / len(examples)
             return self._of_mean(start, mean, dict.fromkeys(examples, 1.0), state)
         shares = {node: float(count) for node, count in examples.items()}
         return self._of_mean(start, opened.mean, shares, state)
+
+    def of_groups(
+        self,
+        start: Weights,
+        means: Mapping[int, Weights],
+        members: Mapping[int, Sequence[str]],
+        examples: Mapping[str, int],
+        state: State,
+    ) -> Combined:
+        """Apply the rule to the mean updates of groups; a group's weight, and what is said of it, is its members'.
+
+        Parameters
+        ----------
+        start : ndarray, shape (p,)
+            The global weights that everybody started from.
+        means : mapping of int to ndarray, shape (p,)
+            Group, from 0, to the mean of its members' updates by their examples.
+        members : mapping of int to sequence of str
+            Group to the nodes in its mean.
+        examples : mapping of str to int
+            Node id to the number of examples that it trained on.
+        state : dict
+            What the rule remembers, of nodes.
+        """
+        made = combine_groups(self._rule({}), start, means, members, examples, state)
+        nodes = sorted(made.contributions)
+        columns = {node: {n: v for n, v in made.columns[node].items() if math.isfinite(v)} for node in nodes}
+        return Combined(made.weights, made.contributions, columns, made.state)
 
     def ballot(
         self, scalars: Mapping[str, float], examples: Mapping[str, int], state: State

@@ -112,7 +112,9 @@ class Consent:
         self._folder = home.path / "requests"
         self._seen: dict[str, str | None] = {}
 
-    def require(self, run: Mapping[str, Any], directory: Directory, now: float | None = None) -> RunRequest:
+    def require(
+        self, run: Mapping[str, Any], directory: Directory, now: float | None = None, *, dataset: str | None = None
+    ) -> RunRequest:
         """Check that the run is one that a developer of the project has signed and that the owner agrees to.
 
         Parameters
@@ -123,6 +125,8 @@ class Consent:
             The project's, under the domain key that was pinned.
         now : float, optional
             Unix seconds.
+        dataset : str, optional
+            What the run uses here, where that is not the run's ``dataset``: a party's own, in a vertical run.
 
         Raises
         ------
@@ -147,12 +151,13 @@ class Consent:
         request = RunRequest.parse(run["signed"])
         organisation = directory.require(request.developer, "developer", now).organisation
         request.require_same(run)
-        policy = self._policy.for_dataset(str(run["dataset"]))
+        dataset = str(run["dataset"]) if dataset is None else dataset
+        policy = self._policy.for_dataset(dataset)
         policy.check_developer(request.developer, organisation)
         if not self._ledger.knows(request, str(run["id"])):
             request.require_in_force(now)
             if policy.approve == "manual":
-                self._ask(request, run, organisation, policy, now)
+                self._ask(request, run, dataset, organisation, policy, now)
         self._ledger.accept(request, str(run["id"]), now)
         return request
 
@@ -188,7 +193,15 @@ class Consent:
             if entry["run"] not in runs:
                 (self._folder / f"{entry['run']}.json").unlink(missing_ok=True)
 
-    def _ask(self, request: RunRequest, run: Mapping[str, Any], organisation: str, policy: Policy, now: float) -> None:
+    def _ask(
+        self,
+        request: RunRequest,
+        run: Mapping[str, Any],
+        dataset: str,
+        organisation: str,
+        policy: Policy,
+        now: float,
+    ) -> None:
         path = _entry_path(self._folder, str(run["id"]))
         entry = _read_entry(path)
         if entry is None or entry["sha256"] != request.sha256:
@@ -198,6 +211,9 @@ class Consent:
                 "developer": request.developer,
                 "organisation": organisation,
                 **{name: request.terms[name] for name in SHOWN},
+                "dataset": dataset,
+                "kind": request.terms.get("kind", "horizontal"),
+                "mode": request.terms.get("mode"),
                 "sha256": request.sha256,
                 "asked": int(now),
                 "until": int(now) + policy.approve_within,

@@ -1,10 +1,10 @@
 """The data sets of a node: files that its operator registers and that never leave it.
 
 What others are told is a description: names of columns, types, and the number of rows. Files are CSV, Parquet (one
-table, one target column) or npz (arrays ``x`` and ``y``, or ``x_<name>`` and ``y_<name>`` for models with several
-inputs or outputs). Preparing data is the operator's business, with pandas or whatever they like; a file is registered
-when it is numbers through and through, and is checked again whenever it has changed. Messages go to the operator's
-screen or log and name file, row and column, never a value.
+table, one target column, for vertical models a column of ids) or npz (arrays ``x`` and ``y``, or ``x_<name>`` and
+``y_<name>`` for models with several inputs or outputs). Preparing data is the operator's business, with pandas or
+whatever they like; a file is registered when it is numbers through and through, and is checked again whenever it has
+changed. Messages go to the operator's screen or log and name file, row and column, never a value.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from ..errors import Conflict, InvalidInput, NotAllowed, NotFound
 from ..home import write_private
 from ..training.arrays import Arrays, canonical_target
+from .columns import Columns
 from .policy import Policy
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Registration:
     targets: list[dict[str, Any]]
     size: int
     modified_ns: int
+    id_column: str | None = None
 
 
 class Dataset:
@@ -61,6 +63,8 @@ class Dataset:
         self.registration = registration
         self._home = home
         self._arrays: Arrays | None = None
+        self._ids: NDArray[np.str_] | None = None
+        self._columns: Columns | None = None
         self._lock = threading.Lock()
 
     @property
@@ -76,7 +80,7 @@ class Dataset:
         """Return what others are told (docs/rest.md): names, types, counts.
 
         With no projects registered it is offered to every project that the policy lets in. Several targets are listed
-        under ``targets``; ``target`` is the first.
+        under ``targets``; ``target`` is the first, None where there is none. ``id_column`` is there if rows have ids.
 
         Raises
         ------
@@ -90,8 +94,10 @@ class Dataset:
             "projects": list(projects),
             "rows": registration.rows,
             "features": registration.features,
-            "target": registration.targets[0],
+            "target": registration.targets[0] if registration.targets else None,
         }
+        if registration.id_column is not None:
+            description["id_column"] = registration.id_column
         if len(registration.targets) > 1:
             description["targets"] = registration.targets
         return description
@@ -107,6 +113,68 @@ class Dataset:
             ``unreadable-data`` and the other codes of `DatasetRegistry.add`; ``schema-changed``: the file has other
             columns than when it was registered.
         """
+        self._require_operation(operation)
+        with self._lock:
+            self._refresh()
+            return self._loaded()
+
+    def columns(self, operation: str = "analytics") -> Columns:
+        """Return the columns by name in the types that the file has, read once and kept until the file changes.
+
+        A data set that is registered for training is open to statistics where the policy is.
+
+        Raises
+        ------
+        FlaasError
+            As `load`.
+        """
+        if "train" not in self.registration.operations:
+            self._require_operation(operation)
+        with self._lock:
+            self._refresh()
+            if self._columns is None:
+                self._columns = _read_columns(self.registration)
+            return self._columns
+
+    def load_with_ids(self, operation: str = "vertical") -> tuple[Arrays, NDArray[np.str_]]:
+        """Return the data and the id of each row, both of the same state of the file.
+
+        Returns
+        -------
+        arrays : Arrays
+            As of `load`; its targets are empty where the data set has none.
+        ids : ndarray of shape (n,), texts
+            As they stand in the file; whole numbers as their decimal digits.
+
+        Raises
+        ------
+        NotAllowed
+            Code ``policy-operation``.
+        InvalidInput
+            ``no-id-column``; and as `load`.
+        """
+        self._require_operation(operation)
+        if self.registration.id_column is None:
+            raise InvalidInput(
+                f"Data set {self.name!r} has no column of ids.",
+                code="no-id-column",
+                hint=f"`flaas dataset remove {self.name}` and add it again with --id COLUMN.",
+            )
+        with self._lock:
+            self._refresh()
+            arrays = self._loaded()
+            if self._ids is None:
+                self._ids = _read_ids(self.registration)
+            if len(self._ids) != arrays.rows:
+                raise _unreadable(Path(self.registration.path), "it changed while it was read")
+            return arrays, self._ids
+
+    def _loaded(self) -> Arrays:
+        if self._arrays is None:
+            self._arrays = _read(self.registration)[0]
+        return self._arrays
+
+    def _require_operation(self, operation: str) -> None:
         if operation not in self.registration.operations:
             raise NotAllowed(
                 f"Data set {self.name!r} is not registered for {operation!r}, only for "
@@ -114,11 +182,6 @@ class Dataset:
                 code="policy-operation",
                 hint="Its operator decides with `flaas dataset add`.",
             )
-        with self._lock:
-            self._refresh()
-            if self._arrays is None:
-                self._arrays = _read(self.registration)[0]
-            return self._arrays
 
     def _current(self) -> Registration:
         with self._lock:
@@ -138,7 +201,7 @@ class Dataset:
                 code="schema-changed",
                 hint=f"Restore the file, or `flaas dataset remove {known.name}` and add it again.",
             )
-        self._arrays = arrays
+        self._arrays, self._ids, self._columns = arrays, None, None
         self.registration = replace(known, rows=arrays.rows, size=size, modified_ns=modified_ns)
 
 
@@ -165,6 +228,7 @@ class DatasetRegistry:
         operations: Sequence[str] = ("train",),
         *,
         classes: int | None = None,
+        id_column: str | None = None,
     ) -> Dataset:
         """Register a file after reading and checking all of it.
 
@@ -175,13 +239,16 @@ class DatasetRegistry:
         path : Path
             CSV, Parquet or npz.
         target : str, optional
-            The column to predict; tables only, and needed for them.
+            The column to predict; tables only, and needed for them unless they have ids.
         projects : sequence of str
             Projects it is offered to; without any, all that the policy lets in.
         operations : sequence of str
             What it may be used for.
         classes : int, optional
             Number of classes of an integer target, where this node may not have rows of each.
+        id_column : str, optional
+            The column that names whom a row is about, texts or whole numbers; it is no feature. Tables only. With it
+            the data set may be used in vertical runs, as a party that need not have a target.
 
         Raises
         ------
@@ -189,8 +256,8 @@ class DatasetRegistry:
             Code ``dataset-exists``.
         InvalidInput
             ``bad-dataset-name``; ``unknown-data-format``; ``unreadable-data``; ``no-target``; ``duplicate-columns``;
-            ``unnamed-column``; ``non-numeric``; ``missing-values``; ``empty-data``; ``bad-classes``; ``too-few-rows``
-            (the policy's minimum).
+            ``unnamed-column``; ``non-numeric``; ``missing-values``; ``empty-data``; ``bad-classes``; ``bad-ids``;
+            ``no-id-column``; ``too-few-rows`` (the policy's minimum).
         """
         if not _NAME.fullmatch(name):
             raise InvalidInput(
@@ -204,12 +271,17 @@ class DatasetRegistry:
                 code="dataset-exists",
                 hint=f"`flaas dataset remove {name}` first, or choose another name.",
             )
+        if id_column is not None:
+            operations = tuple(dict.fromkeys((*operations, "vertical")))
         absolute = Path(path).expanduser().resolve()
         size, modified_ns = _stamp(absolute)
         draft = Registration(
-            name, str(absolute), target, tuple(projects), tuple(operations), classes, 0, [], [], size, modified_ns
-        )
+            name, str(absolute), target, tuple(projects), tuple(operations), classes, 0, [], [], size, modified_ns,
+            id_column,
+        )  # fmt: skip
         arrays, schema = _read(draft)
+        if id_column is not None:
+            _read_ids(draft)
         least = _policy(self._home).for_dataset(name).minimum_rows
         if arrays.rows < least:
             raise InvalidInput(
@@ -259,10 +331,10 @@ class DatasetRegistry:
     def _dataset(self, entry: Registration) -> Dataset:
         """The one object for an entry, so that runs share what it has in memory."""
         known = self._known.get(entry.name)
-        identity = (entry.path, entry.target, entry.projects, entry.operations, entry.classes)
+        identity = (entry.path, entry.target, entry.projects, entry.operations, entry.classes, entry.id_column)
         if known is not None:
             r = known.registration
-            if (r.path, r.target, r.projects, r.operations, r.classes) == identity:
+            if (r.path, r.target, r.projects, r.operations, r.classes, r.id_column) == identity:
                 return known
         self._known[entry.name] = Dataset(entry, self._home)
         return self._known[entry.name]
@@ -316,6 +388,12 @@ def _stamp(path: Path) -> tuple[int, int]:
 def _read(registration: Registration) -> tuple[Arrays, dict[str, Any]]:
     """Read and check a file; return its arrays and its schema (``features``, ``targets``)."""
     path, lower = Path(registration.path), registration.path.lower()
+    if registration.id_column is not None and lower.endswith(".npz"):
+        raise InvalidInput(
+            f"{path} is an npz file; rows have ids in tables only.",
+            code="no-id-column",
+            hint="Write it as CSV or Parquet.",
+        )
     if lower.endswith(_TABLES):
         return _read_table(path, registration)
     if lower.endswith(".npz"):
@@ -328,8 +406,13 @@ def _read(registration: Registration) -> tuple[Arrays, dict[str, Any]]:
 
 
 def _read_table(path: Path, registration: Registration) -> tuple[Arrays, dict[str, Any]]:
-    table = _load_table(path)
-    target = registration.target
+    table = _load_table(path, registration.id_column)
+    target, ids = registration.target, registration.id_column
+    if ids is not None:
+        _require_ids(path, table, ids, target)
+        table = table.drop(columns=ids)
+    if target is None and ids is not None:
+        return _read_features(path, table, registration.name)
     if target is None or target not in table.columns:
         raise InvalidInput(
             f"{path} needs a target column" + (f" and has none named {target!r}" if target else "") + f"; it has: "
@@ -354,17 +437,99 @@ def _read_table(path: Path, registration: Registration) -> tuple[Arrays, dict[st
     return Arrays(registration.name, {"": x}, {"": y}, tuple(features)), schema
 
 
-def _load_table(path: Path) -> pd.DataFrame:
+def _read_columns(registration: Registration) -> Columns:
+    path = Path(registration.path)
+    if path.name.lower().endswith(_TABLES):
+        table = _load_table(path, registration.id_column)
+        listed = [str(entry["name"]) for entry in (*registration.features, *registration.targets)]
+        return Columns({name: _plain(table[name].to_numpy(na_value=np.nan)) for name in listed})
+    arrays = _read(registration)[0]
+    groups = {name or "x": array for name, array in arrays.inputs.items()}
+    return Columns(groups | {name or "y": array for name, array in arrays.targets.items()})
+
+
+def _plain(values: NDArray[Any]) -> NDArray[Any]:
+    """Return integers, truth values and floats as they are; what pandas has as objects as float64."""
+    return values if values.dtype.kind in "biuf" else values.astype("float64")
+
+
+def _read_features(path: Path, table: pd.DataFrame, name: str) -> tuple[Arrays, dict[str, Any]]:
+    """Read a table of features alone, as a party of vertical runs has it."""
+    if len(table) == 0 or len(table.columns) == 0:
+        raise _empty(path, f"{len(table)} rows and {len(table.columns)} columns beside the ids")
+    _require_numbers(path, table, None)
+    features = [str(column) for column in table.columns]
+    x = table.to_numpy(dtype="float32", na_value=np.nan)
+    _require_finite(path, {feature: np.isfinite(x[:, i]) for i, feature in enumerate(features)}, "column")
+    schema = {
+        "features": [
+            {"name": feature, "dtype": str(table[feature].dtype).lower(), "shape": []} for feature in features
+        ],
+        "targets": [],
+    }
+    return Arrays(name, {"": x}, {}, tuple(features)), schema
+
+
+def _require_ids(path: Path, table: pd.DataFrame, ids: str, target: str | None) -> None:
+    import pandas as pd
+
+    if ids not in table.columns or ids == target:
+        raise InvalidInput(
+            f"{path} has no column {ids!r} to name its rows by"
+            + (", beside the target" if ids == target else f"; it has: {', '.join(map(str, table.columns))}")
+            + ".",
+            code="no-id-column",
+            hint="`flaas dataset add NAME FILE --target COLUMN --id COLUMN`.",
+        )
+    column = table[ids]
+    whole = pd.api.types.is_integer_dtype(column.dtype)
+    if not whole and not pd.api.types.is_string_dtype(column.dtype) and column.dtype != object:
+        raise InvalidInput(
+            f"{path}: the ids in column {ids!r} are of type {column.dtype}; allowed are texts and whole numbers.",
+            code="bad-ids",
+            hint="Others may write 1.0 as 1: write the column as text, the same way at all parties.",
+        )
+    missing = column.isna() if whole else column.isna() | (column.astype(str).str.strip() == "")
+    if missing.any():
+        raise InvalidInput(
+            f"{path}: {int(missing.sum())} rows have no id in column {ids!r}; the first is row "
+            f"{int(np.argmax(missing.to_numpy())) + 1}.",
+            code="bad-ids",
+            hint="Drop those rows, or give them ids.",
+        )
+
+
+def _read_ids(registration: Registration) -> NDArray[np.str_]:
+    """Read the ids of a table, which were checked with it, as texts."""
+    path = Path(registration.path)
+    assert registration.id_column is not None
+    table = _load_table(path, registration.id_column, only=True)
+    _require_ids(path, table, registration.id_column, None)
+    ids = table[registration.id_column].astype(str).to_numpy(dtype=np.str_)
+    repeated = len(ids) - len(np.unique(ids))
+    if repeated:
+        raise InvalidInput(
+            f"{path}: {repeated} of {len(ids)} rows have an id in column {registration.id_column!r} that another row "
+            "has as well.",
+            code="bad-ids",
+            hint="Keep one row for each id, or aggregate them.",
+        )
+    return ids
+
+
+def _load_table(path: Path, ids: str | None = None, *, only: bool = False) -> pd.DataFrame:
+    """Read a table; a column `ids` as texts where the file leaves it open (007 is not 7), and no other if `only`."""
     import pandas as pd
     import pyarrow
 
     try:
         if path.name.lower().endswith((".parquet", ".pq")):
-            table = pd.read_parquet(path)
+            table = pd.read_parquet(path, columns=[ids] if only and ids is not None else None)
             names = [str(name) for name in table.columns]
         else:
             names = _header(path)
-            table = pd.read_csv(path, encoding="utf-8-sig")
+            texts = {ids: "string"} if ids is not None and ids in names else None
+            table = pd.read_csv(path, encoding="utf-8-sig", dtype=texts, usecols=[ids] if only and texts else None)
     except pd.errors.EmptyDataError as error:
         raise _empty(path, "no columns") from error
     except UnicodeDecodeError as error:
@@ -393,7 +558,7 @@ def _header(path: Path) -> list[str]:
         return next(csv.reader(file), [])
 
 
-def _require_numbers(path: Path, table: pd.DataFrame, target: str) -> None:
+def _require_numbers(path: Path, table: pd.DataFrame, target: str | None) -> None:
     import pandas as pd
 
     for name in table.columns:

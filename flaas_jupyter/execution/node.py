@@ -25,7 +25,7 @@ from ..communications.directory import Peer, Record
 from ..communications.identity import Identity, verify
 from ..communications.mesh import Mesh, Route
 from ..communications.wire import Message
-from ..errors import Conflict, FlaasError, InvalidInput, NotAllowed, NotAuthenticated, NotFound, Unreachable
+from ..errors import Aborted, Conflict, FlaasError, InvalidInput, NotAllowed, NotAuthenticated, NotFound, Unreachable
 from ..home import Home
 from ..protocols.attacks import Attack
 from .aggregator import Aggregator
@@ -35,10 +35,17 @@ from .datasets import DatasetRegistry
 from .domains import Domains
 from .enrolment import Enrolment
 from .participant import Participant, Verify
+from .pieces import PIECE
 from .policy import Policy
+from .queries import Queries
+from .query_log import FOLDER as QUERIES
 from .reporter import Reporter
 from .revocations import Revocations
+from .shard_seat import PART
 from .timing import Timing
+from .vertical_participant import Station
+from .vertical_runs import VerticalRuns
+from .vertical_store import VerticalStore
 from .witness import EVENT, FILE, MESSAGE, AuditWatch, Witness
 
 log = logging.getLogger(__name__)
@@ -102,7 +109,35 @@ class Node:
         self._reporter = Reporter(self._coordinator, self._report_refused)
         witness = Witness(home.path / FILE, self._fetch)
         self._audit = AuditWatch(witness, self._ask, self._connected_nodes, timing.peer)
+        self._queries = Queries(
+            home.path / QUERIES,
+            identity=self.identity,
+            policy=self.policy,
+            datasets=self.datasets,
+            directory=self._domains.__getitem__,
+            refresh=self._domains.refresh,
+            fetch=self._fetch,
+            ask=self._ask,
+            verifier=self._verifier,
+            require_trust=lambda: witness.require_no_alarm(self.policy),
+        )
         self._keras = ThreadPoolExecutor(1, thread_name_prefix="keras")
+        station = Station(
+            self.identity.node_id,
+            self.policy,
+            post=lambda node_id, message, limit: self._mesh.call(node_id, message, timeout=limit, limit=LARGE),
+            reporter=self._reporter,
+            executor=self._keras,
+            store=VerticalStore(home.path / "vertical"),
+            timing=timing,
+        )
+        self._vertical = VerticalRuns(
+            station,
+            datasets=self.datasets,
+            domains=self._domains,
+            require_consent=self._require_consent,
+            fetch=self._fetch,
+        )
         self._participants: dict[str, Participant] = {}
         self._aggregators: dict[str, Aggregator] = {}
         self._leading: dict[str, asyncio.Task[None]] = {}
@@ -152,11 +187,13 @@ class Node:
         finally:
             for participant in self._participants.values():
                 participant.cancel_round()
+            await self._vertical.close()
             for task in list(self._tasks):
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             await self._mesh.close()
             await self._coordinator.close()
+            self._queries.close()
             self._keras.shutdown(wait=False, cancel_futures=True)
 
     async def _reach_api(self) -> None:
@@ -228,7 +265,7 @@ class Node:
             log.warning("this node is %s", _told_of(event))
         if event.type == EVENT:
             self._audit.wake()
-        elif event.type != "run.round":  # told by this or another node; nothing to do about it
+        elif event.type not in ("run.round", "run.report"):  # told by this or another node; nothing to do about it
             self._look_again.set()
 
     async def _keep_record_fresh(self) -> None:
@@ -262,6 +299,7 @@ class Node:
             try:
                 description = await asyncio.to_thread(self.datasets.get(entry.name).description)
                 description["projects"] = description["projects"] or sorted(self.enrolment.projects)
+                description["operations"] = list(self.policy.for_dataset(entry.name).operations)
                 description.pop("targets", None)  # the API knows the first of several; `prepare` matches them all
                 await self._coordinator.put(f"{node}/datasets/{entry.name}", description, retry_for=60)
                 withdrawn.discard(entry.name)
@@ -311,6 +349,8 @@ class Node:
                 open_runs.add(run["id"])
                 if assignment["state"] == "invited":
                     await self._answer(run)
+                elif self._vertical.concerns(run):
+                    await self._look_at_vertical(run, assignment["state"])
                 elif assignment["state"] == "accepted" and run["aggregator"]:
                     await self._take_part_or_leave(run)
                 elif assignment["state"] != "accepted":
@@ -318,12 +358,13 @@ class Node:
             await asyncio.to_thread(self._consent.keep_only, open_runs)
             for gone in [run for run in self._participants if run not in open_runs]:
                 await self._leave(gone)
+            await self._vertical.keep_only(open_runs)
 
     async def _answer(self, run: dict[str, Any]) -> None:
         try:
             await self._audit.look()
             self._audit.witness.require_no_alarm(self.policy)
-            await self._participant(run)
+            await (self._vertical.accept(run) if self._vertical.concerns(run) else self._participant(run))
             answer: dict[str, Any] = {"state": "accepted"}
             log.info("run %s of %s: accepted", run["id"], run["project"])
         except AwaitsOwner:
@@ -357,19 +398,22 @@ class Node:
             executor=self._keras,
             attack=self._attack,
             require_not_revoked=functools.partial(self._revocations.require_not_revoked, run["project"]),
+            send=functools.partial(self._ask, limit=self._timing.round),
+            traffic=lambda: (self._mesh.bytes_sent, self._mesh.bytes_received),
         )
         self._participants[run["id"]] = participant
         return participant
 
-    async def _require_consent(self, run: dict[str, Any]) -> None:
+    async def _require_consent(self, run: dict[str, Any], dataset: str | None = None) -> None:
         directory = self._domains[run["project"]]
+        require = functools.partial(self._consent.require, run, directory, dataset=dataset)
         try:
-            await asyncio.to_thread(self._consent.require, run, directory)
+            await asyncio.to_thread(require)
         except NotAllowed as error:
             if not may_be_stale(error):
                 raise
             await self._domains.refresh()
-            await asyncio.to_thread(self._consent.require, run, directory)
+            await asyncio.to_thread(require)
         self._revocations.require_not_revoked(run["project"], run["start_digest"])
 
     async def _look_for_answers(self) -> None:
@@ -378,6 +422,17 @@ class Node:
             await asyncio.sleep(OWNER_POLL)
             if await asyncio.to_thread(self._consent.has_news):
                 self._look_again.set()
+
+    async def _look_at_vertical(self, run: dict[str, Any], state: str) -> None:
+        """Do what a vertical run asks of this node; one that it cannot be part of any more is left."""
+        try:
+            await self._vertical.look(run, state)
+        except AwaitsOwner:
+            log.warning("run %s of %s waits for this node's owner", run["id"], run["project"])
+        except (Aborted, Conflict, InvalidInput, NotAllowed, NotAuthenticated, NotFound) as error:
+            log.error("run %s: left: %s", run["id"], error)
+            self._vertical.leave(run["id"], error)
+            self._reporter.put(self._assignment(run["id"]), {"state": "failed", "reason": error.to_dict()})
 
     async def _take_part_or_leave(self, run: dict[str, Any]) -> None:
         """Take part in a run that was accepted; one that is told of otherwise since is left, and it is said why."""
@@ -503,6 +558,8 @@ class Node:
         from_notebook = {"run/submit": (self._on_submit, LARGE), "run/follow": (self._on_follow, SMALL)}
         from_nodes = {
             "run/join": (self._on_join, SMALL),
+            PART: (self._on_part, LARGE),
+            PIECE: (self._on_part, LARGE),
             "run/end": (self._on_end, SMALL),
             MESSAGE: (self._audit.answer, SMALL),
         }
@@ -512,10 +569,15 @@ class Node:
         routes = {
             kind: Route(handler, role="developer", limit=limit) for kind, (handler, limit) in from_notebook.items()
         }
-        return routes | {
-            kind: Route(handler, role="node", limit=limit)
-            for kind, (handler, limit) in (from_nodes | as_participant).items()
-        }
+        return (
+            routes
+            | {
+                kind: Route(handler, role="node", limit=limit)
+                for kind, (handler, limit) in (from_nodes | as_participant).items()
+            }
+            | self._queries.routes()
+            | self._vertical.routes()
+        )
 
     async def _on_participant(self, peer: Peer, message: Message) -> Message:
         run_id = str(message.body.get("run"))
@@ -535,6 +597,14 @@ class Node:
             log.error("run %s: %s", run_id, error)
             self._reporter.put(self._assignment(run_id), {"state": "failed", "reason": error.to_dict()})
             raise
+
+    async def _on_part(self, peer: Peer, message: Message) -> Message:
+        run_id = str(message.body.get("run"))
+        participant = self._participants.get(run_id)
+        if participant is None:
+            raise NotFound(f"This node takes no part in run {run_id!r}.", code="no-such-run")
+        self._domains[participant.run["project"]].require(peer.node_id, "node")
+        return await participant.of_peer(peer.node_id, message)
 
     async def _on_join(self, peer: Peer, message: Message) -> Message:
         aggregator = self._aggregator(message)
@@ -617,6 +687,7 @@ class Node:
             self._spawn(self._audit.exchange(node_id))
 
     def _peer_lost(self, node_id: str) -> None:
+        self._vertical.lost(node_id)
         for aggregator in self._aggregators.values():
             aggregator.lost(node_id)
         for run_id, (aggregator_id, _, task) in list(self._joining.items()):

@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import secrets
 import threading
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -24,8 +26,9 @@ from ..communications.identity import Identity
 from ..communications.wire import Message
 from ..errors import Aborted, Conflict, InvalidInput
 from ..plan import TrainingPlan
-from ..protocols import combination
+from ..protocols import combination, noise_shares
 from ..protocols.aggregation import Needs, ScalarRule
+from ..protocols.groups import DRAWS, Commitment, GroupDraw
 from ..protocols.secure_aggregation import (
     Advertisement,
     Member,
@@ -37,6 +40,8 @@ from ..protocols.secure_aggregation import (
 from . import rule_state
 from .checkpoint import digest
 from .combining import fresh_generator
+from .pieces import PIECE, Pieces
+from .shard_seat import PART, Send, ShardSeat, reveals_from
 
 if TYPE_CHECKING:
     from ..protocols.attacks import Attack
@@ -48,7 +53,7 @@ if TYPE_CHECKING:
 Verify = Callable[[str, str, bytes, bytes], None]
 """Node id, context, payload, signature."""
 
-OF_THE_RUN = ("aggregation", "aggregation_options", "privacy")
+OF_THE_RUN = ("aggregation", "aggregation_options", "privacy", "group_size", "sharded")
 TERMS = ("term", "plan", "maximum_examples", "learning_rate", *OF_THE_RUN)
 """What, beside the fields of `RoundSettings`, shapes the vector that a member of a secure round sends."""
 
@@ -61,6 +66,7 @@ class _Trained:
     start_digest: str
     result: LocalResult
     update: NDArray[Any]
+    noise_key: bytes = field(default_factory=functools.partial(secrets.token_bytes, 32), repr=False)
 
     def __post_init__(self) -> None:
         self.update.flags.writeable = False
@@ -79,7 +85,11 @@ class _Round:
     stop: threading.Event = field(default_factory=threading.Event)
     training: asyncio.Future[_Trained] | None = None
     settings: RoundSettings | None = None
+    draw: GroupDraw | None = None
+    drawn: bool = False
     secure: Member | None = None
+    shard: ShardSeat | None = None
+    traffic: tuple[int, int] = (0, 0)
     votes: Votes | None = None
     survivors: frozenset[str] = frozenset()
 
@@ -112,6 +122,10 @@ class Participant:
         What the owner has this node do to the run, in a drill.
     require_not_revoked : callable, optional
         Raises for the digest of weights that were revoked.
+    send : callable, optional
+        ``await send(node, message)`` takes a message to another participant; for sharded sums.
+    traffic : callable, optional
+        Bytes that this node has sent and received so far.
     """
 
     def __init__(
@@ -126,6 +140,8 @@ class Participant:
         executor: Executor,
         attack: Attack | None = None,
         require_not_revoked: Callable[[str], None] | None = None,
+        send: Send | None = None,
+        traffic: Callable[[], tuple[int, int]] = lambda: (0, 0),
     ) -> None:
         self.run = run
         self.plan: TrainingPlan | None = None
@@ -144,16 +160,29 @@ class Participant:
         self._executor = executor
         self._attack = attack
         self._require_not_revoked = require_not_revoked
+        self._send, self._traffic = send, traffic
+        self._pieces: Pieces | None = None
         self._current: _Round | None = None
         self._rule = combination.make_rule(run["aggregation"], run["aggregation_options"])
         self._privacy = combination.read_privacy(run["privacy"])
+        self._masked = bool(run["secure_aggregation"])
+        self._in_groups = combination.in_groups(self._rule, secure_aggregation=self._masked)
+        combination.require_combination(
+            self._rule,
+            secure_aggregation=self._masked,
+            privacy=self._privacy,
+            group_size=run.get("group_size"),
+            sharded=bool(run.get("sharded")),
+        )
         self._privacy_plan: PrivacyPlan | None = None
         self._trained: _Trained | None = None
         # What this node has given out updates for, to keep within the privacy budget.
         self._given: set[tuple[int, int, str]] = set()
+        # Draws of groups that this node has revealed a seed in, by round and starting weights.
+        self._draws: Counter[tuple[int, str]] = Counter()
         # Starting weights whose sum this node has helped to open, and whose sum it was: to open it again for other
         # members would reveal, by subtraction, the update of whoever differs.
-        self._opened: dict[str, tuple[frozenset[str], bytes]] = {}
+        self._opened: dict[str, tuple[frozenset[str], bytes, tuple[int, float]]] = {}
 
     async def answer(self, message: Message) -> Message:
         """Answer one of the aggregator's `messages`."""
@@ -164,11 +193,15 @@ class Participant:
         "run/prepare": "prepare",
         "run/status": "status",
         "round/begin": "begin",
+        "round/draw": "draw",
+        "round/groups": "groups",
         "round/share": "share",
         "round/scalar": "scalar",
         "round/update": "update",
+        "round/collected": "collected",
         "round/survivors": "survivors",
         "round/unmask": "unmask",
+        "round/open": "open",
     }
     """Message type to the method that answers it."""
 
@@ -211,8 +244,8 @@ class Participant:
 
     async def begin(self, message: Message) -> Message:
         """Start local training from the weights given; with secure aggregation, answer with fresh signed keys."""
-        body = message.body
-        trainer, weights = self._ready(), message.tensors["weights"]
+        body, before = message.body, self._traffic()
+        trainer, weights = self._ready(), await self._weights_in(message)
         self._check_weights(weights)
         number = int(body["round"])
         if not 1 <= number <= int(self.run["rounds"]):
@@ -225,13 +258,34 @@ class Participant:
         self._check_start(number, start)
         current = _Round(int(body["term"]), number, int(body["attempt"]), weights, start, int(body["maximum_examples"]))
         answer: dict[str, Any] = {}
-        if self.run["secure_aggregation"]:
-            answer["advertisement"] = self._advertise(current, body)
+        if self._masked:
+            current.settings = self._settings(current, body)
+            if self.run.get("sharded"):
+                current.shard = ShardSeat(current.settings, self._identity.node_id, self._verify)
+                current.traffic = before
+            answer = self._commit(current) if self._in_groups else self._advertise(current)
         self._current = current
         self.weights, self.round = weights, number - 1
         self.rule_state = (body["rule"], rule_state.of_message(message.tensors))
         current.training = self._train(trainer, current, body.get("learning_rate"))
         return Message("ok", answer)
+
+    async def _weights_in(self, message: Message) -> NDArray[Any]:
+        """Return the weights that a round begins with; of a sharded one they come in pieces, from all participants."""
+        if "piece" not in message.tensors:
+            whole: NDArray[Any] = message.tensors["weights"]
+            return whole
+        if self._send is None or not self.run.get("sharded"):
+            raise Conflict("This node takes weights as a whole.", code="not-sharded")
+        return await self._gathering().gather(message, self._send)
+
+    def _gathering(self) -> Pieces:
+        if self._pieces is None:
+            self._ready()
+            assert self.plan is not None  # with the trainer
+            nodes = [str(entry["node"]) for entry in self.run["participants"]]
+            self._pieces = Pieces(self._identity.node_id, nodes, self.plan.parameters, self.plan.dtype)
+        return self._pieces
 
     def _check_start(self, number: int, start: str) -> None:
         """Refuse revoked weights, and in the first round others than the developer has signed for."""
@@ -245,12 +299,72 @@ class Participant:
                 hint="Start a new run. If it happens again, have the aggregator's node examined.",
             )
 
-    def _advertise(self, current: _Round, body: dict[str, Any]) -> dict[str, Any]:
+    def _settings(self, current: _Round, body: dict[str, Any]) -> RoundSettings:
         assert self.plan is not None  # begin() has checked
-        own = {**body, "plan": self.plan.digest, **{name: self.run[name] for name in OF_THE_RUN}}
-        current.settings = round_settings(self._domain, own, current.start_digest)
+        own = {**body, "plan": self.plan.digest, **{name: self.run.get(name) for name in OF_THE_RUN}}
+        settings = round_settings(self._domain, own, current.start_digest)
+        if len(settings.members) < self._least_members:
+            raise Conflict(
+                f"Round {current.number} was to begin with {len(settings.members)} members; this run takes "
+                f"{self._least_members} at least, so that updates are hidden among as many.",
+                code="too-few-members",
+                hint="Do not trust this aggregator: it could surround a member with its own.",
+            )
+        return settings
+
+    @functools.cached_property
+    def _least_members(self) -> int:
+        """Members without which no round begins, by what the developer signed."""
+        wanted, sample = self.run.get("minimum_nodes"), self.run.get("clients_per_round")
+        least = min(int(wanted), int(sample or wanted)) if wanted else 0
+        if self._in_groups:
+            least = max(least, combination.least_groups(self._rule) * int(self.run["group_size"]))
+        return least
+
+    def _advertise(self, current: _Round) -> dict[str, Any]:
+        assert current.settings is not None  # set before
         current.secure = Member(current.settings, self._identity.node_id, self._identity.sign, self._verify)
-        return current.secure.advertise().to_dict()
+        return {"advertisement": current.secure.advertise().to_dict()}
+
+    def _commit(self, current: _Round) -> dict[str, Any]:
+        assert current.settings is not None  # set before
+        size, me = int(self.run["group_size"]), self._identity.node_id
+        current.draw = GroupDraw(current.settings, size, me, self._identity.sign, self._verify)
+        return {"commitment": current.draw.commit().to_dict()}
+
+    async def draw(self, message: Message) -> Message:
+        """Reveal this node's seed, when everybody is committed to one; for so many draws of a round only."""
+        current, drawing = self._drawing(message)
+        commitments = {
+            str(member): Commitment.from_dict(entry) for member, entry in message.body["commitments"].items()
+        }
+        seed = drawing.reveal(commitments)
+        if not current.drawn:
+            self._draws[current.number, current.start_digest] += 1
+            current.drawn = True
+        if self._draws[current.number, current.start_digest] > DRAWS:
+            raise Conflict(
+                f"The groups of round {current.number} were drawn {DRAWS} times already.",
+                code="group-draws-spent",
+                hint="An aggregator that draws again until the groups suit it would choose them. Start a new run from "
+                "the last weights.",
+            )
+        return Message("ok", {"seed": seed})
+
+    async def groups(self, message: Message) -> Message:
+        """Find this node's group from everybody's seed, and answer with fresh signed keys for its secure sum."""
+        current, drawing = self._drawing(message)
+        if current.secure is not None:
+            raise Conflict("This node has its group of this round already.", code="secagg-wrong-phase")
+        seeds = {str(member): seed for member, seed in message.body["seeds"].items()}
+        _, current.settings = drawing.assigned(seeds)
+        return Message("ok", self._advertise(current))
+
+    def _drawing(self, message: Message) -> tuple[_Round, GroupDraw]:
+        current = self._round(message)
+        if current.draw is None:
+            raise Conflict("This run has no groups.", code="no-groups")
+        return current, current.draw
 
     def _train(self, trainer: Trainer, current: _Round, learning_rate: float | None) -> asyncio.Future[_Trained]:
         # A round that is tried again from the same weights gives the same update: no need to train twice, and no
@@ -287,8 +401,15 @@ class Participant:
         clip = float(self._privacy.clip)
         if current.settings is not None:
             clip -= rounding_norm(update.size, current.settings)
+            if clip <= 0:
+                raise InvalidInput(
+                    f"Updates clipped to {self._privacy.clip:g} would vanish in the fixed point of a range of "
+                    f"{current.settings.clip:g}.",
+                    code="range-too-wide",
+                    hint="The range that was told is too wide for this budget. Do not trust this aggregator.",
+                )
         clipped: NDArray[np.float64] = privacy.clip_update(update, clip)[0]
-        if self._privacy.mode == "central":
+        if self._privacy.counts_alike:
             return clipped
         assert self._privacy_plan is not None  # prepare came first
         noisy: NDArray[np.float64] = privacy.add_noise(clipped, self._privacy_plan.sigma)
@@ -300,7 +421,11 @@ class Participant:
         advertisements = {
             str(member): Advertisement.from_dict(entry) for member, entry in message.body["advertisements"].items()
         }
-        return Message("ok", {"shares": secure.share(advertisements)})
+        sealed = secure.share(advertisements)
+        shard = self._round(message).shard
+        if shard is not None:
+            shard.keys(advertisements)
+        return Message("ok", {"shares": sealed})
 
     async def scalar(self, message: Message) -> Message:
         """Answer, when training is done, with the number from which the rule makes this node's vote."""
@@ -323,26 +448,65 @@ class Participant:
         result = trained.result
         metrics = result.metrics if self._privacy is None else {}  # they are of the data, and carry no noise
         body: dict[str, Any] = {"train_seconds": result.seconds, "metric_names": sorted(metrics)}
-        if current.secure is None or current.settings is None:
+        if not self._masked:
             body |= {"examples": result.examples, "metrics": metrics}
             return Message("ok", body, {"update": self._weights_of(current, trained)})
-        started = time.perf_counter()
-        encoding = functools.partial(
-            encode_update,
-            trained.update,
-            result.examples,
-            current.maximum_examples,
-            {name: metrics[name] for name in sorted(metrics)},
-            current.settings,
-            fresh_generator(),
-        )
+        started, secure = time.perf_counter(), self._secure(message)
+        assert current.settings is not None  # there is a member's side
+        settings = current.settings
+        names = {name: metrics[name] for name in sorted(metrics)}
+        encoding = functools.partial(self._encoded, trained, names, current.maximum_examples, settings)
         votes = self._votes(message)
         share = self._share(votes)
-        secure, inbox = current.secure, message.body["inbox"]
-        masked = await asyncio.to_thread(lambda: secure.mask(encoding(share=share), inbox, votes=votes))
+        inbox = message.body["inbox"]
+        if current.shard is not None:
+            encoded = await asyncio.to_thread(encoding, share)
+            sharers = [str(member) for member in message.body["sharers"]]
+            await current.shard.distribute(secure, encoded, inbox, sharers, self._sender(current))
+            body["mask_seconds"] = time.perf_counter() - started
+            return Message("ok", body)
+        masked = await asyncio.to_thread(lambda: secure.mask(encoding(share), inbox, votes=votes))
         current.votes = votes
         body["mask_seconds"] = time.perf_counter() - started
         return Message("ok", body, {"masked": masked})
+
+    def _sender(self, current: _Round) -> Callable[[str, NDArray[np.uint32]], Awaitable[Message]]:
+        where = {"run": self.run["id"], "round": current.number, "attempt": current.attempt}
+        send = self._send
+        if send is None:
+            raise Conflict("This node cannot reach other participants.", code="no-mesh")
+        return lambda node, part: send(node, Message(PART, where, {"part": part}))
+
+    async def of_peer(self, node_id: str, message: Message) -> Message:
+        """Take another participant's part of the shard that this node adds up, or its piece of the weights."""
+        if message.type == PIECE:
+            self._gathering().take(node_id, message)
+            return Message("ok")
+        shard = self._shard(message)
+        part = message.tensors.get("part")
+        if part is None:
+            raise InvalidInput("The message brings no part of a vector.", code="secagg-malformed")
+        shard.take(node_id, part)
+        return Message("ok")
+
+    async def collected(self, message: Message) -> Message:
+        """Tell whose parts of this node's shard have arrived."""
+        return Message("ok", {"received": list(self._shard(message).received)})
+
+    async def open(self, message: Message) -> Message:
+        """Open this node's shard of the sum, when enough survivors have signed who is in it and given their shares."""
+        current, shard = self._round(message), self._shard(message)
+        survivors = [str(member) for member in message.body["survivors"]]
+        signatures, reveals = message.body["signatures"], reveals_from(message)
+        part = await asyncio.to_thread(shard.open, survivors, signatures, reveals)
+        sent, received = (now - before for now, before in zip(self._traffic(), current.traffic, strict=True))
+        return Message("ok", {"sent": sent, "received": received}, {"part": part})
+
+    def _shard(self, message: Message) -> ShardSeat:
+        shard = self._round(message).shard
+        if shard is None:
+            raise Conflict("This run is not sharded.", code="not-sharded")
+        return shard
 
     async def _trained_in(self, current: _Round) -> _Trained:
         """Wait for the training; refuse to give out more updates than the privacy budget is made for."""
@@ -374,13 +538,34 @@ class Participant:
         """Return what this node's update counts for; None for its share of the examples."""
         if votes is not None:
             return votes.share_of(self._identity.node_id)
-        return 1.0 if self._privacy is not None and self._privacy.mode == "central" else None
+        return 1.0 if self._privacy is not None and self._privacy.counts_alike else None
+
+    def _encoded(
+        self,
+        trained: _Trained,
+        metrics: Mapping[str, float],
+        maximum_examples: int,
+        settings: RoundSettings,
+        share: float | None,
+    ) -> NDArray[np.uint32]:
+        """Return the update as the sum takes it, with this node's share of the noise where the run's privacy asks."""
+        distributed = self._privacy is not None and self._privacy.mode == "distributed"
+        # A round that is tried again sends the same: neither noise nor rounding are drawn twice.
+        rng = np.random.default_rng(list(trained.noise_key)) if distributed else fresh_generator()
+        encoded = encode_update(
+            trained.update, trained.result.examples, maximum_examples, metrics, settings, rng, share=share
+        )
+        if distributed:
+            assert self._privacy_plan is not None  # prepare came first
+            steps = noise_shares.share_in_steps(self._privacy_plan, settings)
+            noise_shares.add_share(encoded, trained.update.size, steps, trained.noise_key)
+        return encoded
 
     async def survivors(self, message: Message) -> Message:
         """Sign the list of those whose masked vectors arrived."""
         current, survivors = self._round(message), [str(member) for member in message.body["survivors"]]
         opened = self._opened.get(current.start_digest)
-        if opened is not None and opened != (frozenset(survivors), current.votes_digest):
+        if opened is not None and opened != (frozenset(survivors), current.votes_digest, self._scale(current)):
             raise Conflict(
                 f"The sum of round {current.number} was opened once already, for other members or with other votes.",
                 code="round-already-opened",
@@ -394,13 +579,21 @@ class Participant:
         """Reveal one share per member, once enough survivors signed the same list."""
         current = self._round(message)
         reveals = self._secure(message).unmask(message.body["signatures"])
-        self._opened[current.start_digest] = (current.survivors, current.votes_digest)
+        self._opened[current.start_digest] = (current.survivors, current.votes_digest, self._scale(current))
         return Message("ok", {"reveals": {member: reveal.to_dict() for member, reveal in reveals.items()}})
 
+    def _scale(self, current: _Round) -> tuple[int, float]:
+        """What noise and rounding are scaled by, with distributed privacy: a sum that opens twice must be the same."""
+        if self._privacy is None or self._privacy.mode != "distributed" or current.settings is None:
+            return 0, 0.0
+        return len(current.settings.members), current.settings.clip
+
     def cancel_round(self) -> None:
-        """Stop the training under way, between two batches."""
+        """Stop the training under way, between two batches, and forget the secrets of the round's sum."""
         if self._current is not None:
             self._current.stop.set()
+            if self._current.secure is not None:
+                self._current.secure.abort()
             self._current = None
 
     def _ready(self) -> Trainer:
@@ -418,6 +611,8 @@ class Participant:
 
     def _secure(self, message: Message) -> Member:
         secure = self._round(message).secure
+        if secure is None and self._in_groups:
+            raise Conflict("The groups of this round are not drawn yet.", code="secagg-wrong-phase")
         if secure is None:
             raise Conflict("This run has no secure aggregation.", code="no-secure-aggregation")
         return secure

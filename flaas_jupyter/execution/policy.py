@@ -12,6 +12,7 @@ import json
 import math
 import re
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,10 @@ _DEFAULT = """\
 # Projects whose runs may use this node. `flaas node join` adds a project here.
 projects = []
 
-# What may be done with the data.
-operations = ["train"]
+# What may be done with the data: "train"; "analytics" (statistics over the rows of all nodes together); "vertical"
+# (learn together with nodes that have other columns about the same people); beside it, at the node that holds the
+# label, "vertical-split" (mode "split", which tells others the labels).
+operations = {operations}
 
 # A data set with fewer rows than this takes no part: an update from few people tells much about each.
 minimum_rows = 20
@@ -41,6 +44,10 @@ maximum_parameters = 100_000_000
 # "required": updates leave this node masked only, so that nobody sees it alone. "optional": the run decides.
 secure_aggregation = "{secure_aggregation}"
 
+# Where it is required: rules that compare updates see the sums of groups of the nodes, and this node takes part where a
+# group has at least so many. 3 is the smallest there is; a large number keeps such rules away.
+secure_group = 3
+
 # "required": only runs with differential privacy, so that the model tells little about this node's data even if it
 # is published. "optional": the run decides.
 privacy = "optional"
@@ -49,6 +56,25 @@ privacy = "optional"
 # With a delta above maximum_delta an epsilon says nothing.
 maximum_epsilon = inf
 maximum_delta = 1e-3
+
+# Federated analytics ("analytics" among the operations): statistics over the rows of all nodes together.
+# A group of fewer rows than this is not told, whoever asks.
+minimum_group = 10
+
+# Minima, maxima and quantiles are values of single rows. "bracketed": told as a bracket that holds minimum_group rows;
+# "exact": as they are. Sums of derived columns: of "plain" ones, which cannot single a row out, or of "any".
+analytics_order = "bracketed"
+analytics_derived = "plain"
+
+# "required": only answers with differential privacy (epsilon=...). "optional": who asks decides.
+analytics_privacy = "optional"
+
+# What all private answers about a data set may cost together, for each developer; 0 is nothing, but where privacy is
+# optional exact answers cost nothing. `flaas dataset budget NAME` shows what is spent.
+analytics_epsilon = 0.0
+
+# Steps of one query: quantiles, say, are found step by step.
+analytics_steps = 256
 
 # Custom Keras layers that may run here, as "package>Layer", or "module:package>Layer" where importing the module
 # registers it. They run with this node's rights: list only code that you have read and installed yourself.
@@ -70,6 +96,15 @@ approve_within = 600
 # "warn": it is only logged.
 on_audit_alarm = "refuse"
 
+# Vertical runs: how many ids may be matched, and how few common ones end the run before anything else is computed.
+vertical_maximum_ids = 10_000_000
+minimum_intersection = 1000
+
+# Whether a developer may have this node's part of a vertical model, and who may have its scores: "label_holder" (they
+# stay in a file at the node that holds the label) or "developer". All parties of a run must agree.
+vertical_release_model = false
+vertical_predictions = "label_holder"
+
 # Whom a developer should ask who is refused; shown to them.
 contact = ""
 
@@ -84,9 +119,14 @@ _WORDS = {
     "count": "an integer from 1 on",
     "mode": '"required" or "optional"',
     "quantity": "a number above 0",
+    "budget": "a number from 0 on",
+    "order": '"bracketed" or "exact"',
+    "derived": '"plain" or "any"',
     "approval": '"signed" or "manual"',
     "alarm": '"refuse" or "warn"',
     "text": "a text",
+    "flag": "true or false",
+    "scores": '"label_holder" or "developer"',
 }
 _KINDS = {
     "projects": "texts",
@@ -96,9 +136,16 @@ _KINDS = {
     "maximum_local_epochs": "count",
     "maximum_parameters": "count",
     "secure_aggregation": "mode",
+    "secure_group": "count",
     "privacy": "mode",
     "maximum_epsilon": "quantity",
     "maximum_delta": "quantity",
+    "minimum_group": "count",
+    "analytics_order": "order",
+    "analytics_derived": "derived",
+    "analytics_privacy": "mode",
+    "analytics_epsilon": "budget",
+    "analytics_steps": "count",
     "allow_layers": "texts",
     "allow_developers": "texts",
     "deny_developers": "texts",
@@ -107,6 +154,10 @@ _KINDS = {
     "approve": "approval",
     "approve_within": "count",
     "on_audit_alarm": "alarm",
+    "vertical_maximum_ids": "count",
+    "minimum_intersection": "count",
+    "vertical_release_model": "flag",
+    "vertical_predictions": "scores",
     "contact": "text",
 }
 
@@ -120,15 +171,27 @@ class Policy:
     projects : tuple of str
         Projects whose runs may use this node.
     operations : tuple of str
-        What may be done with data; ``"train"``.
+        What may be done with data: ``"train"``, ``"vertical"``, ``"vertical-split"``.
     minimum_rows : int
         Smallest data set that takes part.
     maximum_rounds, maximum_local_epochs, maximum_parameters : int
         Limits of one run.
     secure_aggregation, privacy : str
         ``"required"`` or ``"optional"``.
+    secure_group : int
+        Where secure aggregation is required: nodes of a group at least, of a run in group mode.
     maximum_epsilon, maximum_delta : float
         Largest budget of differential privacy of one run; a run without privacy has an infinite epsilon.
+    minimum_group : int
+        Smallest group of rows, over all nodes, of which a statistic is told.
+    analytics_order, analytics_derived : str
+        ``"bracketed"`` or ``"exact"``; ``"plain"`` or ``"any"``: see `protocols.analytics.ReleasePolicy`.
+    analytics_privacy : str
+        ``"required"`` or ``"optional"``: whether statistics must be differentially private.
+    analytics_epsilon : float
+        What private statistics about a data set may cost together, for each developer.
+    analytics_steps : int
+        Most steps of one query.
     allow_layers : tuple of str
         Registered custom layers that may run here; see `TrainingPlan.build`.
     allow_developers, deny_developers : tuple of str
@@ -141,6 +204,12 @@ class Policy:
         Seconds that the owner has to answer.
     on_audit_alarm : str
         ``"refuse"`` or ``"warn"``: what an alarm about the API's audit log means for new runs.
+    vertical_maximum_ids, minimum_intersection : int
+        How many ids a vertical run may match, and how many must be common.
+    vertical_release_model : bool
+        Whether this node's part of a vertical model may go to the developer of the run.
+    vertical_predictions : str
+        ``"label_holder"`` or ``"developer"``: who may have the scores of a vertical model.
     contact : str
         Whom a refused developer should ask.
     datasets : dict
@@ -154,9 +223,16 @@ class Policy:
     maximum_local_epochs: int = 1000
     maximum_parameters: int = 100_000_000
     secure_aggregation: str = "optional"
+    secure_group: int = 3
     privacy: str = "optional"
     maximum_epsilon: float = math.inf
     maximum_delta: float = 1e-3
+    minimum_group: int = 10
+    analytics_order: str = "bracketed"
+    analytics_derived: str = "plain"
+    analytics_privacy: str = "optional"
+    analytics_epsilon: float = 0.0
+    analytics_steps: int = 256
     allow_layers: tuple[str, ...] = ()
     allow_developers: tuple[str, ...] = ()
     deny_developers: tuple[str, ...] = ()
@@ -165,13 +241,17 @@ class Policy:
     approve: str = "signed"
     approve_within: int = 600
     on_audit_alarm: str = "refuse"
+    vertical_maximum_ids: int = 10_000_000
+    minimum_intersection: int = 1000
+    vertical_release_model: bool = False
+    vertical_predictions: str = "label_holder"
     contact: str = ""
     datasets: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @staticmethod
-    def default_toml(secure_aggregation: str = "optional") -> str:
+    def default_toml(secure_aggregation: str = "optional", operations: Sequence[str] = ("train",)) -> str:
         """Return the commented policy file of a new node."""
-        return _DEFAULT.format(secure_aggregation=secure_aggregation)
+        return _DEFAULT.format(secure_aggregation=secure_aggregation, operations=json.dumps(list(operations)))
 
     @classmethod
     def load(cls, path: Path) -> Policy:
@@ -262,7 +342,68 @@ class Policy:
                 "The run is without secure aggregation; updates leave this node masked only.",
                 hint="Build the model with FederatedModel(..., secure_aggregation=True), or ask ",
             )
+        group = run.get("group_size")
+        if policy.secure_aggregation == "required" and group is not None and int(group) < policy.secure_group:
+            raise policy._refusal(
+                "secure_group",
+                f"The run's rule sees the sums of groups of {group} nodes; this node's update is hidden among "
+                f"{policy.secure_group} at least.",
+                hint="Use SecureAggregation(group_size=...), a rule that needs one sum only, or ask ",
+            )
         policy._check_privacy(run.get("privacy"))
+
+    def check_query(
+        self, project: str, operation: str, epsilon: float | None, step: int, description: dict[str, Any]
+    ) -> None:
+        """Refuse a step of a query that the owner does not allow on a data set.
+
+        Parameters
+        ----------
+        project : str
+            Where it is asked.
+        operation : str
+            ``"analytics"``, or ``"train"`` for statistics that a model is made of.
+        epsilon : float or None
+            What the answer may cost; None for an exact one.
+        step : int
+            Which of the query, from 0.
+        description : dict
+            The data set's.
+
+        Raises
+        ------
+        NotAllowed
+            ``policy-projects``, ``policy-operation``, ``policy-minimum-rows``, ``policy-analytics-privacy``,
+            ``policy-privacy``, ``policy-analytics-steps`` or ``policy-maximum-rounds``.
+        """
+        dataset = str(description["name"])
+        policy = self.for_dataset(dataset)
+        if project not in policy.projects or project not in description["projects"]:
+            raise policy._refusal("projects", f"Project {project!r} may not use data set {dataset!r} of this node.")
+        if operation not in policy.operations:
+            allowed = ", ".join(policy.operations) or "nothing"
+            raise policy._refusal(
+                "operation", f"Data set {dataset!r} is not open to {operation} here; allowed is: {allowed}."
+            )
+        if int(description["rows"]) < policy.minimum_rows:
+            raise policy._refusal(
+                "minimum_rows",
+                f"Data set {dataset!r} has {description['rows']} rows here; this node takes part with "
+                f"{policy.minimum_rows} or more.",
+            )
+        if policy.analytics_privacy == "required" and epsilon is None and operation == "analytics":
+            raise policy._refusal(
+                "analytics_privacy",
+                "The answer would be exact; this node gives private ones only.",
+                hint="Ask with epsilon=..., or ask ",
+            )
+        if policy.privacy == "required" and epsilon is None and operation == "train":
+            raise policy._refusal(
+                "privacy", "The model would be made of exact sums; this node requires differential privacy."
+            )
+        limit = "analytics_steps" if operation == "analytics" else "maximum_rounds"
+        if step >= getattr(policy, limit):
+            raise policy._refusal(limit, f"The query is at step {step + 1}; this node allows {getattr(policy, limit)}.")
 
     def check_developer(self, developer: str, organisation: str) -> None:
         """Refuse a run of somebody whom the owner does not allow.
@@ -371,6 +512,11 @@ def _settings(table: dict[str, Any], where: str, path: Path, text: str) -> dict[
             "approval": value in ("signed", "manual"),
             "alarm": value in ("refuse", "warn"),
             "quantity": type(value) in (int, float) and value > 0,
+            "order": value in ("bracketed", "exact"),
+            "derived": value in ("plain", "any"),
+            "budget": type(value) in (int, float) and 0 <= value < math.inf,
+            "flag": type(value) is bool,
+            "scores": value in ("label_holder", "developer"),
             "text": isinstance(value, str),
         }[kind]
         if not right:

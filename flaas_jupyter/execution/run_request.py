@@ -41,6 +41,14 @@ TERMS = (
 )
 """Fields of a run that are signed: all that decides what is done with data, and how well it is protected."""
 
+VERTICAL = ("kind", "parties", "id_column", "label", "mode")
+"""Further signed fields of a vertical run; signed together or not at all. A run that is told with them and was signed
+without is altered."""
+
+MASKED = ("group_size", "sharded")
+"""How secure aggregation works beyond one sum at one node; signed together or not at all."""
+
+_TERM_SETS = tuple({*TERMS, *vertical, *masked} for vertical in ((), VERTICAL) for masked in ((), MASKED))
 _NAMES = frozenset({"v", "project", "developer", "nonce", "issued", "expires", "terms"})
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _BODY_LIMIT = 64 << 10
@@ -61,7 +69,7 @@ class RunRequest:
     issued, expires : int
         Unix seconds; a node that has not accepted it by then does not any more.
     terms : dict
-        The values of `TERMS`.
+        The values of `TERMS`, and of `VERTICAL` for a vertical run; with newer notebooks those of `MASKED`.
     sha256 : str
         Of the signed body, in hex.
     """
@@ -93,7 +101,7 @@ class RunRequest:
             raise _bad(f"it has {len(raw)} bytes, more than {_BODY_LIMIT}")
         open_document(document, RUN, require_node_id(body["developer"]))
         terms = body["terms"]
-        if not isinstance(terms, dict) or set(terms) != set(TERMS):
+        if not isinstance(terms, dict) or set(terms) not in _TERM_SETS:
             raise _bad("its terms are not those of a run")
         if not isinstance(body["project"], str) or not isinstance(body["nonce"], str) or len(body["nonce"]) != 32:
             raise _bad("its project or nonce is none")
@@ -123,7 +131,14 @@ class RunRequest:
             Code ``run-altered``: the message names what differs, as it was signed and as it is told.
         """
         told = {**{name: run.get(name) for name in TERMS}, "project": run["project"], "submitter": run["submitter"]}
-        signed = {**self.terms, "project": self.project, "submitter": self.developer}
+        told |= vertical_terms(run) | masked_terms(run)
+        signed = {
+            **vertical_terms({}),
+            **masked_terms({}),
+            **self.terms,
+            "project": self.project,
+            "submitter": self.developer,
+        }
         for name, value in signed.items():
             if not _equal(told[name], value):
                 raise NotAllowed(
@@ -161,7 +176,8 @@ def sign(identity: Identity, project: str, run: Mapping[str, Any], now: float) -
     project : str
         Where.
     run : mapping
-        The run as the coordination API is to be asked for it; all of `TERMS` must be in it.
+        The run as the coordination API is to be asked for it; all of `TERMS` must be in it, all of `VERTICAL` if it is
+        a vertical one, and those of `MASKED` where it says how it is masked.
     now : float
         Unix seconds.
     """
@@ -172,9 +188,22 @@ def sign(identity: Identity, project: str, run: Mapping[str, Any], now: float) -
         "nonce": secrets.token_hex(16),
         "issued": int(now),
         "expires": int(now) + LIFETIME,
-        "terms": {name: run[name] for name in TERMS},
+        "terms": {
+            **{name: run[name] for name in (*TERMS, *(VERTICAL if run.get("kind") == "vertical" else ()))},
+            **(masked_terms(run) if "group_size" in run else {}),
+        },
     }
     return sign_document(identity, RUN, body)
+
+
+def masked_terms(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of `MASKED` as `run` has them; of a run that says nothing of them, those of one plain sum."""
+    return {"group_size": run.get("group_size"), "sharded": bool(run.get("sharded"))}
+
+
+def vertical_terms(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of `VERTICAL` as `run` has them; of a run that says nothing of them, those of a horizontal."""
+    return {name: run.get(name) for name in VERTICAL} | {"kind": run.get("kind") or "horizontal"}
 
 
 def _equal(told: Any, signed: Any) -> bool:

@@ -37,7 +37,7 @@ class Role:
 ROLES: Mapping[str, Role] = {
     VIEWER: Role("Sees projects, nodes, runs, models and costs"),
     DATA_OWNER: Role("Answers for data at a node: sees what is done with it, and approves its release"),
-    DEVELOPER: Role("Trains models", (VIEWER,)),
+    DEVELOPER: Role("Trains models, and asks questions over data sets", (VIEWER,)),
     OPERATOR: Role("Runs nodes: registers, launches and quarantines them", (VIEWER,)),
     COST_MANAGER: Role("Keeps cloud accounts and budgets, and launches within them", (VIEWER,)),
     APPROVER: Role("Approves or refuses critical actions that others ask for", (VIEWER,)),
@@ -127,6 +127,8 @@ PERMISSIONS: Mapping[str, Permission] = {
     "run:cancel": _by("Stop runs of one's organisation", DEVELOPER, OPERATOR),
     "run:pause": _by("Have runs of one's projects pause after the present round, and go on", DEVELOPER, OPERATOR),
     "run:lead": _by("Report as the run's aggregator", NODE),
+    "analytics:read": _by("See who has asked what kind of question about which data set", *_PARTICIPANTS),
+    "analytics:query": _by("Ask questions over the rows of a data set's nodes together", DEVELOPER),
     "model:read": _by("See the versions of models that runs have made", *_PARTICIPANTS),
     "model:release": _by("Ask for a model version to be released", DEVELOPER),
     "model:revoke": _by("Revoke a model version: no node starts from it any more", APPROVER, ORG_ADMIN),

@@ -14,12 +14,18 @@ import numpy as np
 
 from ..errors import InvalidInput
 from .aggregation import Needs, Rule, ScalarRule, aggregation
+from .groups import MINIMUM_GROUP, group_count, require_group_size
 from .secure_aggregation import minimum_voters
 
 if TYPE_CHECKING:
     from .privacy import DifferentialPrivacy, PrivacyPlan
 
+INCOMPATIBLE = "SECAGG_INCOMPATIBLE_AGGREGATOR"
+"""In the details of errors: the rule must see updates, and secure aggregation leaves it nothing that would do."""
+
 _PROBE_PARAMETERS = 8
+_TRIED_BEYOND = 8
+"""A rule may need so many models more than its bound says, such as three for a line to be out of."""
 _NAMES_A_CLIENT = {"trusted"}
 """Options of rules whose value is the name of a client."""
 
@@ -46,34 +52,150 @@ def make_rule(name: str, options: Mapping[str, Any]) -> Rule:
         ) from error
 
 
-def require_combination(rule: Rule, *, secure_aggregation: bool, privacy: DifferentialPrivacy | None) -> None:
+def in_groups(rule: Rule, *, secure_aggregation: bool) -> bool:
+    """Tell whether the rule would run in group mode: see `flaas_jupyter.protocols.groups`."""
+    return secure_aggregation and rule.needs is Needs.UPDATES
+
+
+def require_combination(
+    rule: Rule,
+    *,
+    secure_aggregation: bool,
+    privacy: DifferentialPrivacy | None,
+    group_size: int | None = None,
+    sharded: bool = False,
+    clients: int | None = None,
+) -> None:
     """Refuse a rule that secure aggregation or differential privacy takes away from what it must see.
+
+    Parameters
+    ----------
+    rule : Rule
+    secure_aggregation : bool
+    privacy : DifferentialPrivacy or None
+    group_size : int, optional
+        g of group mode, for a rule that must see updates; None where no groups were asked for.
+    sharded : bool
+        Whether every participant is to add up a part of the vector.
+    clients : int, optional
+        N, how many can take part in a round; None where that is not known yet.
 
     Raises
     ------
     InvalidInput
-        ``aggregation-needs-updates``: under secure aggregation there are sums, and one number of each client, and
-        the rule needs single updates. ``aggregation-with-privacy``: the noise of central differential privacy is
-        calibrated to the mean of clipped updates, and the rule makes something else of them.
+        ``aggregation-needs-updates``: the rule needs single updates, and under secure aggregation there are sums, one
+        number of each client, and means of groups, of which there are too few; the details have ``needed``, the
+        smallest N, and ``reason``, `INCOMPATIBLE`. ``bad-group-size``. ``secagg-not-sharded``: what is asked for does
+        not work on parts of the vector. ``aggregation-with-privacy``: the noise of central or distributed
+        differential privacy is calibrated to the mean of clipped updates, and the rule makes something else of them.
+        ``privacy-needs-secure-aggregation``: distributed privacy without.
     """
     name = _name_of(rule)
-    if secure_aggregation and rule.needs is Needs.UPDATES:
+    if group_size is not None:
+        require_group_size(group_size)
+    if in_groups(rule, secure_aggregation=secure_aggregation):
+        _require_groups(rule, group_size, clients)
+    if sharded:
+        _require_sum(rule, secure_aggregation, privacy)
+    if privacy is None:
+        return
+    if privacy.mode == "distributed" and not secure_aggregation:
         raise InvalidInput(
-            f"The aggregation rule {name} must see every client's update, and under secure aggregation nobody sees "
-            "more than their sum.",
-            code="aggregation-needs-updates",
-            hint=f"Use one of {', '.join(_names(Needs.SUM, Needs.SCALARS))}, or secure_aggregation=False.",
-            aggregation=name,
+            "With distributed differential privacy every client adds a share of the noise, too little to hide its own "
+            "update: it takes secure aggregation, which shows nothing but the sum.",
+            code="privacy-needs-secure-aggregation",
+            hint='Use secure_aggregation=True, or DifferentialPrivacy(..., mode="local").',
         )
-    if privacy is not None and privacy.mode == "central" and rule.needs is not Needs.SUM:
+    if privacy.mode != "local" and rule.needs is not Needs.SUM:
         raise InvalidInput(
-            f"The aggregation rule {name} weights or selects single updates by their values. The noise of central "
-            "differential privacy hides what one client adds to the mean of the clipped updates, not what its update "
-            "does to the rule's choice.",
+            f"The aggregation rule {name} weights or selects single updates by their values. The noise of "
+            f"{privacy.mode} differential privacy hides what one client adds to the mean of the clipped updates, not "
+            "what its update does to the rule's choice.",
             code="aggregation-with-privacy",
             hint=f'Use one of {", ".join(_names(Needs.SUM))}, or DifferentialPrivacy(..., mode="local"), where each '
             "client adds noise before any rule sees its update.",
             aggregation=name,
+        )
+
+
+def least_groups(rule: Rule) -> int:
+    """Return how many groups the rule needs: for its bound, and to work at all, found by trying it."""
+    least = max(2, rule.least_models(rule.malicious))
+    refusal: InvalidInput | None = None
+    for count in range(least, least + _TRIED_BEYOND):
+        try:
+            _try(copy.deepcopy(rule.on_groups(count)), [str(place) for place in range(count)], False)
+            return count
+        except InvalidInput as error:
+            refusal = error
+    assert refusal is not None
+    raise InvalidInput(refusal.message, code="too-few-clients", hint=refusal.hint, **refusal.details) from refusal
+
+
+def _require_groups(rule: Rule, group_size: int | None, clients: int | None) -> None:
+    name = _name_of(rule)
+    if rule.options.get("trusted") is not None:
+        raise InvalidInput(
+            f"The aggregation rule {name} compares with the update of client {rule.options['trusted']!r}, which secure "
+            "aggregation hides in a sum. No number of clients would do.",
+            code="aggregation-needs-updates",
+            hint=_ways_out(),
+            reason=INCOMPATIBLE,
+            aggregation=name,
+        )
+    if group_size is not None and clients is None:
+        return  # asked again when it is known how many there are
+    needed = least_groups(rule)
+    if group_size is not None and clients is not None and group_count(clients, group_size) >= needed:
+        return
+    there = "" if clients is None else f" There are N = {clients}."
+    asked = " This run asks for no groups." if group_size is None else ""
+    ways = (
+        f"Let {needed * (group_size or MINIMUM_GROUP)} clients take part, or choose one of two ways out: {_ways_out()}"
+    )
+    if group_size is None and (clients is None or group_count(clients, MINIMUM_GROUP) >= needed):
+        ways = f"Ask for groups: group_size={MINIMUM_GROUP}. Other ways out: {_ways_out()}"
+    larger = "" if group_size in (None, MINIMUM_GROUP) else f", N ≥ {needed * group_size} in groups of {group_size}"
+    raise InvalidInput(
+        f"The aggregation rule {name} must see every client's update, and under secure aggregation nobody sees more "
+        f"than sums. Against {rule.malicious} malicious client{'s' * (rule.malicious != 1)} it needs the means of "
+        f"{needed} groups: N ≥ {needed * MINIMUM_GROUP} clients in groups of {MINIMUM_GROUP}{larger}.{there}{asked}",
+        code="aggregation-needs-updates",
+        hint=ways,
+        reason=INCOMPATIBLE,
+        aggregation=name,
+        clients=clients,
+        group_size=group_size,
+        groups=needed,
+        needed=needed * MINIMUM_GROUP,
+    )
+
+
+def _ways_out() -> str:
+    return (
+        "drop secure aggregation (secure_aggregation=False), or change the rule to one of "
+        f"{', '.join(_names(Needs.SUM, Needs.SCALARS))}."
+    )
+
+
+def _require_sum(rule: Rule, secure_aggregation: bool, privacy: DifferentialPrivacy | None) -> None:
+    """Refuse what does not work where every participant opens a part of the sum."""
+    why = None
+    if not secure_aggregation:
+        why = "without secure aggregation there is nothing to divide"
+    elif rule.needs is not Needs.SUM:
+        why = f"the aggregation rule {_name_of(rule)} needs more than one sum"
+    elif privacy is not None and privacy.mode == "central":
+        why = (
+            "the noise of central differential privacy is added to the opened sum, and every participant would see a "
+            "part of that without"
+        )
+    if why is not None:
+        raise InvalidInput(
+            f"Secure aggregation cannot be sharded here: {why}.",
+            code="secagg-not-sharded",
+            hint=f"Use sharded=False, or one of {', '.join(_names(Needs.SUM))} with distributed or local privacy.",
+            aggregation=_name_of(rule),
         )
 
 
@@ -150,7 +272,14 @@ def named_clients(options: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(str(options[option]) for option in _NAMES_A_CLIENT & options.keys() if options[option] is not None)
 
 
-def least_clients(rule: Rule, client_ids: Sequence[str], *, secure_aggregation: bool, has_trusted: bool = False) -> int:
+def least_clients(
+    rule: Rule,
+    client_ids: Sequence[str],
+    *,
+    secure_aggregation: bool,
+    has_trusted: bool = False,
+    group_size: int | None = None,
+) -> int:
     """Return with how many clients the rule works at least, found by trying it on random numbers.
 
     Parameters
@@ -163,12 +292,15 @@ def least_clients(rule: Rule, client_ids: Sequence[str], *, secure_aggregation: 
         Whether votes of the rule must hide each other, see `Votes`.
     has_trusted : bool
         Whether the aggregator has trusted weights of its own to compare with.
+    group_size : int, optional
+        g of group mode, for a rule that must see updates.
 
     Raises
     ------
     InvalidInput
-        Code ``too-few-clients``: not with all of them either; the message is the rule's. ``bad-aggregation-option``:
-        the rule compares with trusted weights, and its options name no client that trains them.
+        Code ``aggregation-needs-updates``: too few for the groups that the rule needs. Code ``too-few-clients``: not
+        with all of them either; the message is the rule's. ``bad-aggregation-option``: the rule compares with trusted
+        weights, and its options name no client that trains them.
     """
     if rule.needs_trusted and not has_trusted:
         raise InvalidInput(
@@ -177,6 +309,9 @@ def least_clients(rule: Rule, client_ids: Sequence[str], *, secure_aggregation: 
             code="bad-aggregation-option",
             hint=f'Name one: flaas.aggregation({_name_of(rule)!r}, trusted="<name of the node>").',
         )
+    if in_groups(rule, secure_aggregation=secure_aggregation):
+        _require_groups(rule, group_size, len(client_ids))
+        return least_groups(rule) * (group_size or MINIMUM_GROUP)
     refusal: InvalidInput | None = None
     for count in range(1, len(client_ids) + 1):
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,9 +18,13 @@ from numpy.typing import NDArray
 
 from ..errors import Aborted, FlaasError, InvalidInput
 from ..federation import RoundResult, RunOptions
+from ..protocols import noise_shares
 from ..protocols.aggregation import Aggregated, Ballot, Cohort, Needs, Rule, ScalarRule
 from ..protocols.attacks import AttackView
-from ..protocols.secure_aggregation import MINIMUM_MEMBERS, default_threshold
+from ..protocols.combination import in_groups, least_groups
+from ..protocols.group_rule import combine_groups
+from ..protocols.groups import MINIMUM_GROUP, Assignment
+from ..protocols.secure_aggregation import MINIMUM_MEMBERS, RoundSettings, default_threshold, rounding_norm
 from . import behaviour, secure
 from .ahead import AheadExecutor
 from .journal import Journal, SavedState
@@ -62,6 +66,7 @@ class _Round:
     seconds: dict[str, float] = field(default_factory=dict)
     clipped: int = 0
     error_bound: float | None = None
+    groups: dict[str, int] | None = None
 
     @property
     def clients(self) -> NDArray[np.int64]:
@@ -112,6 +117,9 @@ class SimulatedTraining:
         self._weights, self._previous, self._number = state.weights, state.previous, state.round
         self._learning_rate: float | None = state.run.get("learning_rate")
         self._clip = float(state.run.get("clip", options.clip))
+        self._least_groups = (
+            least_groups(rule) if in_groups(rule, secure_aggregation=options.secure_aggregation) else None
+        )
         self._indispensable = federation.number_of(rule.options.get("trusted"))
         self._needed = max(1, least, options.minimum_nodes or (MINIMUM_MEMBERS if options.secure_aggregation else 1))
         self._replayed = [
@@ -226,7 +234,7 @@ class SimulatedTraining:
             asked = self._sample(ready, number, attempt)
             fate = behaviour.fate(federation.behaviour, asked, self._plan.local_epochs, self._seed, number, attempt)
             answering = asked[~fate.lost]
-            if self._central_privacy or self._enough(asked, answering):
+            if self._central_privacy or self._enough(asked, answering, number):
                 examples = self._examples(answering)
                 shares = examples / max(1.0, examples.sum())  # a private cohort may be empty
                 tasks = [
@@ -243,11 +251,21 @@ class SimulatedTraining:
             hint="Raise clients_per_round or availability, or lower dropout or minimum_nodes.",
         )
 
-    def _enough(self, asked: NDArray[np.int64], answering: NDArray[np.int64]) -> bool:
+    def _enough(self, asked: NDArray[np.int64], answering: NDArray[np.int64], number: int) -> bool:
         needed = self._needed
+        if self._least_groups is not None:
+            return len(asked) >= needed and self._enough_groups(asked, answering, number)
         if self._options.secure_aggregation:
             needed = max(needed, default_threshold(len(asked)))  # fewer could not open the sum
         return len(answering) >= needed and (self._indispensable is None or self._indispensable in answering)
+
+    def _enough_groups(self, asked: NDArray[np.int64], answering: NDArray[np.int64], number: int) -> bool:
+        left = secure.living(self._assignment(asked, number), self._federation.ids(answering))
+        return self._least_groups is not None and len(left) >= self._least_groups
+
+    def _assignment(self, asked: NDArray[np.int64], number: int) -> Assignment:
+        size = self._options.group_size or MINIMUM_GROUP
+        return secure.assignment_of(self._federation.ids(asked), size, self._seed, number)
 
     def _sample(self, ready: NDArray[np.int64], number: int, attempt: int) -> NDArray[np.int64]:
         if self._privacy is not None and self._privacy.sampling_rate < 1:
@@ -259,6 +277,8 @@ class SimulatedTraining:
         return behaviour.sample(ready, wanted, self._seed, number, attempt, self._indispensable)
 
     def _outcome(self, current: _Round) -> tuple[Aggregated, RoundOutput, _Round]:
+        if self._least_groups is not None:
+            return self._grouped(current)
         # Fewer cannot mask each other. Central privacy still releases what there is: the noise hides it.
         if self._options.secure_aggregation and len(current.asked) >= MINIMUM_MEMBERS:
             return self._secure(current)
@@ -388,14 +408,20 @@ class SimulatedTraining:
 
     def _secure(self, current: _Round) -> tuple[Aggregated, RoundOutput, _Round]:
         """The opened sum of updates in fixed point, weighted by examples or by votes (see `secure`)."""
-        settings = secure.settings_of(self._federation.ids(current.asked), current.number, self._clip)
+        settings = secure.settings_of(
+            self._federation.ids(current.asked), current.number, self._range_for(len(current.asked))
+        )
         output = self._train(current, current.tasks, each=True)
         current, fine = self._without_failed(current, output.failed)
         updates, scalars = self._attacked(current, output.values[fine])
         began = time.perf_counter()
         rng = np.random.default_rng([self._seed, _SECURE, current.number])
         names, examples = self._federation.ids(current.clients), self._examples(current.clients)
-        deltas = self._noised(updates - self._weights, rng)
+        deltas = self._noised(updates - self._weights, rng, settings)
+        noise = None
+        if self._privacy is not None and self._privacy.privacy.mode == "distributed":
+            keys = secure.noise_keys(names, self._seed, current.number)
+            noise = noise_shares.share_in_steps(self._privacy, settings), keys
         shares: list[float] | None = None
         ballot: Ballot | None = None
         if isinstance(self._rule, ScalarRule):
@@ -411,10 +437,10 @@ class SimulatedTraining:
                     self._rule.settle(ballot, names)
                 kept = Aggregated(self._weights.astype(np.float64), np.zeros(len(names)), ballot.columns)
                 return kept, _kept(output, fine), current
-        elif self._privacy is not None and self._central_privacy:
+        elif self._privacy is not None and self._privacy.privacy.counts_alike:
             shares = [1.0] * len(names)
         most = int(self._federation.sizes.max())
-        opened = secure.opened_sum(deltas, examples.astype(np.int64), most, settings, rng, shares)
+        opened = secure.opened_sum(deltas, examples.astype(np.int64), most, settings, rng, shares, noise)
         current.clipped, current.error_bound = opened.clipped, opened.error_bound
         if opened.clipped:
             self._clip *= _CLIP_GROWTH
@@ -435,18 +461,81 @@ class SimulatedTraining:
         current.seconds["aggregate"] = time.perf_counter() - began
         return result, _kept(output, fine), current
 
+    def _grouped(self, current: _Round) -> tuple[Aggregated, RoundOutput, _Round]:
+        """The rule on the means of groups, each opened from a secure sum of its own (`protocols.groups`)."""
+        output = self._train(current, current.tasks, each=True)
+        current, fine = self._without_failed(current, output.failed)
+        updates, _ = self._attacked(current, output.values[fine])
+        output = _kept(output, fine)
+        trusted = self._trusted(current)
+        began = time.perf_counter()
+        rng = np.random.default_rng([self._seed, _SECURE, current.number])
+        names, examples = self._federation.ids(current.clients), self._examples(current.clients).astype(np.int64)
+        assignment, most = self._assignment(current.asked, current.number), int(self._federation.sizes.max())
+        deltas = self._noised(updates - self._weights, rng)
+        opened = secure.opened_groups(deltas, names, examples, most, assignment, self._clip, current.number, rng)
+        self._require_groups(len(opened), current.number)
+        current.groups = {
+            "size": self._options.group_size or MINIMUM_GROUP,
+            "formed": len(assignment.groups),
+            "opened": len(opened),
+        }
+        current.clipped = sum(group.sum.clipped for group in opened.values())
+        current.error_bound = max(group.sum.error_bound for group in opened.values())
+        if current.clipped:
+            self._clip *= _CLIP_GROWTH
+        made = combine_groups(
+            copy.deepcopy(self._rule),
+            self._weights,
+            {place: group.sum.mean for place, group in opened.items()},
+            {place: group.members for place, group in opened.items()},
+            dict(zip(names, examples.tolist(), strict=True)),
+            self._rule.state_dict(),
+            trusted=trusted,
+        )
+        self._rule.load_state_dict(made.state)
+        current, output = _in_living_groups(current, output, names, made.contributions.keys())
+        left = self._federation.ids(current.clients)
+        columns = {name: np.array([made.columns[client][name] for client in left]) for name in made.columns[left[0]]}
+        contributions = np.array([made.contributions[client] for client in left])
+        current.seconds["aggregate"] = time.perf_counter() - began
+        return Aggregated(made.weights, contributions, columns), output, current
+
+    def _require_groups(self, there: int, number: int) -> None:
+        needed = self._least_groups or 0
+        if there < needed:
+            raise Aborted(
+                f"Only {there} groups of round {number} are left; the aggregation rule {self._options.aggregation} "
+                f"needs {needed}.",
+                code="secagg-too-few-groups",
+                hint="Lower the learning rate, so that fewer clients fail, or let more take part.",
+                needed=needed,
+                there=there,
+            )
+
     @property
     def _central_privacy(self) -> bool:
         return self._options.privacy is not None and self._options.privacy.mode == "central"
 
-    def _noised(self, deltas: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+    def _range_for(self, members: int) -> float:
+        """Range of a coordinate under secure aggregation; with distributed noise there must be room for it."""
+        if self._privacy is not None and self._privacy.privacy.mode == "distributed":
+            return noise_shares.range_for(self._privacy, members)
+        return self._clip
+
+    def _noised(
+        self, deltas: NDArray[Any], rng: np.random.Generator, settings: RoundSettings | None = None
+    ) -> NDArray[Any]:
         """Clip private updates and, in local mode, add each client's noise."""
         if self._privacy is None or self._options.privacy is None:
             return deltas
         from ..protocols.privacy import clip_update
 
-        clipped = np.stack([clip_update(delta.astype(np.float64), self._options.privacy.clip)[0] for delta in deltas])
-        if self._central_privacy:
+        clip = self._options.privacy.clip
+        if self._options.privacy.mode == "distributed" and settings is not None:
+            clip -= rounding_norm(deltas.shape[1], settings)  # as nodes do: what is noised keeps to the clip exactly
+        clipped = np.stack([clip_update(delta.astype(np.float64), clip)[0] for delta in deltas])
+        if self._options.privacy.counts_alike:
             return clipped
         return clipped + rng.normal(0.0, self._privacy.sigma, clipped.shape)
 
@@ -613,8 +702,17 @@ class SimulatedTraining:
             "dropped": current.dropped,
             "clipped": current.clipped,
             "error_bound": current.error_bound,
+            "groups": current.groups,
+            "shards": self._shards(len(current.tasks)) if self._options.sharded else None,
             "epsilon": None if self._privacy is None else self._privacy.epsilon_after(current.number),
         }
+
+    def _shards(self, clients: int) -> dict[str, int]:
+        """What each of so many real nodes would send and receive: pieces of the weights, parts of masked vectors."""
+        parameters = len(self._weights)
+        piece, part = (size * parameters // clients for size in (self._weights.itemsize, 4))
+        down = (clients - 1) * (piece + part)
+        return {"count": clients, "up": down + part, "down": down + piece}
 
     def _record(self) -> None:
         """Put the last round into the journal, with what was measured on it."""
@@ -651,6 +749,20 @@ class SimulatedTraining:
 def _fine(current: _Round, failed: tuple[int, ...]) -> NDArray[np.int64]:
     """Return the places of the clients that have not failed."""
     return np.setdiff1d(np.arange(len(current.tasks)), failed)
+
+
+def _in_living_groups(
+    current: _Round, output: RoundOutput, names: list[str], living: Collection[str]
+) -> tuple[_Round, RoundOutput]:
+    """Leave out the clients whose group lost too many others."""
+    kept = np.array([place for place, name in enumerate(names) if name in living], np.int64)
+    void = [
+        _dropped(task.client, "update", "Its group is void: too few of it are left.")
+        for task, name in zip(current.tasks, names, strict=True)
+        if name not in living
+    ]
+    left = replace(current, tasks=[current.tasks[place] for place in kept], dropped=[*current.dropped, *void])
+    return left, _kept(output, kept)
 
 
 def _nobody_left(number: int, whose: str) -> InvalidInput:

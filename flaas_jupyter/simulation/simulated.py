@@ -20,8 +20,9 @@ from ..errors import Conflict, InvalidInput
 from ..federation import RunOptions
 from ..plan import TrainingPlan
 from ..protocols.attacks import Attack, AttackTest
-from ..protocols.combination import least_clients, make_rule, require_combination, resolve_clients
+from ..protocols.combination import in_groups, least_clients, make_rule, require_combination, resolve_clients
 from ..training.arrays import Arrays, canonical_target
+from .analytics import AnalyticsOptions, SimulatedSource, options_of
 from .behaviour import Behaviour
 from .executors import anonymous, check_backend, make_executor
 from .journal import Journal, SavedState
@@ -34,7 +35,9 @@ from .work import ClientData, Executor
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..analytics import Analytics, Frame
     from ..protocols.aggregation import Rule
+    from ..protocols.analytics import ReleasePolicy
     from ..protocols.privacy import PrivacyPlan
 
 _PARTITION, _MALICIOUS, _POISON, _TESTS = 0, 1, 2, 3
@@ -53,6 +56,8 @@ def simulate(
     backend: str = "auto",
     workers: int | None = None,
     journal: bool = True,
+    analytics_policy: ReleasePolicy | None = None,
+    analytics_epsilon: float = 0.0,
 ) -> SimulatedFederation:
     """Make a federation of simulated clients.
 
@@ -83,6 +88,11 @@ def simulate(
     journal : bool
         Whether runs are written down under ``FLAAS_HOME/simulations``, where the JupyterLab panel shows them and from
         where ``fit(federation, resume=...)`` goes on.
+    analytics_policy : ReleasePolicy, optional
+        What `SimulatedFederation.analytics` releases: by default figures of ten rows or more, with exact order
+        statistics; ``flaas.ReleasePolicy()`` is what real nodes start with.
+    analytics_epsilon : float
+        Budget of answers with differential privacy; 0 for none.
 
     Returns
     -------
@@ -92,8 +102,8 @@ def simulate(
     ------
     InvalidInput
         ``no-data``, ``bad-data``, ``missing-values``, ``bad-clients``, ``bad-seed``, ``not-an-attack``,
-        ``bad-behaviour``, ``bad-setting`` (`workers`), ``unknown-backend``, ``extra-missing``, and the
-        partition's and the attack's own.
+        ``bad-behaviour``, ``bad-setting`` (`workers`, `analytics_epsilon`), ``bad-release-policy``,
+        ``unknown-backend``, ``extra-missing``, and the partition's and the attack's own.
 
     Examples
     --------
@@ -124,9 +134,10 @@ def simulate(
         if x is not None or y is not None:
             raise InvalidInput("clients=[(x, y), …] brings the data; leave x and y out.", code="bad-clients")
         arrays, split = _own_data(clients)
-        divided = "own data"
+        divided, data = "own data", list(clients)
     else:
         arrays, split, divided = _shared_data(x, y, clients, partition, int(seed))
+        data = [(x, y)]
     return SimulatedFederation(
         arrays,
         split,
@@ -138,6 +149,7 @@ def simulate(
         backend=backend,
         workers=cores() if workers is None else _positive("workers", workers),
         journal=journal,
+        analytics=options_of(data, analytics_policy, analytics_epsilon),
     )
 
 
@@ -173,12 +185,15 @@ class SimulatedFederation:
         backend: str,
         workers: int,
         journal: bool,
+        analytics: AnalyticsOptions,
     ) -> None:
         behaviour.require_clients(len(split.parts))
         self.size, self.behaviour = len(split.parts), behaviour
         self.sizes = np.array([len(part) for part in split.parts])
         self._split, self._names, self._seed, self._divided = split, split.names, seed, divided
         self._backend, self._workers, self._journal = backend, workers, journal
+        self._analytics_options = analytics
+        self._source: SimulatedSource | None = None
         self._ids = np.array([str(client) for client in range(self.size)])
         self._clean, self._rows = arrays, arrays.rows
         salts = [arrays.checksum(part) for part in split.parts]
@@ -271,6 +286,21 @@ class SimulatedFederation:
             return None
         return self.attack.tests(np.asarray(x), np.asarray(y), np.random.default_rng([self._seed, _TESTS]))
 
+    # ---- analytics ---------------------------------------------------------------------------------------------
+
+    @property
+    def analytics(self) -> Analytics:
+        """Statistics over the rows of all clients: ``analytics.mean("age", by="sex")``, see docs/analytics.md."""
+        from ..analytics import Analytics
+
+        if self._source is None:
+            self._source = SimulatedSource(self._analytics_options, self._split.parts, self.names, self._seed)
+        return Analytics(self._source)
+
+    def frame(self) -> Frame:
+        """Return a lazy table over the rows of all clients: ``frame[frame.age > 30].groupby("sex").age.mean()``."""
+        return self.analytics.frame()
+
     # ---- training ----------------------------------------------------------------------------------------------
 
     def train(self, plan: TrainingPlan, weights: NDArray[Any], options: RunOptions) -> SimulatedTraining:
@@ -355,7 +385,15 @@ class SimulatedFederation:
         The third is with how many clients the rule works at least.
         """
         rule = make_rule(options.aggregation, resolve_clients(options.aggregation_options, self.names))
-        require_combination(rule, secure_aggregation=options.secure_aggregation, privacy=options.privacy)
+        most = min(self.size, options.clients_per_round or self.size)
+        require_combination(
+            rule,
+            secure_aggregation=options.secure_aggregation,
+            privacy=options.privacy,
+            group_size=options.group_size,
+            sharded=options.sharded,
+            clients=min(most, int((self.sizes > 0).sum())),
+        )
         if rule.needs_trusted and self.root is None:
             raise InvalidInput(
                 f"The aggregation rule {rule.name} compares with an update that somebody trusted trained.",
@@ -363,13 +401,16 @@ class SimulatedFederation:
                 hint="Give the aggregator clean data, flaas.simulate(..., root=(x, y)), or name a trusted client, "
                 f'flaas.aggregation("{rule.name}", trusted="0").',
             )
-        most = min(self.size, options.clients_per_round or self.size)
         trusted = rule.options.get("trusted")
         able = sorted(self._ids[self.sizes > 0].tolist(), key=lambda client: client != trusted)[:most]
         least = least_clients(
-            rule, able, secure_aggregation=options.secure_aggregation, has_trusted=self.root is not None
+            rule,
+            able,
+            secure_aggregation=options.secure_aggregation,
+            has_trusted=self.root is not None,
+            group_size=options.group_size,
         )
-        if options.secure_aggregation:
+        if options.secure_aggregation and not in_groups(rule, secure_aggregation=True):
             settings_of(able, 1, options.clip)  # so many can, or it says why not
         if options.privacy is None:
             return rule, None, least

@@ -34,7 +34,7 @@ class Arrays:
     @property
     def rows(self) -> int:
         """Number of rows."""
-        return len(next(iter(self.targets.values())))
+        return len(next(iter((self.targets or self.inputs).values())))
 
     def checksum(self, rows: NDArray[np.int64] | None = None) -> int:
         """Return the CRC-32 of the values, of some rows or of all: the same wherever the same rows are."""

@@ -88,7 +88,7 @@ class LocalTraining:
     def _trace(self) -> Epoch:
         import keras
 
-        make = _graph_epoch if keras.backend.backend() == "tensorflow" else _keras_epoch
+        make = graph_epoch if keras.backend.backend() == "tensorflow" else _keras_epoch
         return make(self._model, *self._data, self.plan.batch_size)
 
     def train(
@@ -195,7 +195,7 @@ def learning_rate_schedule(plan: TrainingPlan) -> Callable[[int], float] | None:
     return lambda step: float(keras.ops.convert_to_numpy(schedule(step)))
 
 
-def _graph_epoch(model: keras.Model, x: Any, y: Any, batch_size: int) -> Epoch:
+def graph_epoch(model: keras.Model, x: Any, y: Any, batch_size: int) -> Epoch:
     """TensorFlow: one traced loop over batches, called for as many batches as take about `BURST_SECONDS`."""
     import keras
     import tensorflow as tf

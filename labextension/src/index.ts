@@ -11,6 +11,7 @@ import {
 import { ICommandPalette, IThemeManager, MainAreaWidget, WidgetTracker } from '@jupyterlab/apputils';
 import { IDefaultFileBrowser } from '@jupyterlab/filebrowser';
 import { ILauncher } from '@jupyterlab/launcher';
+import { INotebookTracker } from '@jupyterlab/notebook';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { IStateDB } from '@jupyterlab/statedb';
 import { IStatusBar } from '@jupyterlab/statusbar';
@@ -18,12 +19,16 @@ import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 import type { ReadonlyPartialJSONValue } from '@lumino/coreutils';
 
 import { federationIcon } from './icons';
+import { Kernels } from './kernels';
 import {
   ACCESS_TABS,
   AccessModel,
   type AccessTab,
+  AnalyticsModels,
+  asNotebook,
   CostsModel,
   FederationModel,
+  type IAnalyticsMemory,
   type IExperiment,
   type IMemory,
   type ITraining,
@@ -32,12 +37,13 @@ import {
   trainingNotebook,
   WizardModel
 } from './model';
-import { createNotebook } from './notebook';
+import { createNotebook, insertCell } from './notebook';
 import { ServerApi } from './request';
 import { IFederation } from './tokens';
 import { version } from './version';
 import {
   AccessView,
+  AnalyticsView,
   CostsView,
   FederationPanel,
   NewSimulation,
@@ -58,6 +64,8 @@ export const CommandIDs = {
   openSimulation: 'flaas:open-simulation',
   /** Open the form for a new simulation; its notebook goes into the folder that the file browser shows. */
   newSimulation: 'flaas:new-simulation',
+  /** Open the form for questions over rows in the main area. */
+  openAnalytics: 'flaas:open-analytics',
   /** Open the dashboard of costs. */
   openCosts: 'flaas:open-costs',
   /** Open the wizard that compares clouds and launches machines. */
@@ -108,17 +116,51 @@ const panel: JupyterFrontEndPlugin<void> = {
   description: 'Adds the panel with nodes, data sets, runs and simulations.',
   autoStart: true,
   requires: [IFederation],
-  optional: [ITranslator, ILayoutRestorer, ICommandPalette, ILauncher],
+  optional: [
+    ITranslator,
+    ILayoutRestorer,
+    ICommandPalette,
+    ILauncher,
+    INotebookTracker,
+    IStateDB,
+    IDefaultFileBrowser,
+    ILabShell
+  ],
   activate: (
     app: JupyterFrontEnd,
     model: FederationModel,
     translator: ITranslator | null,
     restorer: ILayoutRestorer | null,
     palette: ICommandPalette | null,
-    launcher: ILauncher | null
+    launcher: ILauncher | null,
+    notebooks: INotebookTracker | null,
+    state: IStateDB | null,
+    files: IDefaultFileBrowser | null,
+    labShell: ILabShell | null
   ): void => {
     const translation = translator ?? nullTranslator;
     const trans = translation.load(DOMAIN);
+    const kernels = new Kernels(app.serviceManager, notebooks);
+    const analytics = new AnalyticsModels(kernels, state ? analyticsMemoryIn(state) : null);
+    let identity = model.identity;
+    model.changed.connect(() => {
+      if (model.identity !== identity) {
+        identity = model.identity;
+        analytics.forget();
+      }
+    });
+    const insert = async (code: string, path: string): Promise<void> => {
+      const panel = insertCell(notebooks, path, code);
+      if (panel) {
+        app.shell.activateById(panel.id);
+        return;
+      }
+      const made = await createNotebook(app.serviceManager, files?.model.path ?? '', 'analytics', kernel =>
+        asNotebook([{ cell_type: 'code', source: code }], kernel)
+      );
+      await app.commands.execute('docmanager:open', { path: made, factory: 'Notebook' });
+    };
+    const openAnalytics = (): void => void app.commands.execute(CommandIDs.openAnalytics);
     const openRun = (run: { id: string }): void =>
       void app.commands.execute(CommandIDs.openRun, { id: run.id });
     const openSimulation = (simulation: { id: string }): void =>
@@ -129,7 +171,18 @@ const panel: JupyterFrontEndPlugin<void> = {
     const openAccess = (tab?: AccessTab): void =>
       void app.commands.execute(CommandIDs.openAccess, tab ? { tab } : {});
     const widget = new FederationPanel(
-      { federation: model, openRun, openSimulation, newSimulation, openCosts, openWizard, openAccess },
+      {
+        federation: model,
+        openRun,
+        openSimulation,
+        newSimulation,
+        openCosts,
+        openWizard,
+        openAccess,
+        analytics,
+        openAnalytics,
+        insert
+      },
       translation
     );
     app.shell.add(widget, 'left', { rank: 600 });
@@ -158,10 +211,31 @@ const panel: JupyterFrontEndPlugin<void> = {
     });
     model.changed.connect(() => app.commands.notifyCommandChanged(CommandIDs.signOut));
 
+    const views = new WidgetTracker<MainAreaWidget<AnalyticsView>>({ namespace: 'flaas-analytics' });
+    app.commands.addCommand(CommandIDs.openAnalytics, {
+      label: args => (args.launcher ? trans.__('Federated Analytics') : trans.__('Ask about Data')),
+      caption: trans.__('Compute statistics over the rows of several nodes together'),
+      icon: federationIcon,
+      describedBy,
+      execute: () => {
+        let view = views.find(() => true);
+        if (!view) {
+          const content = new AnalyticsView({ federation: model, analytics, insert }, translation);
+          view = new MainAreaWidget({ content });
+          view.id = 'flaas-analytics';
+          void views.add(view);
+          app.shell.add(view, labShell ? 'main' : 'right'); // as for runs
+        }
+        app.shell.activateById(view.id);
+      }
+    });
+    void restorer?.restore(views, { command: CommandIDs.openAnalytics, name: () => 'analytics' });
+
     const category = trans.__('Federated Learning');
     for (const command of [
       CommandIDs.showPanel,
       CommandIDs.openRun,
+      CommandIDs.openAnalytics,
       CommandIDs.openSimulation,
       CommandIDs.newSimulation,
       CommandIDs.openCosts,
@@ -526,6 +600,15 @@ function memoryIn(state: IStateDB): IMemory {
   return {
     recall: async () => ((await state.fetch(key)) as string | undefined) ?? null,
     remember: project => void state.save(key, project)
+  };
+}
+
+/** The analytics forms by project, in the user's workspace state; what was answered is never among it. */
+function analyticsMemoryIn(state: IStateDB): IAnalyticsMemory {
+  const key = '@flaas/labextension:analytics';
+  return {
+    recall: () => state.fetch(key),
+    remember: kept => state.save(key, kept as ReadonlyPartialJSONValue)
   };
 }
 

@@ -2,8 +2,10 @@
  * Putting a notebook where the user works.
  */
 
+import { type INotebookTracker, NotebookActions, type NotebookPanel } from '@jupyterlab/notebook';
 import type { ServiceManager } from '@jupyterlab/services';
 
+import { pythonOf } from './kernels';
 import type { INotebook } from './model';
 
 /** Names to try before the one that Jupyter Server gives stays. */
@@ -25,10 +27,7 @@ export async function createNotebook(
   write: (kernel: string) => INotebook
 ): Promise<string> {
   await kernelspecs.ready;
-  const usual = kernelspecs.specs?.default ?? '';
-  const language = kernelspecs.specs?.kernelspecs[usual]?.language;
-  const python = language === 'python' ? usual : 'python3';
-  const content = write(python);
+  const content = write(pythonOf(kernelspecs));
   // Jupyter Server makes a name that is free; renaming fails where a file has the name, saving would replace it.
   const { path } = await contents.newUntitled({ path: folder, type: 'notebook' });
   await contents.save(path, { type: 'notebook', format: 'json', content });
@@ -41,4 +40,26 @@ export async function createNotebook(
     }
   }
   return path;
+}
+
+/**
+ * Put code into a new cell below the active one of an open notebook.
+ *
+ * @param path The notebook's; '' for the one that was used last.
+ * @returns The notebook, or null if there is none.
+ */
+export function insertCell(
+  notebooks: INotebookTracker | null,
+  path: string,
+  code: string
+): NotebookPanel | null {
+  const panel =
+    (path ? notebooks?.find(({ context }) => context.path === path) : null) ??
+    notebooks?.currentWidget ??
+    null;
+  if (panel) {
+    NotebookActions.insertBelow(panel.content);
+    panel.content.activeCell?.model.sharedModel.setSource(code);
+  }
+  return panel;
 }

@@ -70,7 +70,9 @@ export interface IDataset {
     dtype: string;
     kind: 'binary' | 'multiclass' | 'regression';
     classes: number | null;
-  };
+  } | null;
+  /** Names who each row is about, for vertical runs. */
+  id_column?: string | null;
 }
 
 export type RunState =
@@ -93,6 +95,22 @@ export interface IParticipant {
   rows: number | null;
   online: boolean;
 }
+
+/** How a vertical run stands. */
+export interface IVerticalReport {
+  phase: 'alignment' | 'training' | 'done';
+  /** Ids that all parties have. */
+  intersection: number | null;
+  /** Ids that each party brings, by its name. */
+  sizes: { [party: string]: number };
+  /** Sent between the parties. */
+  bytes: number | null;
+  /** What the mode lets a party learn of the others' data, in sentences. */
+  statement: string[];
+  figures: { [name: string]: number };
+}
+
+export type VerticalMode = 'oneway' | 'split' | 'linear_he';
 
 export interface IRun extends IResource {
   id: string;
@@ -124,6 +142,18 @@ export interface IRun extends IResource {
   started: string | null;
   ended: string | null;
   participants: IParticipant[];
+  /** Whether nodes have other rows of the same columns, or other columns of the same people. */
+  kind?: 'horizontal' | 'vertical';
+  /** Of a vertical run: who brings which data set. */
+  parties?: { node: string; name: string; dataset: string }[] | null;
+  id_column?: string | null;
+  label?: { node: string; column: string } | null;
+  mode?: VerticalMode | null;
+  report?: IVerticalReport | null;
+  /** Under secure aggregation: members of a group, of which the rule sees the mean only. */
+  group_size?: number | null;
+  /** Under secure aggregation: every node adds up a part of the model. */
+  sharded?: boolean;
 }
 
 /** What the aggregator reports of a round. */
@@ -137,6 +167,130 @@ export interface IRound {
   dropped: { node: string; phase: string; reason: string }[];
   /** Privacy spent after this round; null without differential privacy. */
   epsilon: number | null;
+  /** In group mode: the least size of a group, how many groups there were, and how many of them could be opened. */
+  groups?: { size: number; formed: number; opened: number } | null;
+  /** Of a sharded sum: its parts, and the most bytes that one node sent and received. */
+  shards?: { count: number; up: number; down: number } | null;
+}
+
+/** A question over the rows of several nodes: who has asked, of what kind. Neither the question nor its answer. */
+export interface IQuery extends IResource {
+  id: string;
+  dataset: string;
+  operation: string;
+  via: 'mpc' | 'he';
+  state: 'open' | 'closed' | 'expired';
+  /** How it ended, as its notebook has told; null while it has not. */
+  outcome: 'released' | 'refused' | 'failed' | null;
+  reason: IReason | null;
+  participants: { node: string; name: string; organisation: string; rows: number }[];
+  /** Id of the node that released the result. */
+  releaser: string;
+  created_by: string;
+  organisation: string;
+  created: string;
+}
+
+export type AnalyticsOperation =
+  | 'count'
+  | 'sum'
+  | 'mean'
+  | 'var'
+  | 'std'
+  | 'min'
+  | 'max'
+  | 'describe'
+  | 'histogram'
+  | 'quantile'
+  | 'group_by'
+  | 'correlation';
+
+export type Comparison = '>' | '>=' | '<' | '<=' | '==' | '!=';
+
+/** How rows are computed over: secure sums, or homomorphic encryption. */
+export type Via = 'mpc' | 'he';
+
+/** A question over the rows of a data set's nodes, as it goes to the kernel. */
+export interface IAnalyticsRequest {
+  project: string;
+  dataset: string;
+  operation: AnalyticsOperation;
+  columns: string[];
+  /** All of them hold for a row that counts. */
+  where: { column: string; comparison: Comparison; value: number | string }[];
+  /** Groups: their values or edges, unless they are known, as those of a label are. */
+  by: { column: string; values?: (number | string)[]; edges?: number[] } | null;
+  /** What groups are aggregated by, for `group_by`. */
+  functions: string[] | null;
+  /** Limits that values are clipped to: what noise is measured by. */
+  bounds: { [column: string]: [number, number] };
+  /** A histogram's bins, and their limits if they are not to be asked for. */
+  bins: { low: number | null; high: number | null; count: number } | null;
+  quantiles: number[] | null;
+  via: Via;
+  epsilon: number | null;
+}
+
+/** What was released, as the kernel displays it. */
+export interface IAnalyticsAnswer {
+  /** Names of what rows are known by. */
+  index: string[];
+  columns: string[];
+  /** `hidden` says which figures were withheld. */
+  rows: { key: (number | string)[]; values: (number | null)[]; hidden: boolean[] }[];
+  chart: 'bars' | 'line' | null;
+  /** Why figures were withheld. */
+  reasons: string[];
+  /** Names of the nodes that answered. */
+  nodes: string[];
+  via: Via;
+  epsilon: number | null;
+  error_bound: number | null;
+  seconds: number;
+}
+
+/** What a node accounts of this person's queries over a data set. */
+export interface IBudgetLine {
+  node: string;
+  dataset: string;
+  spent: number;
+  /** null: there is no limit. */
+  budget: number | null;
+  remaining: number | null;
+  /** Why the node told nothing, if it did not; figures are 0 then. */
+  problem: string | null;
+}
+
+/** What code displays while it runs. */
+export type KernelOutput =
+  | { kind: 'data'; data: { [mime: string]: unknown } }
+  | { kind: 'text'; text: string }
+  | { kind: 'error'; name: string; value: string };
+
+/** A notebook whose kernel can be used. */
+export interface IKernelChoice {
+  /** Its path. */
+  id: string;
+  /** Whether it is the notebook that was used last. */
+  current: boolean;
+}
+
+/** Kernels to run code in; `kernels.ts` has the one implementation. */
+export interface IKernels {
+  readonly changed: ISignal<unknown, void>;
+  /** Open notebooks with a kernel of Python. */
+  readonly choices: IKernelChoice[];
+  /** Whether the kernel without a notebook runs. */
+  readonly owned: boolean;
+  /**
+   * Run code; what it displays is told as it comes.
+   *
+   * @param choice A notebook's path, or '' for the kernel without a notebook, which is started if need be.
+   */
+  execute(choice: string, code: string, tell: (output: KernelOutput) => void): Promise<void>;
+  interrupt(choice: string): Promise<void>;
+  /** End the kernel without a notebook. */
+  end(): Promise<void>;
 }
 
 export interface IEvent {

@@ -29,6 +29,7 @@ ALLOWED: tuple[tuple[str, str], ...] = (
     ("GET", "/v1/projects/{id}"),
     ("GET", "/v1/projects/{id}/datasets"),
     ("GET", "/v1/projects/{id}/events"),
+    ("GET", "/v1/projects/{id}/queries"),
     ("GET", "/v1/projects/{id}/runs"),
     ("GET", "/v1/nodes"),
     ("GET", "/v1/nodes/{id}"),

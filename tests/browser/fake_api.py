@@ -15,6 +15,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from .fake_access import FakeAccess, add_access_routes
+from .fake_analytics import FakeAnalytics, add_analytics_routes
 from .fake_costs import FakeCosts, add_routes
 
 TOKEN = "browser-test-token"
@@ -58,6 +59,7 @@ class FakeApi:
         self.url = f"http://127.0.0.1:{self.port}"
         self.costs = FakeCosts(self)
         self.access = FakeAccess(self)
+        self.analytics = FakeAnalytics(self)
         self.app = _application(self)
 
     # ---- what the test does ---------------------------------------------------------------------
@@ -310,4 +312,5 @@ def _application(fake: FakeApi) -> FastAPI:
 
     add_routes(app, fake)
     add_access_routes(app, fake, TOKEN)
+    add_analytics_routes(app, fake)
     return app

@@ -1,4 +1,4 @@
-"""Every test here runs on SQLite and on a temporary PostgreSQL."""
+"""Every test here runs on SQLite and on a temporary PostgreSQL, some of them there only in `make test-long`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,26 @@ import pytest
 from flaas_jupyter.coordination.founding import PLATFORM
 
 from .hosted_api import Api, Federation
+
+ON_SQLITE_FIRST = {
+    "test_accounts",
+    "test_bills_of_clouds",
+    "test_costs",
+    "test_entry",
+    "test_estimate",
+    "test_oauth",
+    "test_recommendations",
+    "test_sign_in",
+    "test_users",
+}
+"""What asks the data base as other tests do, for minutes: on PostgreSQL in `make test-long` only."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.parent == here and item.path.stem in ON_SQLITE_FIRST and "postgresql" in item.name:
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture(scope="package", autouse=True)

@@ -487,6 +487,11 @@ def run_body(**changes: Any) -> Json:
     }
 
 
+def query_body(**changes: Any) -> Json:
+    """Return the body that opens a query."""
+    return {"dataset": "loans", "operation": "mean", "digest": "ab" * 32, "submitter": "cd" * 32, **changes}
+
+
 ROUTES = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
 
 

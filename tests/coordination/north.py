@@ -11,7 +11,7 @@ from flaas_jupyter.costs.launch import plan, states
 from flaas_jupyter.costs.launch.plan import Asked, Wanted
 from flaas_jupyter.costs.secrets import Keyring
 
-from .hosted_api import description, run_body
+from .hosted_api import description, query_body, run_body
 
 
 def body_for(path: str, federation, node) -> dict | None:
@@ -29,6 +29,8 @@ def body_for(path: str, federation, node) -> dict | None:
         "/v1/projects/{project_id}": {"name": "New"},
         "/v1/projects/{project_id}/memberships": federation.membership(node.id, "north"),
         "/v1/projects/{project_id}/runs": run_body(),
+        "/v1/projects/{project_id}/queries": query_body(),
+        "/v1/queries/{query_id}/close": {"outcome": "released"},
         "/v1/nodes": node.registration(),
         "/v1/nodes/{node_id}/record": node.record(),
         "/v1/nodes/{node_id}/datasets/{name}": description(),

@@ -103,7 +103,7 @@ def test_links_show_what_may_be_done_with_a_project(federation):
     def links(caller):
         return set(caller.get(federation.path)["_links"])
 
-    reading = {"self", "directory", "nodes", "datasets", "runs", "events", "launches"}
+    reading = {"self", "directory", "nodes", "datasets", "runs", "queries", "events", "launches"}
     launching = {"create_launch"}
     assert links(federation.person("viewer", "north")) == reading
     assert links(federation.person("operator", "north")) == reading | launching | {"add_membership"}

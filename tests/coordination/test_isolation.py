@@ -51,12 +51,17 @@ def foreign(federation):
         "name": "loans", "account_id": account_of_north(federation), "launch_id": launch_of_north(federation),
         "user_id": "viewer.north", "role": "viewer", "scope": "organisation:north", "model_id": f"{run}-1",
         "token_id": viewer.embedded("/v1/tokens", "tokens")[0]["id"], "session_id": "s-of-north", "approval_id": "a-9",
-        "digest": hashlib.sha256(b"an invitation of north").hexdigest(),
+        "digest": hashlib.sha256(b"an invitation of north").hexdigest(), "query_id": "q-of-north",
     }  # fmt: skip
     template_of_north(federation, ids["name"])
     keep(federation, "node_invitations", digest=ids["digest"], organisation="north", name="invited", created_by="x")
     keep(federation, "sign_ins", id=ids["session_id"], person="viewer.north", client="flaas-cli", session="s", scope="")
     keep(federation, "model_versions", id=ids["model_id"], run=run, round=1, digest="cd" * 32, state="candidate")
+    keep(
+        federation, "queries", id=ids["query_id"], dataset="loans", operation="mean", purpose="analytics", via="mpc",
+        digest="ab" * 32, submitter="cd" * 32, participants=[], releaser=node.id, created_by="developer.north",
+        organisation="north",
+    )  # fmt: skip
     keep(
         federation, "approval_requests", id=ids["approval_id"], action="member.roles", scope="organisation:north",
         requester="operator.north", organisation="north", document='{"who":"viewer.north"}', sha256="ef" * 32,
@@ -136,7 +141,7 @@ def test_what_is_not_there_and_what_is_anothers_look_the_same(federation, foreig
     other = {"project_id": "no-such", "run_id": "0" * 16, "node_id": "0" * 64, "organisation_id": "no-such",
              "launch_id": "l" + "0" * 16, "account_id": "0" * 16, "user_id": "no-such", "name": "no-such",
              "model_id": "no-such-1", "token_id": "0" * 12, "session_id": "no-such", "approval_id": "no-such",
-             "digest": "0" * 64}  # fmt: skip
+             "digest": "0" * 64, "query_id": "q" + "0" * 16}  # fmt: skip
     node, ids = foreign
     absent = (node, {**ids, **other})
     for theirs, nothing in zip(requests(federation, foreign), requests(federation, absent), strict=True):

@@ -184,6 +184,14 @@ REFUSED = [
     ({"aggregation": "krum", "aggregation_options": {"byzantine": 1}}, "too-few-clients", "n ≥ 2f \\+ 3 = 5"),
     ({"aggregation": "krum", "clients_per_round": 2}, "too-few-clients", "n = 2"),
     ({"aggregation": "median", "secure_aggregation": True}, "aggregation-needs-updates", "median.*every client"),
+    (
+        {"aggregation": "median", "secure_aggregation": True, "group_size": 3},
+        "aggregation-needs-updates",
+        "median.*N ≥ 9.*N = 3",
+    ),
+    ({"secure_aggregation": True, "sharded": True, "privacy": PRIVACY}, "secagg-not-sharded", "central"),
+    ({"aggregation": "fedqv", "secure_aggregation": True, "sharded": True}, "secagg-not-sharded", "fedqv"),
+    ({"privacy": {**PRIVACY, "mode": "distributed"}}, "privacy-needs-secure-aggregation", "takes secure aggregation"),
     ({"aggregation": "fedqv", "secure_aggregation": True}, "too-few-clients", "hide each other"),
     ({"aggregation": "median", "privacy": PRIVACY}, "aggregation-with-privacy", "mean of the clipped"),
     ({"aggregation": "fltrust"}, "bad-aggregation-option", "no participant is named"),
@@ -213,8 +221,25 @@ def test_what_does_go_together_is_accepted(federation):
         {"aggregation": "median", "privacy": {**PRIVACY, "mode": "local"}},
         {"aggregation": "fedyogi", "secure_aggregation": True, "privacy": PRIVACY},
         {"aggregation": "fedprox", "aggregation_options": {"mu": 0.5}, "secure_aggregation": True},
+        {"secure_aggregation": True, "sharded": True, "privacy": {**PRIVACY, "mode": "distributed"}},
     ):
-        assert federation.run(**changes)["state"] == "gathering"
+        run = federation.run(**changes)
+        assert run["state"] == "gathering"
+        assert run["sharded"] is changes.get("sharded", False)
+
+
+def test_a_rule_in_groups_waits_for_as_many_nodes_as_they_take(federation):
+    for number in range(9):
+        federation.node(f"node-{number}", organisation="north", online=number < 3)
+    asked = {"aggregation": "median", "secure_aggregation": True, "group_size": 3}
+    run = federation.run(**asked)
+    assert (run["state"], run["group_size"]) == ("queued", 3)
+    assert "9" in run["waiting_for"]
+    problem = federation.developer.problem("POST", f"{federation.path}/runs", run_body(**(asked | {"group_size": 4})))
+    assert problem["code"] == "aggregation-needs-updates"
+    assert (problem["needed"], problem["clients"]) == (9, 9)
+    assert problem["reason"] == "SECAGG_INCOMPATIBLE_AGGREGATOR"
+    assert "N ≥ 12 in groups of 4" in problem["detail"]
 
 
 def test_a_run_waits_for_as_many_nodes_as_its_rule_needs(federation):

@@ -30,7 +30,7 @@ def cloud_server(processes) -> Iterator[CloudServer]:
     server.shutdown()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.long)])
 def new_url(request, tmp_path):
     """Return makers of fresh data bases of one kind."""
     if request.param == "sqlite":

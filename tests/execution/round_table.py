@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ import numpy as np
 
 from flaas_jupyter.communications.identity import Identity, verify
 from flaas_jupyter.communications.wire import Message
-from flaas_jupyter.errors import NotAllowed, Unreachable
+from flaas_jupyter.errors import FlaasError, NotAllowed, Unreachable
 from flaas_jupyter.execution.aggregator import Aggregator
 from flaas_jupyter.execution.checkpoint import CheckpointStore
 from flaas_jupyter.execution.participant import Participant
@@ -94,6 +95,7 @@ class Table:
         self.trainers = {n: FakeTrainer(c, 0.01 * (i + 1)) for i, (n, c) in enumerate(zip(self.ids, rows, strict=True))}
         self.participants = {identity.node_id: self._participant(identity) for identity in self.identities}
         self.cut: set[str] = set()
+        self.parts: dict[str, dict[tuple[str, str], np.ndarray]] = {}
         self.cut_at: dict[str, str] = {}
         self.asked: list[tuple[str, str]] = []
         self.reporter = FakeReporter()
@@ -109,14 +111,18 @@ class Table:
         )  # fmt: skip
 
     def verify(self, node_id: str, context: str, payload: bytes, signature: bytes) -> None:
-        if node_id not in self.ids:
-            raise NotAllowed("not a member", code="unknown-peer")
-        verify(node_id, context, payload, signature)
+        try:
+            if node_id not in self.ids:
+                raise NotAllowed("not a member", code="unknown-peer")
+            verify(node_id, context, payload, signature)
+        except FlaasError as error:  # as a node's own check does
+            error.details["member"] = node_id
+            raise
 
     def _participant(self, identity: Identity) -> Participant:
         participant = Participant(
             self.run, domain="demo", identity=identity, verify=self.verify, dataset=None, policy=None,
-            executor=ThreadPoolExecutor(1),
+            executor=ThreadPoolExecutor(1), send=functools.partial(self.send, identity.node_id),
         )  # fmt: skip
         participant.plan, participant.trainer = FakePlan(), self.trainers[identity.node_id]
         participant._privacy_plan = combination.plan_privacy(participant._privacy, rounds=self.run["rounds"])
@@ -133,6 +139,14 @@ class Table:
         if message.type == "run/end":
             return Message("ok")
         return await self.participants[node].answer(message)
+
+    async def send(self, sender: str, node: str, message: Message) -> Message:
+        self.asked.append((node, message.type))
+        if {sender, node} & self.cut:
+            raise Unreachable("gone", code="peer-lost")
+        for name, tensor in message.tensors.items():
+            self.parts.setdefault(name, {})[sender, node] = tensor
+        return await self.participants[node].of_peer(sender, message)
 
     async def seat(self, *nodes: str) -> None:
         for node in nodes or self.ids:

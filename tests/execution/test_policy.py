@@ -43,7 +43,7 @@ def test_a_run_within_the_policy_is_let_in(path):
 
 STRICT = Policy(
     projects=("credit",), minimum_rows=20, maximum_rounds=50, maximum_local_epochs=5, maximum_parameters=4000,
-    secure_aggregation="required", contact="dpo@clinic.example",
+    secure_aggregation="required", secure_group=5, contact="dpo@clinic.example",
 )  # fmt: skip
 
 
@@ -55,6 +55,7 @@ STRICT = Policy(
         ({"parameters": 4001}, {}, "policy-maximum-parameters", "4001", "4000"),
         ({}, {"rows": 19}, "policy-minimum-rows", "19", "20"),
         ({"secure_aggregation": False}, {}, "policy-secure-aggregation", "without secure", "masked"),
+        ({"group_size": 4}, {}, "policy-secure-group", "groups of 4", "5 at least"),
         ({"operation": "export"}, {}, "policy-operation", "export", "train"),
         ({"project": "other"}, {}, "policy-projects", "other", "loans"),
         ({}, {"projects": ["research"]}, "policy-projects", "credit", "not offered"),

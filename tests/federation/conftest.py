@@ -53,7 +53,9 @@ class Tables:
 def started(folder: Path, sizes: dict[str, int]) -> Iterator[tuple[LocalFederation, Tables]]:
     """Run a federation of nodes with so many rows."""
     data = Tables(folder / "data", sizes)
-    federation = LocalFederation(folder / "federation", node_options=QUICK, api_options=QUICK_API)
+    federation = LocalFederation(
+        folder / "federation", node_options=QUICK, api_options=QUICK_API, operations=("train", "analytics")
+    )
     try:
         federation.start(data.files, "label")
         federation.wait_online()
@@ -96,7 +98,7 @@ def five(five_nodes: tuple[LocalFederation, Tables]) -> Iterator[tuple[LocalFede
     restored(five_nodes[0])
 
 
-def linear_model(secure: bool, learning_rate: float = 0.1, hidden: int = 5, **options: Any) -> Any:
+def linear_model(secure: Any, learning_rate: float = 0.1, hidden: int = 5, **options: Any) -> Any:
     """A small deterministic network, the same weights every time."""
     import keras
 

@@ -29,7 +29,7 @@ def model(**options: Any) -> Any:
     return made
 
 
-@pytest.mark.parametrize("aggregation", ["fedavg", "median", "fedprox"])
+@pytest.mark.parametrize("aggregation", ["fedavg", "median", pytest.param("fedprox", marks=pytest.mark.long)])
 def test_a_simulation_gives_the_weights_and_metrics_of_real_nodes(three, aggregation):
     federation, data = three
     rule = flaas.aggregation("fedprox", mu=0.5) if aggregation == "fedprox" else aggregation

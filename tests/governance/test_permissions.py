@@ -11,7 +11,7 @@ def may(role: str) -> set[str]:
 
 READS = {
     "me:read", "organisation:read", "project:read", "directory:read", "node:read", "dataset:read", "run:read",
-    "model:read",
+    "model:read", "analytics:read",
 }  # fmt: skip
 ONESELF = {"me:read", "me:write", "token:issue", "role:read", "policy:read"}
 VIEWS = READS | ONESELF | {"costs:read", "launch:read"}
@@ -20,7 +20,9 @@ VIEWS = READS | ONESELF | {"costs:read", "launch:read"}
 def test_who_may_do_what():
     assert may("viewer") == VIEWS
     assert may("data-owner") == READS | ONESELF | {"approval:read", "approval:decide"}
-    assert may("developer") == VIEWS | {"run:create", "run:cancel", "run:pause", "launch:write", "model:release"}
+    assert may("developer") == VIEWS | {
+        "run:create", "run:cancel", "run:pause", "launch:write", "model:release", "analytics:query",
+    }  # fmt: skip
     assert may("operator") == VIEWS | {
         "node:register", "node:quarantine", "membership:write", "costs:manage", "launch:write", "run:pause",
         "run:cancel",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -15,13 +16,26 @@ from flaas_jupyter.protocols.secure_aggregation import Advertisement, Member, Re
 IDENTITIES = sorted((Identity(bytes([i]) * 32) for i in range(1, 66)), key=lambda one: one.node_id)
 
 
+@lru_cache(maxsize=4)
+def _identities(number: int) -> list[Identity]:
+    if number <= len(IDENTITIES):
+        return IDENTITIES[:number]
+    return sorted((Identity(i.to_bytes(2, "big") * 16) for i in range(number)), key=lambda one: one.node_id)
+
+
+@lru_cache(maxsize=1 << 16)
+def _verify_once(node_id: str, context: str, payload: bytes, signature: bytes) -> None:
+    """As `verify`; whatever hundreds of members check of each other is checked once."""
+    verify(node_id, context, payload, signature)
+
+
 def _settings(number: int, /, **changes: object) -> RoundSettings:
     fields = {
         "domain": "credit",
         "run": "run-1",
         "round": 7,
         "attempt": 1,
-        "members": tuple(one.node_id for one in IDENTITIES[:number]),
+        "members": tuple(one.node_id for one in _identities(number)),
         "model_digest": "ab" * 32,
         "clip": 8.0,
     }
@@ -43,9 +57,10 @@ class Round:
     reveals: dict[str, dict[str, Reveal]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.sum = SecureSum(self.settings, verify=verify)
-        for identity in IDENTITIES[: len(self.settings.members)]:
-            self.members[identity.node_id] = Member(self.settings, identity.node_id, identity.sign, verify)
+        check = verify if len(self.settings.members) <= len(IDENTITIES) else _verify_once
+        self.sum = SecureSum(self.settings, verify=check)
+        for identity in _identities(len(self.settings.members)):
+            self.members[identity.node_id] = Member(self.settings, identity.node_id, identity.sign, check)
 
     def ids(self, places: Collection[int]) -> set[str]:
         return {self.settings.members[place] for place in places}

@@ -13,25 +13,43 @@ from flaas_jupyter.protocols.secure_aggregation import minimum_voters
 
 CENTRAL = DifferentialPrivacy(epsilon=4.0, delta=1e-5, clip=1.0)
 LOCAL = DifferentialPrivacy(epsilon=4.0, delta=1e-5, clip=1.0, mode="local")
+DISTRIBUTED = DifferentialPrivacy(epsilon=4.0, delta=1e-5, clip=1.0, mode="distributed")
 IDS = [f"node-{i:02}" for i in range(12)]
 
 
 @pytest.mark.parametrize("name", names())
 def test_every_rule_goes_with_what_it_needs(name):
     rule = aggregation(name)
-    for secure in (False, True):
-        for privacy in (None, CENTRAL, LOCAL):
+    for secure, size in ((False, None), (True, None), (True, 3)):
+        for privacy in (None, CENTRAL, LOCAL, DISTRIBUTED):
             code = None
-            if secure and rule.needs is Needs.UPDATES:
+            if secure and size is None and rule.needs is Needs.UPDATES:
                 code = "aggregation-needs-updates"
-            elif privacy is CENTRAL and rule.needs is not Needs.SUM:
+            elif privacy is DISTRIBUTED and not secure:
+                code = "privacy-needs-secure-aggregation"
+            elif privacy in (CENTRAL, DISTRIBUTED) and rule.needs is not Needs.SUM:
                 code = "aggregation-with-privacy"
+            how = {"secure_aggregation": secure, "privacy": privacy, "group_size": size}
             if code is None:
-                combination.require_combination(rule, secure_aggregation=secure, privacy=privacy)
+                combination.require_combination(rule, **how)
                 continue
-            with pytest.raises(InvalidInput, match=name) as caught:
-                combination.require_combination(rule, secure_aggregation=secure, privacy=privacy)
+            with pytest.raises(InvalidInput) as caught:
+                combination.require_combination(rule, **how)
             assert caught.value.code == code
+            assert name in str(caught.value) or "distributed" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_sum_alone_can_be_sharded(name):
+    rule = aggregation(name)
+    for secure, privacy in ((True, None), (True, CENTRAL), (True, LOCAL), (True, DISTRIBUTED), (False, None)):
+        how = {"secure_aggregation": secure, "privacy": privacy, "group_size": 3, "sharded": True}
+        if secure and privacy is not CENTRAL and rule.needs is Needs.SUM:
+            combination.require_combination(rule, **how)
+            continue
+        with pytest.raises(InvalidInput) as caught:
+            combination.require_combination(rule, **how)
+        assert caught.value.code == "secagg-not-sharded"
 
 
 @pytest.mark.parametrize(

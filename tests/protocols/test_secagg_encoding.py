@@ -15,11 +15,12 @@ from flaas_jupyter.errors import InvalidInput
 from flaas_jupyter.protocols.secure_aggregation import (
     decode_sum,
     encode_update,
+    encode_update_blocks,
     encoded_length,
     error_bound,
     mean_error_bound,
 )
-from flaas_jupyter.protocols.secure_aggregation.encoding import LIMBS, SCALAR_LIMIT, step, value_bits
+from flaas_jupyter.protocols.secure_aggregation.encoding import LIMBS, scalar_limit, step, value_bits
 
 
 def plain_sum(encoded):
@@ -30,7 +31,8 @@ def plain_sum(encoded):
 
 
 @pytest.mark.parametrize(
-    ("members", "bits"), [(3, 30), (4, 30), (5, 29), (8, 29), (9, 28), (10, 28), (50, 26), (64, 26)]
+    ("members", "bits"),
+    [(3, 30), (4, 30), (5, 29), (8, 29), (9, 28), (10, 28), (50, 26), (64, 26), (65, 25), (1000, 22)],
 )
 def test_value_bits_are_those_of_the_formula(members, bits):
     assert value_bits(members) == bits == 32 - math.ceil(math.log2(members))
@@ -128,7 +130,9 @@ def test_limbs_of_up_to_64_members_add_up_exactly(settings_for, numbers):
 
 def test_the_largest_scalars_of_64_members_keep_their_sign(settings_for):
     here, rng = settings_for(64), np.random.default_rng(0)
-    for value in (SCALAR_LIMIT - 2**10, -(SCALAR_LIMIT - 2**10)):
+    limit = scalar_limit(64)
+    assert limit == 2**57
+    for value in (limit - 2**10, -(limit - 2**10)):
         encoded = [encode_update(np.zeros(1), 1, 1, {"m": float(value)}, here, rng) for _ in range(64)]
         assert decode_sum(plain_sum(encoded), 64, ["m"], here, 1, 1).metrics["m"] == value
 
@@ -179,6 +183,15 @@ def test_float32_updates_are_encoded_as_the_same_float64_ones(settings_for):
     np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("size", [0, 1, 32_768, 100_000])
+def test_an_update_in_blocks_is_the_update_at_once(settings_for, size):
+    here = settings_for(5, clip=0.1)
+    delta = np.random.default_rng(1).normal(0, 0.1, size).astype(np.float32)
+    blocks = encode_update_blocks(delta, 3, 9, {"loss": 0.5}, here, np.random.default_rng(2))
+    whole = encode_update(delta, 3, 9, {"loss": 0.5}, here, np.random.default_rng(2))
+    np.testing.assert_array_equal(np.concatenate([block.copy() for block in blocks]), whole)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("place", [0, 40_000, -1])
 def test_nan_and_infinity_are_refused(settings_for, bad, place):
@@ -200,7 +213,7 @@ def test_nan_and_infinity_are_refused(settings_for, bad, place):
         (np.zeros(2), 1.5, {}, "bad-example-counts"),
         (np.zeros(2), 1, {"loss": math.nan}, "metric-out-of-range"),
         (np.zeros(2), 1, {"loss": math.inf}, "metric-out-of-range"),
-        (np.zeros(2), 2, {"loss": 2.0**56}, "metric-out-of-range"),
+        (np.zeros(2), 2, {"loss": 2.0**60}, "metric-out-of-range"),
     ],
 )
 def test_bad_contributions_are_refused(settings_for, delta, examples, metrics, code):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from flaas_jupyter.errors import InvalidInput, NotAuthenticated
 from flaas_jupyter.protocols.secure_aggregation import keys, shamir
-from flaas_jupyter.protocols.secure_aggregation.keystream import BLOCK_BYTES, apply_masks
+from flaas_jupyter.protocols.secure_aggregation.keystream import BLOCK_BYTES, Masks, apply_masks
 
 
 def mask_bytes(key: bytes, size: int) -> bytes:
@@ -68,6 +68,14 @@ class TestShamir:
         with pytest.raises(ValueError):
             shamir.join({1: shares[0], 2: shares[1]})
 
+    @given(secret=st.binary(min_size=32, max_size=32), data=st.data())
+    def test_shares_may_be_dealt_at_any_abscissas(self, secret, data):
+        abscissas = data.draw(st.lists(st.integers(1, 1000), min_size=1, max_size=10, unique=True))
+        threshold = data.draw(st.integers(1, len(abscissas)))
+        shares = dict(zip(abscissas, shamir.deal(secret, abscissas, threshold), strict=True))
+        chosen = data.draw(st.permutations(abscissas))[:threshold]
+        assert shamir.join({x: shares[x] for x in chosen}) == secret
+
     def test_shares_travel_as_66_bytes(self):
         assert shamir.from_bytes(shamir.to_bytes(shamir.PRIME - 1)) == shamir.PRIME - 1
         for bad in (b"", bytes(65), bytes(67), shamir.to_bytes(shamir.PRIME)):
@@ -114,6 +122,32 @@ class TestKeystream:
         apply_masks(masked, add=[three], subtract=[two, one])
         np.testing.assert_array_equal(masked, vector)
 
+    @settings(max_examples=60)
+    @given(offset=st.integers(0, 3000), size=st.integers(0, 200))
+    def test_any_part_of_a_mask_can_be_made_alone(self, offset, size):
+        key = bytes(range(32))
+        part = np.zeros(size, np.uint32)
+        apply_masks(part, add=[key], offset=offset)
+        assert part.astype("<u4").tobytes() == mask_bytes(key, 4 * 3200)[4 * offset : 4 * (offset + size)]
+
+    def test_places_beyond_the_first_four_gigabytes_are_others(self):
+        parts = []
+        for offset in (0, 1 << 30, 1 << 34, (1 << 40) + 4):
+            part = np.zeros(8, np.uint32)
+            apply_masks(part, add=[bytes(32)], offset=offset)
+            parts.append(part.tobytes())
+        assert len(set(parts)) == 4
+
+    def test_blocks_in_a_row_are_the_vector_at_once(self):
+        rng = np.random.default_rng(3)
+        vector = rng.integers(0, 1 << 32, 1000, dtype=np.uint32)
+        whole = vector.copy()
+        apply_masks(whole, add=[bytes(32)], subtract=[bytes([1]) * 32])
+        masks = Masks([bytes(32)], [bytes([1]) * 32])
+        for start, stop in ((0, 1), (1, 6), (6, 700), (900, 1000), (700, 900)):  # the last two out of order
+            masks.apply(vector[start:stop], start)
+        np.testing.assert_array_equal(vector, whole)
+
     def test_memory_stays_flat(self):
         vector = np.zeros(20_000_000, np.uint32)
         tracemalloc.start()
@@ -146,35 +180,35 @@ class TestKeys:
         other = settings_for(3, round=8)
         a, b, c = here.members
         derived = [
-            keys.pair_mask_key(here, secret, a, b),
-            keys.pair_mask_key(here, secret, a, c),
-            keys.pair_mask_key(other, secret, a, b),
-            keys.self_mask_key(here, secret, a),
-            keys.self_mask_key(here, secret, b),
-            keys.seed_commitment(here, secret, a),
+            keys.pair_mask_key(here.context, secret, a, b),
+            keys.pair_mask_key(here.context, secret, a, c),
+            keys.pair_mask_key(other.context, secret, a, b),
+            keys.self_mask_key(here.context, secret, a),
+            keys.self_mask_key(here.context, secret, b),
+            keys.seed_commitment(here.context, secret, a),
         ]
         assert len(set(derived)) == len(derived)
-        assert keys.pair_mask_key(here, secret, a, b) == keys.pair_mask_key(here, secret, b, a)
+        assert keys.pair_mask_key(here.context, secret, a, b) == keys.pair_mask_key(here.context, secret, b, a)
 
     @settings(max_examples=40)
     @given(position=st.integers(0, keys.SEALED_BYTES - 1), flip=st.integers(1, 255))
     def test_one_changed_byte_of_a_sealed_share_is_noticed(self, settings_for, position, flip):
         here = settings_for(3)
         a, b, _ = here.members
-        sealed = bytearray(keys.seal(here, bytes(32), a, b, 1, 2))
-        assert keys.unseal(here, bytes(32), a, b, bytes(sealed)) == (1, 2)
+        sealed = bytearray(keys.seal(here.context, bytes(32), a, b, 1, 2))
+        assert keys.unseal(here.context, bytes(32), a, b, bytes(sealed)) == (1, 2)
         sealed[position] ^= flip
         with pytest.raises(NotAuthenticated) as caught:
-            keys.unseal(here, bytes(32), a, b, bytes(sealed))
+            keys.unseal(here.context, bytes(32), a, b, bytes(sealed))
         assert caught.value.code == "secagg-bad-share"
 
     def test_a_sealed_share_opens_for_its_sender_recipient_and_round_only(self, settings_for):
         here, later = settings_for(3), settings_for(3, attempt=2)
         a, b, c = here.members
-        sealed = keys.seal(here, bytes(32), a, b, 1, 2)
+        sealed = keys.seal(here.context, bytes(32), a, b, 1, 2)
         for where, sender, recipient in ((here, b, a), (here, a, c), (here, c, b), (later, a, b)):
             with pytest.raises(NotAuthenticated):
-                keys.unseal(where, bytes(32), sender, recipient, sealed)
+                keys.unseal(where.context, bytes(32), sender, recipient, sealed)
 
     def test_agreement_of_rfc_7748(self):
         # Section 5.2, first vector.

@@ -561,7 +561,7 @@ class TestOrder:
     def test_private_keys_are_gone_once_the_vector_has_left(self, begin, vectors_for):
         here = until_masked(begin, vectors_for)
         for member in here.members.values():
-            assert not hasattr(member, "_secrets")
+            assert member._secrets is None
             assert not member._pair_masks
             assert not member._channels
             assert member._self_mask == b""
@@ -631,9 +631,10 @@ class TestSettings:
         with raises("secagg-too-few-nodes", InvalidInput):
             settings_for(2)
 
-    def test_sixty_five_nodes_are_too_many(self, settings_for):
+    def test_a_thousand_and_one_nodes_are_too_many(self, settings_for):
+        assert len(settings_for(1000).members) == 1000
         with raises("secagg-too-many-nodes", InvalidInput):
-            settings_for(65)
+            settings_for(1001)
 
     @pytest.mark.parametrize(("members", "threshold"), [(3, 3), (4, 3), (5, 4), (6, 5), (10, 7), (50, 34), (64, 43)])
     def test_threshold_is_above_two_thirds(self, settings_for, members, threshold):
@@ -653,6 +654,11 @@ class TestSettings:
             {"attempt": "1"},
             {"run": 7},
             {"terms": "text"},
+            {"degree": 2},
+            {"degree": 5},
+            {"degree": 6},
+            {"degree": 4.0},
+            {"degree": True},
             {"members": ["ab" * 32] * 5},
             {"members": ("ab" * 32,) * 5},
             {"members": ("AB" * 32, "cd" * 32, "ef" * 32)},
@@ -682,10 +688,11 @@ class TestSettings:
                 {"clip": 1.0},
                 {"threshold": 4},
                 {"terms": b"x"},
+                {"degree": 3},
                 {"members": tuple(one.node_id for one in identities[1:5])},
             )
         }
-        assert len(contexts) == 10
+        assert len(contexts) == 11
         # Lengths are bound as well, so that text cannot move from one field to the next.
         assert settings_for(4, domain="ab", run="c").context != settings_for(4, domain="a", run="bc").context
 

@@ -38,6 +38,26 @@ def test_local_noise_is_of_each_client(federation):
     assert step.std() == pytest.approx(3.0 * 4.0 / np.sqrt(8), rel=0.03)
 
 
+def test_distributed_noise_is_that_of_all_shares_in_the_opened_sum(federation):
+    """Shares are wide enough for T - c honest survivors; with all eight in the sum there is the more of it."""
+    privacy = flaas.DifferentialPrivacy(1e4, 1e-5, clip=2.0, noise_multiplier=3.0, mode="distributed")
+    model = classifier(privacy=privacy, secure_aggregation=True, learning_rate=1e-12, hidden=1000)
+    step = moved(model, federation())
+    honest = 6 - 3  # T = 6 of 8, of whom 2T - N - 1 = 3 may subtract their own
+    assert step.std() == pytest.approx(3.0 * 2.0 / np.sqrt(honest) * np.sqrt(8) / 8, rel=0.03)
+    report = model.federated_report
+    assert report["epsilon"].iloc[0] <= 1e4
+    assert report["error_bound"].iloc[0] > 0
+    assert report["clipped"].iloc[0] == 0
+
+
+def test_distributed_noise_takes_secure_aggregation():
+    privacy = flaas.DifferentialPrivacy(1e3, 1e-5, clip=2.0, mode="distributed")
+    with pytest.raises(InvalidInput, match="takes secure aggregation") as caught:
+        classifier(privacy=privacy)
+    assert caught.value.code == "privacy-needs-secure-aggregation"
+
+
 def test_noise_of_sampled_cohorts_is_divided_by_the_clients_expected(federation):
     privacy = flaas.DifferentialPrivacy(1e3, 1e-5, clip=2.0, noise_multiplier=3.0)
     step = moved(classifier(privacy=privacy, learning_rate=1e-12, hidden=1000), federation(), clients_per_round=2)

@@ -147,9 +147,9 @@ def test_a_run_goes_on_with_its_own_model_only(federation, home):
     "other",
     [
         {"clients": 7},
-        {"seed": 1},
-        {"attack": flaas.attacks.SignFlip(fraction=0.25)},
-        {"behaviour": flaas.Behaviour(dropout=0.1)},
+        pytest.param({"seed": 1}, marks=pytest.mark.long),
+        pytest.param({"attack": flaas.attacks.SignFlip(fraction=0.25)}, marks=pytest.mark.long),
+        pytest.param({"behaviour": flaas.Behaviour(dropout=0.1)}, marks=pytest.mark.long),
         {"root": rows(20)},
     ],
     ids=lambda other: next(iter(other)),
@@ -182,10 +182,10 @@ def test_a_run_without_a_checkpoint_says_so(federation, home):
     ("name", "contents"),
     [
         ("checkpoint.npz", b"PK not a checkpoint"),
-        ("rounds.jsonl", b'{"number": 1}\n'),
+        pytest.param("rounds.jsonl", b'{"number": 1}\n', marks=pytest.mark.long),
         ("rounds.jsonl", b'{"number": 1}\n{"number": \n'),
-        ("simulation.json", b"{"),
-        ("plan.json", b"{}"),
+        pytest.param("simulation.json", b"{", marks=pytest.mark.long),
+        pytest.param("plan.json", b"{}", marks=pytest.mark.long),
     ],
 )
 def test_a_damaged_run_is_refused(name, contents, federation, home):

@@ -8,7 +8,7 @@ import pytest
 import flaas_jupyter as flaas
 from flaas_jupyter.errors import InvalidInput
 
-from .conftest import classifier, fitted
+from .conftest import classifier, fitted, rows
 
 
 @pytest.mark.parametrize("rule", ["fedavg", "fedprox", "fedqv"])
@@ -35,10 +35,11 @@ def test_a_round_of_which_too_few_survive_is_drawn_again(federation):
     assert (report["clients"] >= 2 * (report["clients"] + report["dropped"]) // 3 + 1).all()
 
 
-@pytest.mark.parametrize(("clients", "code"), [(2, "secagg-too-few-nodes"), (80, "secagg-too-many-nodes")])
+@pytest.mark.parametrize(("clients", "code"), [(2, "secagg-too-few-nodes"), (1001, "secagg-too-many-nodes")])
 def test_rounds_that_could_not_be_masked_are_refused_before_training(clients, code, federation):
+    x, y = rows(max(160, clients))
     with pytest.raises(InvalidInput) as caught:
-        fitted(classifier(secure_aggregation=True), federation(clients=clients))
+        fitted(classifier(secure_aggregation=True), federation(x, y, clients=clients))
     assert caught.value.code == code
 
 

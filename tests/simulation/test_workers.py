@@ -83,6 +83,7 @@ def test_a_worker_that_dies_ends_the_run_which_goes_on_with_another(on_jax):
     assert np.array_equal(fitted(classifier(), on_jax, resume=runs[-1].name), whole)
 
 
+@pytest.mark.long
 def test_a_worker_that_died_between_fits_is_replaced(on_jax):
     before = fitted(classifier(), on_jax)
     worker = worker_of(on_jax)
@@ -114,6 +115,7 @@ def test_an_interrupt_in_the_middle_of_a_round_leaves_no_answer_for_the_next(on_
     np.testing.assert_array_equal(fitted(classifier(), on_jax), whole)
 
 
+@pytest.mark.long
 def test_a_federation_that_is_forgotten_takes_worker_and_shared_memory_along():
     x, y = rows()
     federation = flaas.simulate(x, y, clients=8, backend="jax", workers=1)
@@ -128,6 +130,7 @@ def test_a_federation_that_is_forgotten_takes_worker_and_shared_memory_along():
     assert not folder.exists()
 
 
+@pytest.mark.long
 def test_a_worker_removes_its_memory_when_the_notebook_was_killed():
     """It notices by the end of the pipe."""
     x, y = rows()
@@ -147,6 +150,7 @@ def test_another_seed_needs_no_other_worker(on_jax):
     assert worker_of(on_jax) is worker
 
 
+@pytest.mark.long
 def test_a_run_that_stops_early_leaves_a_federation_to_go_on_with(on_jax):
     whole = fitted(classifier(), on_jax, rounds=2)
     stop = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: setattr(model, "stop_training", epoch == 1))
@@ -172,8 +176,8 @@ def cluster() -> Iterator[None]:
     ray.shutdown()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("rule", ["fedavg", pytest.param("median", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("rule", ["fedavg", "median"])
 def test_a_ray_cluster_gives_the_same_bits(rule, cluster, on_jax):
     x, y = rows()
     federation = flaas.simulate(x, y, clients=8, backend="ray")

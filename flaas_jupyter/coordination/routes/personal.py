@@ -16,7 +16,7 @@ router = APIRouter(prefix="/v1/me", tags=["me"])
 
 
 class PersonalData(_Resource):
-    """All that is kept about a person or service. `runs` and `launches` are ids of what it has made."""
+    """All that is kept about a person or service. `runs`, `queries` and `launches` are ids of what it has made."""
 
     person: dict[str, Any]
     roles: list[dict[str, Any]]
@@ -24,6 +24,7 @@ class PersonalData(_Resource):
     tokens: list[dict[str, Any]]
     approvals: dict[str, list[dict[str, Any]]]
     runs: list[str]
+    queries: list[str]
     launches: list[str]
     audit: list[dict[str, Any]]
 

@@ -51,7 +51,9 @@ def describe(session: Session, node: Node, name: str, body: DatasetIn) -> Datase
             name=name,
             rows=body.rows,
             features=[feature.model_dump() for feature in body.features],
-            target=body.target.model_dump(),
+            target=body.target.model_dump() if body.target else {},
+            id_column=body.id_column,
+            operations=body.operations,
         )
     )
     session.flush()
@@ -156,8 +158,7 @@ def show_description(session: Session, dataset: Dataset) -> hal.Resource:
         "name": dataset.name,
         "projects": projects_of(session, dataset.node, dataset.name),
         "rows": dataset.rows,
-        "features": dataset.features,
-        "target": dataset.target,
+        **_columns(dataset),
     }
     href = f"/v1/nodes/{dataset.node}/datasets/{dataset.name}"
     return hal.resource(body, href, node=hal.link(f"/v1/nodes/{dataset.node}"), delete=hal.link(href, "DELETE"))
@@ -176,11 +177,12 @@ def show(view: View, project: str, within: Sequence[str], found: Sequence[Holdin
                 "organisation": holding.node.organisation,
                 "rows": holding.dataset.rows,
                 "online": view.online(holding.node),
+                "operations": holding.dataset.operations,
+                "columns": None if _columns(holding.dataset) == _columns(dataset) else _columns(holding.dataset),
             }
             for holding in found
         ],
-        "features": dataset.features,
-        "target": dataset.target,
+        **_columns(dataset),
     }
     href = f"/v1/projects/{project}"
     return hal.resource(
@@ -189,6 +191,10 @@ def show(view: View, project: str, within: Sequence[str], found: Sequence[Holdin
         project=hal.link(href),
         create_run=hal.link(f"{href}/runs", "POST") if view.may("run:create", *within) else None,
     )
+
+
+def _columns(dataset: Dataset) -> dict[str, Any]:
+    return {"features": dataset.features, "target": dataset.target or None, "id_column": dataset.id_column}
 
 
 def _different_columns(ours: Dataset, theirs: Dataset) -> Iterable[str]:
@@ -203,8 +209,8 @@ def _different_columns(ours: Dataset, theirs: Dataset) -> Iterable[str]:
         moved = [b for a, b in zip(left, right, strict=True) if a != b]
         yield f"in another order: {', '.join(map(repr, moved[:10]))}"
     for key in ("name", "dtype", "kind", "classes"):
-        if ours.target[key] != theirs.target[key]:
-            yield f"target {key} is {theirs.target[key]!r}, not {ours.target[key]!r}"
+        if ours.target.get(key) != theirs.target.get(key):
+            yield f"target {key} is {theirs.target.get(key)!r}, not {ours.target.get(key)!r}"
 
 
 def _kind(feature: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from ...governance.identity.tables import Person
 from .. import hal
 from ..access import View
 from ..schemas import OrganisationIn
-from ..tables import Node, Organisation, ProjectOrganisation, Run, Token
+from ..tables import Node, Organisation, ProjectOrganisation, Query, Run, Token
 
 
 def visible(view: View) -> Select[Organisation]:
@@ -77,6 +77,7 @@ def remove(session: Session, organisation: Organisation) -> None:
         ("projects", ProjectOrganisation.organisation),
         ("nodes", Node.organisation),
         ("runs", Run.organisation),
+        ("queries", Query.organisation),
     ):
         if session.scalar(select(column).where(column == organisation.id).limit(1)) is not None:
             raise Conflict(

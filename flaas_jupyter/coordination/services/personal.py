@@ -28,7 +28,7 @@ from ...governance.rbac.errors import RbacError
 from ...governance.rbac.tables import Assignment
 from ...governance.tables import Token
 from .. import hal
-from ..tables import Run
+from ..tables import Query, Run
 
 
 def export(session: Session, vault: Vault, user: str) -> dict[str, Any]:
@@ -84,6 +84,7 @@ def export(session: Session, vault: Vault, user: str) -> dict[str, Any]:
             ],
         },
         "runs": list(session.scalars(select(Run.id).where(Run.created_by == user).order_by(Run.number))),
+        "queries": list(session.scalars(select(Query.id).where(Query.created_by == user).order_by(Query.number))),
         "launches": list(
             session.scalars(select(LaunchRow.id).where(LaunchRow.created_by == user).order_by(LaunchRow.id))
         ),

@@ -139,6 +139,7 @@ def show(session: Session, view: View, project: Project) -> hal.Resource:
         nodes=hal.link(f"/v1/nodes?project={project.id}"),
         datasets=hal.link(f"{href}/datasets"),
         runs=hal.link(f"{href}/runs"),
+        queries=hal.link(f"{href}/queries") if view.may("analytics:read", *within) else None,
         events=hal.link(f"{href}/events"),
         create_run=hal.link(f"{href}/runs", "POST")
         if view.may("run:create", *within) and _has_datasets(session, project)

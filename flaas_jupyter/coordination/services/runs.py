@@ -13,10 +13,10 @@ from ...governance import models as versions
 from .. import events, hal, states
 from ..access import View, within_project
 from ..scheduler import Scheduler, waiting_for
-from ..schemas import AnswerIn, RoundIn, RunIn, TransitionIn
+from ..schemas import AnswerIn, RoundIn, RunIn, TransitionIn, VerticalReport
 from ..states import Actor, State
 from ..tables import Assignment, Node, Project, Round, Run
-from . import datasets
+from . import datasets, vertical
 
 SECURE_MINIMUM = 3
 """Nodes without which a secure sum would tell one what another has."""
@@ -32,21 +32,18 @@ def create(session: Session, view: View, scheduler: Scheduler, project: Project,
     NotAllowed
         Code ``model-revoked``: it would start from weights that were revoked.
     InvalidInput
-        Codes ``schema-mismatch``, ``secagg-too-few-nodes``; those of `flaas_jupyter.protocols.combination`.
+        Codes ``schema-mismatch``, ``secagg-too-few-nodes``; those of `flaas_jupyter.protocols.combination`; of a
+        vertical run those of `vertical.require_parties`.
     """
     organisation = view.require_for_own(project.id)
     _require_not_revoked(session, project, body.start_digest)
-    found = datasets.require_known(session, project, body.dataset)
-    datasets.require_same_schema(body.dataset, found)
-    if body.secure_aggregation:
-        _require_enough_for_secrecy(body, found)
-    least = _least_nodes(body, found)
+    needed = _require_possible(session, project, body)
     run = Run(
         id=secrets.token_hex(8),
         project=project.id,
         dataset=body.dataset,
         request=body.model_dump(),
-        needed=max(least, body.minimum_nodes or (SECURE_MINIMUM if body.secure_aggregation else 1)),
+        needed=needed,
         state=State.QUEUED.value,
         term=0,
         round=0,
@@ -160,6 +157,8 @@ def transition(session: Session, view: View, run: Run, body: TransitionIn) -> No
     """
     _require_aggregator(view, run, body.term)
     reason = body.reason.model_dump() if body.reason else None
+    if body.report is not None and State(run.state) in states.OPEN:
+        _keep_report(session, run, body.report)
     states.move(session, run, State(body.to), Actor.AGGREGATOR, reason)
 
 
@@ -202,6 +201,19 @@ def report(session: Session, view: View, run: Run, number: int, body: RoundIn) -
     return kept
 
 
+def _keep_report(session: Session, run: Run, report: VerticalReport) -> None:
+    """Keep how the parties of a vertical run stand, and say so."""
+    if not vertical.is_vertical(run):
+        raise InvalidInput(
+            f"Run {run.id} is not a vertical one and has no report of parties.",
+            hint="Report rounds at /v1/runs/{id}/rounds/{number}.",
+        )
+    content = report.model_dump()
+    if content != run.report:
+        run.report = content
+        events.append(session, "run.report", project=run.project, run=run.id, node=run.aggregator, data=content)
+
+
 def find_round(session: Session, run: Run, number: int) -> Round:
     """Return the report of round `number`; `NotFound` if there is none yet."""
     reported = session.get(Round, (run.number, number))
@@ -230,6 +242,7 @@ def show(session: Session, view: View, run: Run) -> hal.Resource:
         "aggregator": run.aggregator,
         "round": run.round,
         **run.request,
+        "report": run.report,
         "created_by": run.created_by,
         "organisation": run.organisation,
         "created": hal.instant(run.created),
@@ -323,6 +336,19 @@ def _require_not_revoked(session: Session, project: Project, digest: str | None)
         )
 
 
+def _require_possible(session: Session, project: Project, body: RunIn) -> int:
+    """Refuse a run that cannot come about; return how many nodes it needs."""
+    if body.kind == vertical.KIND:
+        return len(vertical.require_parties(session, project, body))
+    found = datasets.require_known(session, project, body.dataset)
+    vertical.require_horizontal(body, found)
+    datasets.require_same_schema(body.dataset, found)
+    if body.secure_aggregation:
+        _require_enough_for_secrecy(body, found)
+    least = _least_nodes(body, found)
+    return max(least, body.minimum_nodes or (SECURE_MINIMUM if body.secure_aggregation else 1))
+
+
 def _least_nodes(body: RunIn, found: list[datasets.Holding]) -> int:
     """Refuse what does not go together; return how many nodes the aggregation rule needs."""
     from ...protocols import combination  # NumPy is loaded with the first run, not with the API
@@ -331,11 +357,21 @@ def _least_nodes(body: RunIn, found: list[datasets.Holding]) -> int:
     options = combination.resolve_clients(body.aggregation_options, holders)
     rule = combination.make_rule(body.aggregation, options)
     privacy = combination.read_privacy(body.privacy.model_dump() if body.privacy else None)
-    combination.require_combination(rule, secure_aggregation=body.secure_aggregation, privacy=privacy)
+    possible = min(len(found), body.clients_per_round or len(found))
+    combination.require_combination(
+        rule,
+        secure_aggregation=body.secure_aggregation,
+        privacy=privacy,
+        group_size=body.group_size,
+        sharded=body.sharded,
+        clients=possible,
+    )
     combination.plan_privacy(privacy, rounds=body.rounds)
     named = combination.named_clients(options)
     sampled = sorted(holders, key=lambda node: node not in named)[: body.clients_per_round]
-    return combination.least_clients(rule, sampled, secure_aggregation=body.secure_aggregation)
+    return combination.least_clients(
+        rule, sampled, secure_aggregation=body.secure_aggregation, group_size=body.group_size
+    )
 
 
 def _require_enough_for_secrecy(body: RunIn, found: list[datasets.Holding]) -> None:

@@ -47,6 +47,7 @@ OWNERSHIP: Mapping[str, Ownership] = {
     "assignments": Ownership(_IN_RUN),
     "rounds": Ownership(_IN_RUN),
     "events": _PROJECT,
+    "queries": _PROJECT,
     "model_versions": _PROJECT,
     # Costs and launches.
     "cloud_accounts": _OWN,

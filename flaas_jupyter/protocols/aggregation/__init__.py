@@ -84,8 +84,10 @@ _RULES: dict[str, Callable[..., Rule]] = {
 _UNDER_SECURE_AGGREGATION = {
     Needs.SUM: "it needs the sum of the updates only",
     Needs.SCALARS: "it needs sums, and one number that each client reports",
-    Needs.UPDATES: "it must see every client's update, which secure aggregation hides",
+    Needs.UPDATES: "it must see every client's update; it sees means of random groups of three or more clients instead",
 }
+_MODES = {Needs.SUM: "sum", Needs.SCALARS: "votes", Needs.UPDATES: "groups"}
+_SMALLEST_GROUP = 3
 
 
 class RuleRegistry(Registry[Rule]):
@@ -105,13 +107,23 @@ class RuleRegistry(Registry[Rule]):
         -------
         list of dict
             What `Registry.describe` says, with ``defends`` and ``limits``, sentences; ``needs``: "sum", "scalars" or
-            "updates"; ``secure_aggregation``: whether it is ``supported``, and the ``reason``.
+            "updates"; ``secure_aggregation``: whether it is ``supported``, the ``reason``, the ``mode`` ("sum",
+            "votes" or "groups") and, in groups, the smallest number of ``clients`` and whether it is ``experimental``.
         """
         return [self._with_needs(entry) for entry in super().describe()]
 
     def _with_needs(self, entry: dict[str, Any]) -> dict[str, Any]:
         rule = self(entry["name"])
-        secure = {"supported": rule.needs is not Needs.UPDATES, "reason": _UNDER_SECURE_AGGREGATION[rule.needs]}
+        secure: dict[str, Any] = {
+            "supported": not rule.needs_one_update,
+            "reason": _UNDER_SECURE_AGGREGATION[rule.needs],
+            "mode": _MODES[rule.needs],
+        }
+        if rule.needs_one_update:
+            secure["reason"] = "it compares with one client's update, which secure aggregation hides in a sum"
+        elif rule.needs is Needs.UPDATES:
+            secure["clients"] = _SMALLEST_GROUP * rule.least_models(rule.malicious)
+            secure["experimental"] = rule.judges_clients
         return {**entry, "summary": rule.summary, "needs": rule.needs.value, "secure_aggregation": secure}
 
 

@@ -39,6 +39,7 @@ class FLTrust(Rule):
 
     name: ClassVar[str] = "fltrust"
     needs: ClassVar[Needs] = Needs.UPDATES
+    judges_clients: ClassVar[bool] = True
     summary: ClassVar[str] = "Weights clients by how much their updates point where a trusted one does."
     defends: ClassVar[str] = "Arbitrary updates, even from most of the clients."
     limits: ClassVar[str] = "Needs clean data like the clients'; updates that point the trusted way pass."
@@ -58,6 +59,11 @@ class FLTrust(Rule):
     def needs_trusted(self) -> bool:
         """Unless a client is named whose update is the trusted one."""
         return self.trusted is None
+
+    @property
+    def needs_one_update(self) -> bool:
+        """That of the client which is named; real nodes have no other to compare with."""
+        return True
 
     def aggregate(self, cohort: Cohort) -> Aggregated:
         """Return the trusted mean, with the columns trust (TS) and norm; the trusted client itself has trust 0."""

@@ -57,6 +57,7 @@ class FoolsGold(Rule):
 
     name: ClassVar[str] = "foolsgold"
     needs: ClassVar[Needs] = Needs.UPDATES
+    judges_clients: ClassVar[bool] = True
     summary: ClassVar[str] = "Weighs down clients whose updates are too alike over all rounds."
     defends: ClassVar[str] = "Sybils that push the same way, however many they are."
     limits: ClassVar[str] = "A single attacker passes; honest clients with the same data are taken for sybils."

@@ -83,6 +83,10 @@ class Krum(Rule):
             "None or an integer of at least 0",
         )
 
+    def least_models(self, malicious: int) -> int:
+        """Return 2f + 3."""
+        return 2 * malicious + 3
+
     def aggregate(self, cohort: Cohort) -> Aggregated:
         """Return the chosen client's model; its contribution is 1."""
         byzantine = assumed_byzantine(self.byzantine, len(cohort), "Krum")

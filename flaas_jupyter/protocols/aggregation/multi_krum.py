@@ -53,6 +53,10 @@ class MultiKrum(Rule):
             fine = value is None or is_count(value, least)
             require_option(fine, self.name, option, value, f"None or an integer of at least {least}")
 
+    def least_models(self, malicious: int) -> int:
+        """Return 2f + 3."""
+        return 2 * malicious + 3
+
     def aggregate(self, cohort: Cohort) -> Aggregated:
         """Return the mean of the chosen models; a client's contribution is its weight in it."""
         byzantine = assumed_byzantine(self.byzantine, len(cohort), "Multi-Krum")

@@ -43,6 +43,7 @@ class OpinionRule(Rule):
     """
 
     needs: ClassVar[Needs] = Needs.UPDATES
+    judges_clients: ClassVar[bool] = True
 
     lam: float = 2.0
     delta: float = 0.1
@@ -60,6 +61,10 @@ class OpinionRule(Rule):
             require_option(is_number(value, 0.0, 1.0), self.name, option, value, "in [0, 1]")
         allowed = " or ".join(map(repr, VARIANTS))
         require_option(self.variant in VARIANTS, self.name, "variant", self.variant, allowed)
+
+    def least_models(self, malicious: int) -> int:
+        """Return 2f + 1, and no fewer than four: three have no line to be out of."""
+        return max(4, 2 * malicious + 1)
 
     def judge(self, cohort: Cohort, prior: float) -> tuple[RankRegression, NDArray[np.float64]]:
         """Return the fitted regression and the opinion R̃ of each client, shape (n,), with `prior` for a."""

@@ -39,6 +39,7 @@ class Residual(Rule):
 
     name: ClassVar[str] = "residual"
     needs: ClassVar[Needs] = Needs.UPDATES
+    judges_clients: ClassVar[bool] = True
     summary: ClassVar[str] = "Corrects parameters out of line and weights clients by how well theirs are in line."
     defends: ClassVar[str] = "A minority whose parameters stand out, label flipping among them."
     limits: ClassVar[str] = "Backdoors of many clients pass; time grows with the square of the clients."
@@ -49,6 +50,10 @@ class Residual(Rule):
     def __post_init__(self) -> None:
         require_option(is_number(self.lam, 0.0) and self.lam > 0, self.name, "lam", self.lam, "a number above 0")
         require_option(is_number(self.delta, 0.0, 1.0), self.name, "delta", self.delta, "in [0, 1]")
+
+    def least_models(self, malicious: int) -> int:
+        """Return 2f + 1, and no fewer than four: three have no line to be out of."""
+        return max(4, 2 * malicious + 1)
 
     def aggregate(self, cohort: Cohort) -> Aggregated:
         """Return the weighted mean of the corrected models."""

@@ -184,6 +184,8 @@ class Rule(ABC):
     """What it defends against."""
     limits: ClassVar[str] = ""
     """What it does not defend against, or costs."""
+    judges_clients: ClassVar[bool] = False
+    """Whether it forms an opinion of each client, which on means of groups is an opinion of a group."""
 
     @property
     def options(self) -> dict[str, Any]:
@@ -201,6 +203,25 @@ class Rule(ABC):
     def needs_trusted(self) -> bool:
         """Whether it compares with `Cohort.trusted`, which must be given then."""
         return False
+
+    @property
+    def needs_one_update(self) -> bool:
+        """Whether one client's update must be seen by itself, so that means of groups will not do either."""
+        return False
+
+    @property
+    def malicious(self) -> int:
+        """How many malicious clients it is asked to stand: the option ``byzantine``, else one."""
+        assumed = self.options.get("byzantine")
+        return 1 if assumed is None else int(assumed)
+
+    def least_models(self, malicious: int) -> int:
+        """Return how many models it needs to stand so many malicious ones."""
+        return 2 * malicious + 1
+
+    def on_groups(self, groups: int) -> Rule:
+        """Return the rule as it is applied to the means of so many groups; see `flaas_jupyter.protocols.groups`."""
+        return self
 
     def __call__(
         self,

@@ -12,6 +12,7 @@ shifts that stay within the honest spread (Trim attack), and is biased when hone
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import ClassVar
@@ -73,6 +74,11 @@ class TrimmedMean(Rule):
                 needed=2 * self.byzantine + 1,
             )
         return int(self.byzantine)
+
+    def on_groups(self, groups: int) -> TrimmedMean:
+        """Return the rule that trims at least the one group that a malicious client spoils."""
+        least = self.trimmed(groups)
+        return self if least else dataclasses.replace(self, byzantine=min(self.malicious, (groups - 1) // 2))
 
     def aggregate(self, cohort: Cohort) -> Aggregated:
         """Return the trimmed mean.

@@ -18,6 +18,7 @@ from .accounting import (
     renyi_of_one_round,
     rounds_within,
 )
+from .distributed import epsilon_of, rho_for
 from .settings import DifferentialPrivacy
 
 _CHECKPOINTS = 20
@@ -56,8 +57,9 @@ class PrivacyPlan:
     def epsilon_after(self, number: int) -> float:
         """Return ε spent after `number` rounds, an upper bound that never falls.
 
-        Exact without sampling. With sampling it is the Rényi bound, or the tighter one by privacy loss distributions at
-        the next twentieth of the run, whichever is lower; so it costs little, and at the end it is the tight one.
+        Exact without sampling; of distributed noise the bound of its concentrated privacy. With sampling it is the
+        Rényi bound, or the tighter one by privacy loss distributions at the next twentieth of the run, whichever is
+        lower; so it costs little, and at the end it is the tight one.
 
         Parameters
         ----------
@@ -73,6 +75,8 @@ class PrivacyPlan:
         return min(self._checkpoints[following], epsilon_by_renyi(number * self._renyi, self.privacy.delta))
 
     def _spent_after(self, number: int) -> float:
+        if self.privacy.mode == "distributed":
+            return epsilon_of(number * _rho(self.noise_multiplier), self.privacy.delta)
         epsilon, delta = self.privacy.epsilon, self.privacy.delta
         return epsilon_spent(self.noise_multiplier, number, self.sampling_rate, delta, interval=interval_for(epsilon))
 
@@ -119,11 +123,30 @@ def plan_privacy(
         raise InvalidInput(f"{expected} clients per round were asked for; there are {clients}.", code="bad-privacy")
     rate = expected / clients if amplified and privacy.mode == "central" else 1.0
     noise = privacy.noise_multiplier
+    if privacy.mode == "distributed":
+        return PrivacyPlan(privacy, rounds, _distributed_noise(privacy, noise, rounds), 1.0, expected)
     if noise is None:
         noise = noise_multiplier_for(privacy.epsilon, privacy.delta, rounds, rate)
     else:
         _require_budget(privacy, noise, rounds, rate)
     return PrivacyPlan(privacy, rounds, noise, rate, expected)
+
+
+def _rho(noise_multiplier: float) -> float:
+    """ρ of zero-concentrated privacy that one round of distributed noise costs; see `distributed`."""
+    return 1.0 / (2.0 * noise_multiplier**2)
+
+
+def _distributed_noise(privacy: DifferentialPrivacy, noise: float | None, rounds: int) -> float:
+    """Return the noise multiplier of distributed shares, or check the one that was asked for."""
+    allowed = rho_for(privacy.epsilon, privacy.delta)
+    needed = math.sqrt(rounds / (2.0 * allowed))
+    if noise is None:
+        return needed
+    spent = epsilon_of(rounds * _rho(noise), privacy.delta)
+    if spent > privacy.epsilon:
+        raise _over_budget(privacy, noise, rounds, spent, math.floor(allowed / _rho(noise)), needed)
+    return noise
 
 
 def _require_budget(privacy: DifferentialPrivacy, noise: float, rounds: int, rate: float) -> None:
@@ -133,7 +156,14 @@ def _require_budget(privacy: DifferentialPrivacy, noise: float, rounds: int, rat
         return
     fitting = rounds_within(epsilon, delta, noise, rate, most=rounds)
     needed = noise_multiplier_for(epsilon, delta, rounds, rate)
-    raise InvalidInput(
+    raise _over_budget(privacy, noise, rounds, spent, fitting, needed)
+
+
+def _over_budget(
+    privacy: DifferentialPrivacy, noise: float, rounds: int, spent: float, fitting: int, needed: float
+) -> InvalidInput:
+    epsilon, delta = privacy.epsilon, privacy.delta
+    return InvalidInput(
         f"{rounds} rounds with noise multiplier {noise:g} would spend ε = {spent:.3g} at δ = {delta:g}; the budget is "
         f"ε = {epsilon:g}.",
         code="privacy-budget",

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...errors import InvalidInput
 
-MODES = ("central", "local")
+MODES = ("central", "local", "distributed")
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,9 @@ class DifferentialPrivacy:
         Bound on the L2 norm of one client's update, above 0. Longer updates are shortened to it.
     mode : str
         ``"central"``: the aggregator adds noise to the sum of the updates; it is trusted with the sum. ``"local"``:
-        every client adds noise to its own update; nobody is trusted, and far more noise is needed.
+        every client adds noise to its own update; nobody is trusted, and far more noise is needed. ``"distributed"``:
+        every client adds a share of the sum's noise before its update is masked, so that under secure aggregation the
+        sum opens with as much noise as central privacy adds, and nobody sees it without.
     noise_multiplier : float, optional
         Noise's standard deviation in units of the sensitivity; by default the smallest that keeps to the budget.
 
@@ -63,10 +65,15 @@ class DifferentialPrivacy:
     def sensitivity(self) -> float:
         """How far what is noised can move, in L2 norm, when one client's data are other ones.
 
-        Central: by `clip`, the sum with the client's update or without it. Local: by twice `clip`, from any update to
-        any other, since whose update it is remains known.
+        Central and distributed: by `clip`, the sum with the client's update or without it. Local: by twice `clip`, from
+        any update to any other, since whose update it is remains known.
         """
-        return self.clip if self.mode == "central" else 2 * self.clip
+        return 2 * self.clip if self.mode == "local" else self.clip
+
+    @property
+    def counts_alike(self) -> bool:
+        """Whether all updates count for the same: the noise of a sum is made for the longest, whoever's it is."""
+        return self.mode != "local"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as JSON values."""

@@ -9,15 +9,14 @@ the aggregator divides the opened sum by the summed shares. With w of at most w_
 the mean Σ w x / Σ w of federated averaging; votes give a mean weighted by votes (`Votes`), s = 1 the plain mean.
 
 *Scalars* (number of examples, number of clipped coordinates, each metric times the examples) are exact: a
-two's complement number of 96 bits, 32 of them after the point, cut in six limbs of 16 bits. Limbs of up to 64
-members add up without reaching 2^32, and the sum of the limbs, each at its place, is the sum of the numbers
-modulo 2^96.
+two's complement number of 96 bits, 32 of them after the point, cut in six limbs of 16 bits (see `limbs`).
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -25,13 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InvalidInput
+from .limbs import FRACTION_BITS, LIMB_BITS, LIMBS, integer_limit
 from .settings import RoundSettings
-
-LIMBS = 6
-LIMB_BITS = 16
-FRACTION_BITS = 32
-SCALAR_LIMIT = 1 << (LIMBS * LIMB_BITS - FRACTION_BITS - 7)
-"""A scalar's magnitude is below this, 2^57, so that the sum of 64 of them keeps its sign."""
 
 _OWN_SCALARS = 2  # examples and clipped come before the metrics
 _MODULUS = 1 << (LIMBS * LIMB_BITS)
@@ -65,6 +59,11 @@ class OpenedSum:
     metrics: dict[str, float]
     clipped: int
     error_bound: float
+
+
+def scalar_limit(members: int) -> int:
+    """Return what each scalar's magnitude is below when N are summed: 2^(63 - ceil(log2 N)), 2^57 for 64."""
+    return integer_limit(members) >> FRACTION_BITS
 
 
 def value_bits(members: int) -> int:
@@ -161,9 +160,48 @@ def encode_update(
     InvalidInput
         ``wrong-shape``; ``non-finite-update``; ``bad-example-counts``; ``bad-share``; ``metric-out-of-range``.
     """
+    blocks = encode_update_blocks(delta, examples, maximum_examples, metrics, settings, rng, share=share)
+    vector = np.empty(encoded_length(delta.size, len(metrics)), dtype=np.uint32)
+    start = 0
+    for block in blocks:
+        vector[start : start + block.size] = block
+        start += block.size
+    return vector
+
+
+def encode_update_blocks(
+    delta: NDArray[np.floating],
+    examples: int,
+    maximum_examples: int,
+    metrics: Mapping[str, float],
+    settings: RoundSettings,
+    rng: np.random.Generator,
+    *,
+    share: float | None = None,
+) -> Iterator[Vector]:
+    """Encode what one member contributes, block by block: what `encode_update` gives, in the memory of a block.
+
+    For `Member.mask_blocks`. The blocks are valid until the next one is asked for.
+
+    Parameters
+    ----------
+    delta, examples, maximum_examples, metrics, settings, rng, share
+        As for `encode_update`.
+
+    Returns
+    -------
+    iterator of ndarray of uint32
+        Together of shape (encoded_length(p, len(metrics)),).
+
+    Raises
+    ------
+    InvalidInput
+        As `encode_update`, before the first block.
+    """
     if not isinstance(delta, np.ndarray) or delta.ndim != 1 or delta.dtype.kind != "f":
         raise InvalidInput("An update must be a one-dimensional array of floats.", code="wrong-shape")
-    if not (isinstance(examples, int | np.integer) and 1 <= examples <= maximum_examples < SCALAR_LIMIT):
+    limit = scalar_limit(len(settings.members))
+    if not (isinstance(examples, int | np.integer) and 1 <= examples <= maximum_examples < limit):
         raise InvalidInput(
             f"A member trained on {examples!r} examples; allowed are 1 to {maximum_examples!r}.",
             code="bad-example-counts",
@@ -173,13 +211,11 @@ def encode_update(
         share = int(examples) / int(maximum_examples)
     if not 0.0 <= share <= 1.0:
         raise InvalidInput(f"A member's share must be a number from 0 to 1, not {share!r}.", code="bad-share")
-    vector = np.empty(encoded_length(delta.size, len(metrics)), dtype=np.uint32)
-    head = LIMBS * (_OWN_SCALARS + len(metrics))
-    clipped = _encode_values(delta, share, settings, rng, vector[head:])
-    weighted = (_weighted_metric(name, value, int(examples)) for name, value in metrics.items())
+    weighted = [_weighted_metric(name, value, int(examples), limit) for name, value in metrics.items()]
+    clipped = _count_clipped(delta, float(settings.clip))
     scalars = [Fraction(int(examples)), Fraction(clipped), *weighted]
-    vector[:head] = [limb for scalar in scalars for limb in _limbs(scalar)]
-    return vector
+    head = np.array([limb for scalar in scalars for limb in _limbs(scalar)], dtype=np.uint32)
+    return itertools.chain([head], _value_blocks(delta, share, settings, rng))
 
 
 def decode_sum(
@@ -249,20 +285,12 @@ def decode_sum(
     return OpenedSum(mean, count, metrics, int(clipped), bound)
 
 
-def _encode_values(
-    delta: NDArray[np.floating], share: float, settings: RoundSettings, rng: np.random.Generator, out: Vector
-) -> int:
-    """Write the values into `out`, block by block; return how many were clipped."""
-    clip = float(settings.clip)
-    levels = (1 << value_bits(len(settings.members))) - 1
-    scale = share / step(clip, len(settings.members))
+def _count_clipped(delta: NDArray[np.floating], clip: float) -> int:
+    """Return how many values are beyond the clip; refuse what is not finite."""
     clipped = 0
-    numbers, noise = np.empty(_BLOCK), np.empty(_BLOCK)
     for start in range(0, delta.size, _BLOCK):
         block = delta[start : start + _BLOCK]
-        x, u = numbers[: block.size], noise[: block.size]
-        np.copyto(x, block)
-        peak = max(x.max(), -x.min())
+        peak = max(float(block.max()), -float(block.min()))
         if not math.isfinite(peak):
             raise InvalidInput(
                 "The update holds NaN or infinite values.",
@@ -270,21 +298,36 @@ def _encode_values(
                 hint="Lower the learning rate or clip gradients (optimizer clipnorm=...); check the data.",
             )
         if peak > clip:
-            clipped += int(np.count_nonzero(np.abs(x, out=u) > clip))
-            np.clip(x, -clip, clip, out=x)
+            clipped += int(np.count_nonzero(np.abs(block.astype(np.float64)) > clip))
+    return clipped
+
+
+def _value_blocks(
+    delta: NDArray[np.floating], share: float, settings: RoundSettings, rng: np.random.Generator
+) -> Iterator[Vector]:
+    clip = float(settings.clip)
+    levels = (1 << value_bits(len(settings.members))) - 1
+    scale = share / step(clip, len(settings.members))
+    numbers, noise, encoded = np.empty(_BLOCK), np.empty(_BLOCK), np.empty(_BLOCK, dtype=np.uint32)
+    for start in range(0, delta.size, _BLOCK):
+        block = delta[start : start + _BLOCK]
+        x, u, out = numbers[: block.size], noise[: block.size], encoded[: block.size]
+        np.copyto(x, block)
+        np.clip(x, -clip, clip, out=x)
         x *= scale
         x += levels / 2
         x += rng.random(out=u)
         np.clip(x, 0, levels, out=x)  # float64 may step over either end by a hair
-        out[start : start + _BLOCK] = x  # truncation is the floor here
-    return clipped
+        out[:] = x  # truncation is the floor here
+        yield out
 
 
-def _weighted_metric(name: str, value: float, examples: int) -> Fraction:
+def _weighted_metric(name: str, value: float, examples: int, limit: int) -> Fraction:
     number = float(value)
-    if not math.isfinite(number) or abs(number) * examples >= SCALAR_LIMIT:
+    if not math.isfinite(number) or abs(number) * examples >= limit:
         raise InvalidInput(
-            f"The metric {name!r} is {number} over {examples} examples; their product must stay below 2^57.",
+            f"The metric {name!r} is {number} over {examples} examples; their product must stay below "
+            f"2^{limit.bit_length() - 1}.",
             code="metric-out-of-range",
             hint="The training has diverged: lower the learning rate.",
         )

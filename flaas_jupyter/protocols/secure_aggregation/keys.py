@@ -1,8 +1,9 @@
 """Keys of one round: agreement, derivation and the sealing of shares from one member to another.
 
 X25519 (RFC 7748) agrees, HKDF-SHA256 (RFC 5869) derives, AES-256-GCM seals. Every derived key names its
-purpose, the round's context and the members it stands between, so that no key serves two ends. A sealing key
-is good for one direction and seals one message.
+purpose, its context and the members it stands between, so that no key serves two ends. The context is the round's,
+before anybody's keys are known, and the session's afterwards. A sealing key is good for one direction and seals one
+message, which is why its nonce may be zero.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from ...errors import InvalidInput, NotAuthenticated
 from . import shamir
-from .settings import RoundSettings
 
 KEY_BYTES = 32
 SEALED_BYTES = 2 * shamir.SHARE_BYTES + 16
@@ -45,9 +45,9 @@ def public_of(private: bytes) -> bytes:
     return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
 
 
-def pair_mask_key(settings: RoundSettings, agreed: bytes, one: str, other: str) -> bytes:
+def pair_mask_key(context: bytes, agreed: bytes, one: str, other: str) -> bytes:
     """Return the key of the mask between two members, the same whichever of them asks."""
-    return _derive(agreed, settings, "pair", *sorted((one, other)))
+    return _derive(agreed, context, "pair", *sorted((one, other)))
 
 
 def bound_to_votes(key: bytes, votes: bytes) -> bytes:
@@ -58,23 +58,28 @@ def bound_to_votes(key: bytes, votes: bytes) -> bytes:
     return HKDF(hashes.SHA256(), KEY_BYTES, None, b"votes|" + votes).derive(key)
 
 
-def self_mask_key(settings: RoundSettings, seed: bytes, member: str) -> bytes:
+def bound_to_shard(key: bytes, plan: bytes, place: int) -> bytes:
+    """Return the key of a mask on one shard of a vector that was cut by the plan of the digest `plan`."""
+    return HKDF(hashes.SHA256(), KEY_BYTES, None, b"shard|" + plan + place.to_bytes(4, "big")).derive(key)
+
+
+def self_mask_key(context: bytes, seed: bytes, member: str) -> bytes:
     """Return the key of a member's own mask."""
-    return _derive(seed, settings, "self", member)
+    return _derive(seed, context, "self", member)
 
 
-def seed_commitment(settings: RoundSettings, seed: bytes, member: str) -> bytes:
+def seed_commitment(context: bytes, seed: bytes, member: str) -> bytes:
     """Return what a member says of its seed beforehand, so that a wrongly rebuilt one is noticed."""
-    return _derive(seed, settings, "commit", member)
+    return _derive(seed, context, "commit", member)
 
 
-def seal(settings: RoundSettings, agreed: bytes, sender: str, recipient: str, key: int, seed: int) -> bytes:
+def seal(context: bytes, agreed: bytes, sender: str, recipient: str, key: int, seed: int) -> bytes:
     """Seal a share of the sender's mask key and one of its seed for `recipient`."""
-    cipher, nonce, bound = _channel(settings, agreed, sender, recipient)
+    cipher, nonce, bound = _channel(context, agreed, sender, recipient)
     return cipher.encrypt(nonce, shamir.to_bytes(key) + shamir.to_bytes(seed), bound)
 
 
-def unseal(settings: RoundSettings, agreed: bytes, sender: str, recipient: str, sealed: bytes) -> tuple[int, int]:
+def unseal(context: bytes, agreed: bytes, sender: str, recipient: str, sealed: bytes) -> tuple[int, int]:
     """Return the shares (mask key, seed) that `sender` sealed for `recipient`.
 
     Raises
@@ -82,7 +87,7 @@ def unseal(settings: RoundSettings, agreed: bytes, sender: str, recipient: str, 
     NotAuthenticated
         Code ``secagg-bad-share``: changed on the way, or made by, for or in something else.
     """
-    cipher, nonce, bound = _channel(settings, agreed, sender, recipient)
+    cipher, nonce, bound = _channel(context, agreed, sender, recipient)
     try:
         plain = cipher.decrypt(nonce, sealed, bound)
         return shamir.from_bytes(plain[: shamir.SHARE_BYTES]), shamir.from_bytes(plain[shamir.SHARE_BYTES :])
@@ -95,13 +100,11 @@ def unseal(settings: RoundSettings, agreed: bytes, sender: str, recipient: str, 
         ) from error
 
 
-def _channel(settings: RoundSettings, agreed: bytes, sender: str, recipient: str) -> tuple[AESGCM, bytes, bytes]:
-    key = _derive(agreed, settings, "share", sender, recipient)
-    places = (settings.places[sender], settings.places[recipient])
-    nonce = bytes(4) + b"".join(place.to_bytes(4, "big") for place in places)
-    return AESGCM(key), nonce, settings.context + bytes.fromhex(sender) + bytes.fromhex(recipient)
+def _channel(context: bytes, agreed: bytes, sender: str, recipient: str) -> tuple[AESGCM, bytes, bytes]:
+    key = _derive(agreed, context, "share", sender, recipient)
+    return AESGCM(key), bytes(12), context + bytes.fromhex(sender) + bytes.fromhex(recipient)
 
 
-def _derive(secret: bytes, settings: RoundSettings, purpose: str, *members: str) -> bytes:
-    info = b"|".join([settings.context, purpose.encode(), *(bytes.fromhex(member) for member in members)])
+def _derive(secret: bytes, context: bytes, purpose: str, *members: str) -> bytes:
+    info = b"|".join([context, purpose.encode(), *(bytes.fromhex(member) for member in members)])
     return HKDF(hashes.SHA256(), KEY_BYTES, None, info).derive(secret)

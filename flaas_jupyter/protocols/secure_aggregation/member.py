@@ -2,9 +2,10 @@
 
 Bonawitz, Ivanov, Kreuter, Marcedone, McMahan, Patel, Ramage, Segal and Seth, "Practical Secure Aggregation
 for Privacy-Preserving Machine Learning", CCS 2017, in the variant against an active adversary. A member's
-vector leaves under one mask for each other member, which cancels in the sum, and one of its own. Who helps to
-open the sum gives, for each member, either a share of its own mask (its vector is in the sum) or a share of
-the key of its pair masks (it dropped out); both together would open a single vector, and are never given.
+vector leaves under one mask for each of its neighbours (all other members, or some: see `graph`), which cancels in
+the sum, and one of its own. Who helps to open the sum gives, for each neighbour, either a share of its own mask (its
+vector is in the sum) or a share of the key of its pair masks (it dropped out); both together would open a single
+vector, and are never given.
 
 The secrets live no longer than needed: private keys are dropped when the vector leaves, and of the two shares
 held of each member one is forgotten the moment the list of survivors is signed.
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import enum
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 
 from ...errors import Conflict, FlaasError, InvalidInput
 from . import keys, shamir
-from .keystream import apply_masks
+from .keystream import Masks
 from .messages import (
     Advertisement,
     Reveal,
@@ -33,11 +34,14 @@ from .messages import (
     malformed,
     require_bytes,
     require_members,
+    require_row,
     require_threshold,
     survivors_payload,
     unknown_member,
 )
+from .session import Session
 from .settings import PROTOCOL, RoundSettings
+from .sharding import Plan
 from .votes import Votes
 
 Sign = Callable[[str, bytes], bytes]
@@ -51,6 +55,7 @@ class _Phase(enum.IntEnum):
     SHARED = 2
     MASKED = 3
     CONFIRMED = 4
+    ABORTED = 5
 
 
 class Member:
@@ -68,9 +73,12 @@ class Member:
         ``verify(node_id, context, payload, signature)`` raises `NotAuthenticated` unless that node, a member
         of the domain by its signed membership, made the signature. It must not ask the aggregator.
 
-    Notes ----- The methods are called once each, in the order in which they stand here; a call that raises
-    changes nothing. Asking again for the same signature or the same reveals is fine; to share or mask twice
-    is refused, because two messages under the same keys would give away their difference.
+    Notes
+    -----
+    The methods are called once each, in the order in which they stand here, of `mask`, `mask_blocks` and `mask_shards`
+    one; a call that raises changes nothing. Asking again for the same signature or the same reveals is fine; to share
+    or mask twice is refused, because two messages under the same keys would give away their difference. After `abort`
+    everything is refused.
     """
 
     def __init__(self, settings: RoundSettings, me: str, sign: Sign, verify: Verify) -> None:
@@ -83,13 +91,14 @@ class Member:
             X25519PrivateKey.generate(),
             secrets.token_bytes(32),
         )
-        self._secrets = (seal_key, mask_key, seed)
+        self._secrets: tuple[X25519PrivateKey, X25519PrivateKey, bytes] | None = (seal_key, mask_key, seed)
         public = (
             seal_key.public_key().public_bytes_raw(),
             mask_key.public_key().public_bytes_raw(),
-            keys.seed_commitment(settings, seed, me),
+            keys.seed_commitment(settings.context, seed, me),
         )
         self._advertisement = Advertisement(*public, sign(PROTOCOL, Advertisement.payload(settings, *public)))
+        self._session: Session | None = None
         self._channels: dict[str, bytes] = {}
         self._pair_masks: dict[str, bytes] = {}
         self._self_mask = b""
@@ -104,6 +113,8 @@ class Member:
 
     def advertise(self) -> Advertisement:
         """Return this member's public keys of the round, signed."""
+        if self._phase is _Phase.ABORTED:
+            self._require_phase(_Phase.ADVERTISED)
         return self._advertisement
 
     def share(self, advertisements: Mapping[str, Advertisement]) -> dict[str, bytes]:
@@ -117,7 +128,7 @@ class Member:
         Returns
         -------
         dict of str to bytes
-            For each other member in the round, what only that member can open.
+            For each neighbour of this member, what only that neighbour can open.
 
         Raises
         ------
@@ -134,20 +145,26 @@ class Member:
                 f"The keys of this node, {me[:12]}, are missing or not the ones it advertised.",
                 code="secagg-not-in-round",
             )
+        session = Session(settings, advertisements)
+        graph = session.graph
+        assert self._secrets is not None  # the phase says so
         seal_key, mask_key, seed = self._secrets
-        others = {member: adv for member, adv in advertisements.items() if member != me}
+        others = {member: advertisements[member] for member in graph.neighbours(me)}
         channels = {member: keys.agree(seal_key, adv.seal_key, member) for member, adv in others.items()}
         agreed = {member: keys.agree(mask_key, adv.mask_key, member) for member, adv in others.items()}
-        key_shares = shamir.split(mask_key.private_bytes_raw(), len(settings.members), settings.threshold)
-        seed_shares = shamir.split(seed, len(settings.members), settings.threshold)
-        shares = dict(zip(settings.members, zip(key_shares, seed_shares, strict=True), strict=True))
-        self._channels, self._own = channels, shares[me]
-        self._pair_masks = {m: keys.pair_mask_key(settings, secret, me, m) for m, secret in agreed.items()}
-        self._self_mask = keys.self_mask_key(settings, seed, me)
-        del self._secrets
+        holders = graph.holders(me)
+        places = [settings.places[holder] for holder in holders]
+        key_shares = shamir.deal(mask_key.private_bytes_raw(), places, graph.threshold)
+        seed_shares = shamir.deal(seed, places, graph.threshold)
+        shares = dict(zip(holders, zip(key_shares, seed_shares, strict=True), strict=True))
+        self._session, self._channels, self._own = session, channels, shares[me]
+        self._pair_masks = {m: keys.pair_mask_key(session.digest, secret, me, m) for m, secret in agreed.items()}
+        self._self_mask = keys.self_mask_key(session.digest, seed, me)
+        self._secrets = None
         self._phase = _Phase.SHARED
         return {
-            member: keys.seal(settings, channel, me, member, *shares[member]) for member, channel in channels.items()
+            member: keys.seal(session.digest, channel, me, member, *shares[member])
+            for member, channel in channels.items()
         }
 
     def mask(
@@ -160,7 +177,7 @@ class Member:
         encoded : ndarray of uint32, shape (m,)
             This member's vector, see `encode_update`; left as it is.
         inbox : mapping of str to bytes
-            Sealed shares for this member, one from each other member that shared.
+            Sealed shares for this member, one from each of its neighbours that shared.
         votes : Votes, optional
             What every member's vector counts for, as `encoded` was made with. Part of the masks, and signed with
             the list of survivors.
@@ -177,35 +194,115 @@ class Member:
         NotAuthenticated
             ``secagg-bad-share``: a share does not open; the message names its sender.
         Aborted
-            ``secagg-below-threshold``: too few shared. ``secagg-too-few-voters``: the sum of those with a vote
-            would not hide one of them.
+            ``secagg-below-threshold``, ``secagg-neighbours-lost``: too few shared. ``secagg-too-few-voters``: the sum
+            of those with a vote would not hide one of them.
         Conflict
             ``secagg-wrong-phase``.
         """
         self._require_phase(_Phase.SHARED)
-        if not isinstance(encoded, np.ndarray) or encoded.dtype != np.uint32 or encoded.ndim != 1:
-            raise malformed("The encoded vector must be a one-dimensional array of uint32.")
+        require_row(encoded, "The encoded vector")
+        masked = np.array(encoded)
+        Masks(*self._take(inbox, votes)).apply(masked)
+        return masked
+
+    def mask_blocks(
+        self, blocks: Iterable[NDArray[np.uint32]], inbox: Mapping[str, bytes], *, votes: Votes | None = None
+    ) -> Iterator[NDArray[np.uint32]]:
+        """Return the vector under this member's masks block by block; for vectors longer than memory.
+
+        Parameters
+        ----------
+        blocks : iterable of ndarray of uint32, each of shape (b,)
+            This member's vector in order, in blocks of any lengths; each is taken when its masked block is asked for.
+        inbox, votes
+            As for `mask`.
+
+        Returns
+        -------
+        iterator of ndarray of uint32
+            As long as the blocks. The inbox was checked, and the keys are used up, when this method returns.
+
+        Raises
+        ------
+        InvalidInput, NotAuthenticated, Aborted, Conflict
+            As `mask`; ``secagg-malformed`` from the iterator, for a bad block.
+        """
+        self._require_phase(_Phase.SHARED)
+        masks = Masks(*self._take(inbox, votes))
+
+        def masked_blocks() -> Iterator[NDArray[np.uint32]]:
+            offset = 0
+            for block in blocks:
+                require_row(block, f"The block at {offset} of the encoded vector")
+                masked = np.array(block)
+                masks.apply(masked, offset)
+                offset += masked.size
+                yield masked
+
+        return masked_blocks()
+
+    def mask_shards(
+        self, encoded: NDArray[np.uint32], inbox: Mapping[str, bytes], plan: Plan, *, votes: Votes | None = None
+    ) -> dict[str, NDArray[np.uint32]]:
+        """Return the shards of `encoded`, each for its own aggregator under masks of its own.
+
+        Parameters
+        ----------
+        encoded : ndarray of uint32, shape (plan.length,)
+        inbox, votes
+            As for `mask`.
+        plan : Plan
+            Who adds up what; the same for all members, or nothing but noise is opened.
+
+        Returns
+        -------
+        dict of aggregator to ndarray of uint32
+
+        Raises
+        ------
+        InvalidInput, NotAuthenticated, Aborted, Conflict
+            As `mask`.
+        """
+        self._require_phase(_Phase.SHARED)
+        require_row(encoded, "The encoded vector")
+        if encoded.size != plan.length:
+            raise malformed(f"The encoded vector has {encoded.size} values; the plan is for {plan.length}.")
+        add, subtract = self._take(inbox, votes)
+        parts = {}
+        for shard in plan.shards:
+            part = np.array(encoded[shard.start : shard.stop])
+            bound = [[keys.bound_to_shard(key, plan.digest, shard.place) for key in some] for some in (add, subtract)]
+            Masks(*bound).apply(part)
+            parts[shard.aggregator] = part
+        return parts
+
+    def _take(self, inbox: Mapping[str, bytes], votes: Votes | None) -> tuple[list[bytes], list[bytes]]:
+        """Check and keep the shares of others; return the keys of the masks to add and to subtract, for once."""
+        session = self._agreed_session
         require_members(inbox, self._channels, "Shares")
-        require_threshold(self._settings, [self._me, *inbox], "shared their keys")
+        if session.graph.is_complete:
+            require_threshold(self._settings, [self._me, *inbox], "shared their keys")
+        else:
+            session.graph.require_hidden(self._me, inbox)
         if votes is not None:
-            require_members(votes.shares, {self._me, *inbox}, "Votes")
+            # Of those who are no neighbours this member cannot know whether they shared.
+            voters = {self._me, *inbox} if session.graph.is_complete else session.advertisements
+            require_members(votes.shares, voters, "Votes")
             votes.share_of(self._me)
             votes.require_hiding(self._settings, votes.shares)
         held = {self._me: self._own}
         for sender, sealed in inbox.items():
             require_bytes(sealed, keys.SEALED_BYTES, f"the share from node {sender[:12]}")
-            held[sender] = keys.unseal(self._settings, self._channels[sender], sender, self._me, sealed)
+            held[sender] = keys.unseal(session.digest, self._channels[sender], sender, self._me, sealed)
         pairs = {member: self._pair_masks[member] for member in inbox}
         if votes is not None:
             pairs = {member: keys.bound_to_votes(key, votes.digest) for member, key in pairs.items()}
-        above = [key for member, key in pairs.items() if member > self._me]
-        below = [key for member, key in pairs.items() if member < self._me]
-        masked = np.array(encoded)
-        apply_masks(masked, add=[self._self_mask, *above], subtract=below)
+        add = [self._self_mask, *(key for member, key in pairs.items() if member > self._me)]
+        subtract = [key for member, key in pairs.items() if member < self._me]
         self._held, self._votes = held, votes
         self._channels, self._pair_masks, self._self_mask = {}, {}, b""
         self._phase = _Phase.MASKED
-        return masked
+        return add, subtract
 
     def confirm(self, survivors: Sequence[str]) -> bytes:
         """Sign the list of those whose vectors are in the sum; only one list is ever signed.
@@ -214,9 +311,10 @@ class Member:
         ------
         InvalidInput
             ``secagg-malformed``: not a list of distinct ids; ``secagg-unknown-member``: somebody is on it who
-            did not share with this member.
+            advertised no keys, or a neighbour who did not share with this member.
         Aborted
-            ``secagg-below-threshold``: fewer than T; ``secagg-too-few-voters``: as for `mask`, of those left.
+            ``secagg-below-threshold``: fewer than T; ``secagg-neighbours-lost``: the list cuts the ring, so that parts
+            of the sum might stand alone; ``secagg-too-few-voters``: as for `mask`, of those left.
         Conflict
             ``secagg-not-a-survivor``: this member sent its vector and is not on the list;
             ``secagg-survivors-changed``: another list was signed before; ``secagg-wrong-phase``.
@@ -231,7 +329,7 @@ class Member:
         if self._phase is not _Phase.CONFIRMED:
             self._require_phase(_Phase.MASKED)
             self._choose(listed)
-        return self._sign(PROTOCOL, survivors_payload(self._settings, listed, self._votes))
+        return self._sign(PROTOCOL, survivors_payload(self._agreed_session.digest, listed, self._votes))
 
     def unmask(self, signatures: Mapping[str, bytes]) -> dict[str, Reveal]:
         """Give out one share per member, once T survivors signed the list that this member signed.
@@ -244,7 +342,7 @@ class Member:
         Returns
         -------
         dict of str to Reveal
-            For each member that shared: a share of its seed if it survived, else of its mask key.
+            For this member and each neighbour that shared: a share of its seed if it survived, else of its mask key.
 
         Raises
         ------
@@ -256,17 +354,33 @@ class Member:
             ``secagg-wrong-phase``.
         """
         self._require_phase(_Phase.CONFIRMED)
-        valid = count_signatures(self._settings, self._survivors, signatures, self._is_signed, self._votes)
-        if valid < self._settings.threshold:
+        session, enough = self._agreed_session.digest, self._settings.threshold
+        valid = count_signatures(session, self._survivors, signatures, self._is_signed, self._votes, enough=enough)
+        if valid < enough:
             raise below_threshold(self._settings, valid, "signed the list of survivors that this node signed")
         return dict(self._reveals)
 
+    def abort(self) -> None:
+        """Take no further part: forget every secret, and refuse whatever is asked for afterwards."""
+        self._secrets = None
+        self._channels, self._pair_masks, self._self_mask, self._own = {}, {}, b"", (0, 0)
+        self._held, self._reveals = {}, {}
+        self._phase = _Phase.ABORTED
+
+    @property
+    def _agreed_session(self) -> Session:
+        assert self._session is not None  # the phase says so
+        return self._session
+
     def _choose(self, survivors: frozenset[str]) -> None:
         """Keep of each member the share that this list asks for, and forget the other for good."""
-        strangers = survivors - self._held.keys()
+        graph = self._agreed_session.graph
+        known = self._held.keys() | (self._agreed_session.advertisements.keys() - set(graph.holders(self._me)))
+        strangers = survivors - known
         if strangers:
             raise unknown_member(min(strangers), "Survivors")
         require_threshold(self._settings, survivors, "sent their vectors")
+        graph.require_connected(survivors)
         if self._votes is not None:
             self._votes.require_hiding(self._settings, survivors)
         if self._me not in survivors:
@@ -292,6 +406,12 @@ class Member:
         return True
 
     def _require_phase(self, phase: _Phase) -> None:
+        if self._phase is _Phase.ABORTED:
+            raise Conflict(
+                "This member has given up the attempt and forgotten its secrets.",
+                code="secagg-aborted",
+                hint="A new attempt starts with new keys.",
+            )
         if self._phase is not phase:
             raise Conflict(
                 f"This member is at {self._phase.name.lower()}; that step follows {phase.name.lower()}.",

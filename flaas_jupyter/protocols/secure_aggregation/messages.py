@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Self, cast
 
+import numpy as np
+
 from ...errors import Aborted, InvalidInput
 from . import shamir
 from .keys import KEY_BYTES
@@ -89,12 +91,20 @@ class Reveal:
         return cls(**_exactly(data, {"kind", "share"}, "A reveal"))
 
 
-def survivors_payload(settings: RoundSettings, survivors: Iterable[str], votes: Votes | None = None) -> bytes:
-    """Return the bytes that survivors sign: who is in the sum and, where votes were given, what each counts for."""
+def survivors_payload(session: bytes, survivors: Iterable[str], votes: Votes | None = None) -> bytes:
+    """Return the bytes that survivors sign: who is in the sum and, where votes were given, what each counts for.
+
+    Parameters
+    ----------
+    session : bytes
+        Digest of the session, see `Session`.
+    survivors : iterable of str
+    votes : Votes, optional
+    """
     listed = b"".join(map(bytes.fromhex, sorted(survivors)))
     if votes is None:
-        return b"survivors|" + settings.context + listed
-    return b"survivors and votes|" + settings.context + votes.digest + listed
+        return b"survivors|" + session + listed
+    return b"survivors and votes|" + session + votes.digest + listed
 
 
 def check_advertisements(
@@ -132,26 +142,41 @@ def check_advertisements(
 
 
 def count_signatures(
-    settings: RoundSettings,
+    session: bytes,
     survivors: Collection[str],
     signatures: Mapping[str, bytes],
     verify: Callable[[str, bytes, bytes], bool],
     votes: Votes | None = None,
+    *,
+    enough: int,
 ) -> int:
     """Return how many survivors signed the list; a signature that does not verify does not count.
 
+    Counting stops at `enough`.
+
     Parameters
     ----------
+    session : bytes
+        Digest of the session.
+    survivors : collection of str
+    signatures : mapping of str to bytes
     verify : callable
         ``verify(member, payload, signature)``: whether it is that member's.
     votes : Votes, optional
         That were signed with the list.
+    enough : int
+        How many are needed.
     """
     require_members(signatures, survivors, "Survivors' signatures")
-    payload = survivors_payload(settings, survivors, votes)
+    payload = survivors_payload(session, survivors, votes)
     for member, signature in signatures.items():
         require_bytes(signature, SIGNATURE_BYTES, f"the signature of node {member[:12]}")
-    return sum(verify(member, payload, signature) for member, signature in signatures.items())
+    valid = 0
+    for member, signature in signatures.items():
+        valid += verify(member, payload, signature)
+        if valid >= enough:
+            break
+    return valid
 
 
 def require_members(named: object, allowed: Collection[str], what: str) -> None:
@@ -174,6 +199,12 @@ def require_bytes(value: object, size: int, what: str) -> None:
     if not isinstance(value, bytes) or len(value) != size:
         got = f"{len(value)} bytes" if isinstance(value, bytes) else type(value).__name__
         raise malformed(f"{what[0].upper()}{what[1:]} has {size} bytes; got {got}.")
+
+
+def require_row(vector: object, what: str, **details: str) -> None:
+    """Refuse anything but a one-dimensional array of uint32."""
+    if not isinstance(vector, np.ndarray) or vector.dtype != np.uint32 or vector.ndim != 1:
+        raise malformed(f"{what} is not a row of uint32.", **details)
 
 
 def below_threshold(settings: RoundSettings, there: int, did: str) -> Aborted:

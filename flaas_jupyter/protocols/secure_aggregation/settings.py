@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ...errors import InvalidInput
+from .graph import FULL_UP_TO, MINIMUM_DEGREE
 
 PROTOCOL = "flaas/secagg/1"
 """Context of every signature of a secure sum."""
 
 MINIMUM_MEMBERS = 3
-MAXIMUM_MEMBERS = 64
+MAXIMUM_MEMBERS = 1000
 
 
 def default_threshold(members: int) -> int:
@@ -39,7 +40,7 @@ class RoundSettings:
     round, attempt : int
         Which round of the run, and which attempt at it; at least 0.
     members : tuple of str
-        Node ids (64 hex digits) of all members, 3 to 64; kept sorted. A member's place is its Shamir
+        Node ids (64 hex digits) of all members, 3 to 1,000; kept sorted. A member's place is its Shamir
         abscissa.
     model_digest : str
         Digest of the global weights that every member starts from.
@@ -50,6 +51,9 @@ class RoundSettings:
     terms : bytes, optional
         Whatever else all members must have been told alike because it shapes what they send: the largest
         example count, the learning rate, the metrics' names. Any canonical encoding.
+    degree : int, optional
+        With how many others each member shares secrets and masks: even, from 4; or all others. By default all others
+        up to 64 members, and above as many as `graph.choose` asks for.
 
     Raises
     ------
@@ -66,6 +70,7 @@ class RoundSettings:
     clip: float
     threshold: int = 0
     terms: bytes = b""
+    degree: int | None = None
 
     def __post_init__(self) -> None:
         _check_members(self.members)
@@ -86,6 +91,23 @@ class RoundSettings:
                 f"The threshold of {len(self.members)} members must be {least} to {len(self.members)}, "
                 f"not {self.threshold!r}."
             )
+        self._check_degree()
+
+    def _check_degree(self) -> None:
+        degree, others = self.degree, len(self.members) - 1
+        if degree is None:
+            return
+        if (
+            isinstance(degree, bool)
+            or not isinstance(degree, int)
+            or not (degree == others or (MINIMUM_DEGREE <= degree < others and degree % 2 == 0))
+        ):
+            raise InvalidInput(
+                f"Each of {others + 1} members was to have {degree!r} neighbours; allowed are even numbers from "
+                f"{MINIMUM_DEGREE} and {others}, which is all of them.",
+                code="secagg-bad-settings",
+                hint=f"Leave degree away: up to {FULL_UP_TO} members it is all others, above it is computed.",
+            )
 
     @cached_property
     def context(self) -> bytes:
@@ -102,6 +124,7 @@ class RoundSettings:
             str(self.threshold).encode(),
             self.terms,
             *(member.encode() for member in self.members),
+            *(() if self.degree is None else (f"degree {self.degree}".encode(),)),
         ):
             digest.update(len(part).to_bytes(8, "big") + part)
         return digest.digest()
@@ -130,7 +153,7 @@ def _check_members(members: object) -> None:
     if len(members) > MAXIMUM_MEMBERS:
         raise InvalidInput(
             f"Secure aggregation takes at most {MAXIMUM_MEMBERS} participants a round, not {len(members)}: "
-            "each of them exchanges keys and shares with every other.",
+            "the limbs of its exact sums are made for so many, and each checks the signatures of all.",
             code="secagg-too-many-nodes",
             hint=f"Set clients_per_round to {MAXIMUM_MEMBERS} or less.",
         )

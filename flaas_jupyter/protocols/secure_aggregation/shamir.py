@@ -8,6 +8,7 @@ time; a timing observer would have to sit on the machine that holds the secret.
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Mapping, Sequence
 
@@ -18,26 +19,35 @@ SECRET_BYTES = 32
 
 def split(secret: bytes, holders: int, threshold: int) -> list[int]:
     """Return the shares of `secret` (32 bytes) for the abscissas 1 … `holders`."""
-    if len(secret) != SECRET_BYTES or not 1 <= threshold <= holders:
-        raise ValueError(f"{len(secret)} bytes, {holders} holders and threshold {threshold} do not go together")
+    return deal(secret, range(1, holders + 1), threshold)
+
+
+def deal(secret: bytes, abscissas: Sequence[int], threshold: int) -> list[int]:
+    """Return the shares of `secret` (32 bytes) at `abscissas`, distinct and from 1; any `threshold` of them open it."""
+    if len(secret) != SECRET_BYTES or not 1 <= threshold <= len(abscissas):
+        raise ValueError(f"{len(secret)} bytes, {len(abscissas)} holders and threshold {threshold} do not go together")
     polynomial = [int.from_bytes(secret, "big"), *(secrets.randbelow(PRIME) for _ in range(threshold - 1))]
-    return [_evaluate(polynomial, x) for x in range(1, holders + 1)]
+    return [_evaluate(polynomial, x) for x in abscissas]
 
 
 def lagrange_at_zero(abscissas: Sequence[int]) -> list[int]:
     """Return the factors whose scalar product with the shares at distinct `abscissas` is the secret.
 
-    They depend on the holders only, so one call serves all secrets that the same holders open.
+    They depend on the holders only, so one call serves all secrets that the same holders open. The factor of x is the
+    product of all abscissas, over x times the product of its distances from the others; one inversion serves all
+    (Montgomery's trick).
     """
+    product = math.prod(abscissas)
+    bottoms = [x * math.prod(other - x for other in abscissas if other != x) % PRIME for x in abscissas]
+    before = [1]
+    for bottom in bottoms:
+        before.append(before[-1] * bottom % PRIME)
+    inverse = pow(before[-1], -1, PRIME)
     factors = []
-    for i in abscissas:
-        numerator = denominator = 1
-        for j in abscissas:
-            if j != i:
-                numerator = numerator * j % PRIME
-                denominator = denominator * (j - i) % PRIME
-        factors.append(numerator * pow(denominator, -1, PRIME) % PRIME)
-    return factors
+    for bottom, head in zip(reversed(bottoms), reversed(before[:-1]), strict=True):
+        factors.append(product * inverse * head % PRIME)
+        inverse = inverse * bottom % PRIME
+    return factors[::-1]
 
 
 def combine(factors: Sequence[int], shares: Sequence[int]) -> bytes:
@@ -81,6 +91,8 @@ def from_bytes(data: bytes) -> int:
 
 def _evaluate(polynomial: Sequence[int], x: int) -> int:
     value = 0
-    for coefficient in reversed(polynomial):
-        value = (value * x + coefficient) % PRIME
-    return value
+    for place, coefficient in enumerate(reversed(polynomial)):
+        value = value * x + coefficient
+        if place % 24 == 23:  # abscissas are small, and a division costs more than a few longer products
+            value %= PRIME
+    return value % PRIME

@@ -2,11 +2,12 @@ import { act, cleanup, fireEvent, render, screen, within } from '@testing-librar
 import { nullTranslator } from '@jupyterlab/translation';
 import * as React from 'react';
 
-import { FederationModel } from '../model';
+import { AnalyticsModels, FederationModel } from '../model';
 import type { IRun, ISimulation } from '../tokens';
 import { Panel } from '../view/panel';
 import { summary } from '../view/statusbar';
-import { ANA, event, failure, MockApi, round, run, settle, status, table, VERSION } from './mock';
+import { FakeKernels, query } from './asked';
+import { ANA, event, failure, list, MockApi, round, run, settle, status, table, VERSION } from './mock';
 
 const trans = nullTranslator.load('');
 
@@ -18,10 +19,23 @@ const newSimulation = jest.fn<void, []>();
 const openCosts = jest.fn<void, []>();
 const openWizard = jest.fn<void, []>();
 const openAccess = jest.fn<void, []>();
+const openAnalytics = jest.fn<void, []>();
+const insert = jest.fn<Promise<void>, [string, string]>();
 
 async function show(): Promise<void> {
   federation = new FederationModel({ api, version: VERSION });
-  const open = { openRun, openSimulation, newSimulation, openCosts, openWizard, openAccess };
+  const analytics = new AnalyticsModels(new FakeKernels(), null);
+  const open = {
+    openRun,
+    openSimulation,
+    newSimulation,
+    openCosts,
+    openWizard,
+    openAccess,
+    openAnalytics,
+    analytics,
+    insert
+  };
   render(<Panel federation={federation} {...open} />);
   await act(async () => {
     await federation.session.refresh();
@@ -121,6 +135,31 @@ describe('Panel', () => {
     };
     await show();
     expect(screen.getByText(`Waits for ${waiting_for}`)).toBeTruthy();
+  });
+
+  it('has the analytics form among the data sets, closed until somebody opens it', async () => {
+    await show();
+    expect(screen.queryByRole('form', { name: 'Analytics' })).toBeNull();
+    const part = screen.getByRole('heading', { name: 'Analytics' }).closest('details')!;
+    await act(async () => {
+      part.open = true;
+      fireEvent(part, new Event('toggle'));
+      await settle();
+    });
+    expect(within(part).getByRole('form', { name: 'Analytics' })).toBeTruthy();
+    fireEvent.click(within(part).getByRole('button', { name: 'Open with more room' }));
+    expect(openAnalytics).toHaveBeenCalledTimes(1);
+  });
+
+  it('lists queries as they are asked, to who may see them', async () => {
+    await show();
+    expect(screen.queryByRole('heading', { name: 'Queries' })).toBeNull();
+    api.table['GET /v1/projects/demo/queries'] = list('queries', [query('q1')]);
+    await act(async () => {
+      api.stream.send(event(5, 'query.created', { data: { query: 'q1' } }));
+      await settle();
+    });
+    expect(screen.getByRole('heading', { name: 'Queries' })).toBeTruthy();
   });
 
   it('shows another project', async () => {

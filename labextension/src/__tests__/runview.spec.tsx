@@ -5,6 +5,7 @@ import type uPlot from 'uplot';
 
 import { EventStreams } from '../events';
 import { RunModel } from '../model';
+import type { IRun, IVerticalReport } from '../tokens';
 import { isScore, metricNames } from '../view/chart';
 import { Run } from '../view/runview';
 import { event, failure, list, MockApi, round, run, settle, table } from './mock';
@@ -96,6 +97,108 @@ describe('Run', () => {
     expect(value('Aggregation')).toBe('krum (byzantine=2)');
     expect(value('Privacy')).toBe('mode=central, epsilon=8, delta=0.00001');
     expect(value('Privacy spent, ε')).toBe('1.25');
+  });
+
+  it('says in one line how much secure aggregation shows', async () => {
+    const secrecy = (): string | null | undefined =>
+      screen.getByText('Secure aggregation').nextElementSibling?.textContent;
+    api.table['GET /v1/runs/r1'] = run('r1', { group_size: 3 });
+    await show();
+    const words = 'yes, group mode: the aggregator sees means of groups of 3, privacy is one of 3';
+    expect(secrecy()).toBe(words);
+    cleanup();
+    model.dispose();
+    const groups = { size: 3, formed: 5, opened: 4 };
+    api.table['GET /v1/runs/r1/rounds'] = list('rounds', [round(1, { groups })]);
+    await show();
+    expect(secrecy()).toBe(`${words}; 4 of 5 groups opened`);
+    cleanup();
+    model.dispose();
+    api.table['GET /v1/runs/r1'] = run('r1', { sharded: true });
+    const shards = { count: 5, up: 2_000_000, down: 1_000_000 };
+    api.table['GET /v1/runs/r1/rounds'] = list('rounds', [round(1, { shards })]);
+    await show();
+    expect(secrecy()).toBe(
+      'yes, sharded: every node adds up a part of the model; 5 parts, a node sent at most 2.0 MB and received 1.0 MB'
+    );
+  });
+
+  describe('that is vertical', () => {
+    const VERTICAL: Partial<IRun> = {
+      kind: 'vertical',
+      parties: [
+        { node: 'id-hospital-a', name: 'hospital-a', dataset: 'loans' },
+        { node: 'id-hospital-b', name: 'hospital-b', dataset: 'usage' }
+      ],
+      id_column: 'customer',
+      label: { node: 'id-hospital-a', column: 'default' },
+      mode: 'split',
+      report: null
+    };
+    const phases = (): (string | null)[] =>
+      within(screen.getByRole('list', { name: 'Phases' }))
+        .getAllByRole('listitem')
+        .map(item => item.getAttribute('aria-current'));
+
+    it('shows parties and roles, and that split gives something away, before it has a report', async () => {
+      api.table['GET /v1/runs/r1'] = run('r1', VERTICAL);
+      await show();
+      expect(cells('Parties')).toEqual([
+        ['hospital-a', 'label holder (default), leads', 'loans', '–', 'accepted'],
+        ['hospital-b', 'features', 'usage', '–', 'refusedNot on a Sunday.']
+      ]);
+      expect(screen.getByRole('note').textContent).toContain('gives something of the label away');
+      expect(phases()).toEqual([null, null, null]);
+      expect(screen.queryByText('Aggregation')).toBeNull();
+      expect(screen.queryByRole('table', { name: 'Participants' })).toBeNull();
+    });
+
+    it('shows phase, intersection, bytes and the leakage statement as they come', async () => {
+      api.table['GET /v1/runs/r1'] = run('r1', VERTICAL);
+      await show();
+      const report = {
+        phase: 'training',
+        intersection: 8123,
+        sizes: { 'hospital-a': 10_000, 'hospital-b': 9_000 },
+        bytes: 2_500_000,
+        statement: ['Gradients tell parties the labels with AUC 0.9.'],
+        figures: { leakage_auc: 0.91 }
+      };
+      api.table['GET /v1/runs/r1'] = run('r1', { ...VERTICAL, report: report as IVerticalReport });
+      await act(async () => {
+        api.stream.send(event(5, 'run.report', { run: 'r1', data: report }));
+        await settle();
+      });
+      expect(phases()).toEqual([null, 'step', null]);
+      const value = (name: string): string | null | undefined =>
+        screen.getByText(name).nextElementSibling?.textContent;
+      expect(value('In the intersection')).toBe('8,123');
+      expect(value('Sent between parties')).toBe('2.5 MB');
+      expect(value('leakage_auc')).toBe('0.91');
+      expect(cells('Parties').map(row => row[3])).toEqual(['10,000', '9,000']);
+      expect(screen.getByRole('note').textContent).toMatch(/consent.*labels with AUC 0\.9/);
+      expect(screen.getByRole('list', { name: 'Events' }).textContent).toContain('training begins');
+    });
+
+    it('shows the statement of the other modes without alarm', async () => {
+      const report = {
+        phase: 'done',
+        intersection: 1,
+        sizes: {},
+        bytes: 1,
+        statement: ['Nothing.'],
+        figures: {}
+      };
+      api.table['GET /v1/runs/r1'] = run('r1', {
+        ...VERTICAL,
+        mode: 'oneway',
+        state: 'completed',
+        report: report as IVerticalReport
+      });
+      await show();
+      expect(screen.getByRole('note').className).not.toContain('flaas-mod-split');
+      expect(phases()).toEqual([null, null, 'step']);
+    });
   });
 
   it('draws losses on the left, scores on the right, and says so in words', async () => {

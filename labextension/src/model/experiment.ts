@@ -68,7 +68,11 @@ export function literal(value: unknown): string {
     const items = Object.entries(value).map(([name, item]) => `${literal(name)}: ${literal(item)}`);
     return `{${items.join(', ')}}`;
   }
-  return JSON.stringify(value); // numbers; strings, whose escapes Python has, too
+  // Numbers; strings, whose escapes Python has, too. IPython cuts code into lines at some characters that JSON leaves.
+  return JSON.stringify(value).replace(
+    /[\u007f-\u009f\u2028\u2029]/g,
+    character => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
+  );
 }
 
 /** What was typed for an option, as Python: a number, a list, None, True or False as they are, else a string. */

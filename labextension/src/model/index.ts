@@ -7,6 +7,13 @@ export {
   scopeKind,
   TABS as ACCESS_TABS
 } from './access';
+export {
+  AnalyticsModel,
+  AnalyticsModels,
+  ANALYTICS_MIME,
+  type IAnalyticsMemory,
+  type IAsked
+} from './analytics';
 export { ApprovalsModel, isWhole, missingOf, pretty, visible } from './approvals';
 export { AuditModel, EVERYTHING, type IAuditQuery } from './audit';
 export {
@@ -33,6 +40,20 @@ export { FederationModel, type IMemory } from './federation';
 export { isLive, isReady, LaunchModel } from './launches';
 export { follow, linkOf } from './links';
 export { ProjectModel } from './project';
+export {
+  checked,
+  columnsOf,
+  COMPARISONS,
+  EMPTY_FORM,
+  type Fault,
+  FUNCTIONS,
+  type IAnalyticsForm,
+  type IColumn,
+  needsBounds,
+  OPERATIONS,
+  operationOf,
+  questionCode
+} from './question';
 export { ordered, type Order, Quantities } from './quantities';
 export { isActive, RunModel, stopRun } from './run';
 export {

@@ -15,6 +15,7 @@ import type {
   INode,
   IProblem,
   IProject,
+  IQuery,
   IRound,
   IRun,
   Liveness
@@ -50,6 +51,13 @@ export class ProjectModel implements IModel {
         this._models = []; // not everybody may see them
       }
     });
+    this._loadQueries = coalesced(async () => {
+      try {
+        this._queries = await readAll<IQuery>(api, `${this._path}/queries`, 'queries', 1);
+      } catch {
+        this._queries = []; // as for models
+      }
+    });
     this._loadRuns = coalesced(async () => {
       this._runs = newestFirst(await readAll<IRun>(api, `${this._path}/runs`, 'runs'));
     });
@@ -82,6 +90,11 @@ export class ProjectModel implements IModel {
   /** Versions of models that runs have made, newest first; none where the caller may not see them. */
   get models(): readonly IModelVersion[] {
     return this._models;
+  }
+
+  /** The latest questions that were asked over rows, newest first; none where the caller may not see them. */
+  get queries(): readonly IQuery[] {
+    return this._queries;
   }
 
   get activeRuns(): number {
@@ -119,7 +132,13 @@ export class ProjectModel implements IModel {
 
   /** Read everything anew; never fails, the outcome is `problem`. */
   async refresh(): Promise<void> {
-    await this._read(this._loadNodes, this._loadDatasets, this._loadRuns, this._loadModels);
+    await this._read(
+      this._loadNodes,
+      this._loadDatasets,
+      this._loadRuns,
+      this._loadModels,
+      this._loadQueries
+    );
     this._loaded ||= this._problem === null;
     this._emit();
   }
@@ -163,6 +182,8 @@ export class ProjectModel implements IModel {
       void this._read(() => this._loadRun(id), this._loadModels);
     } else if (event.type.startsWith('approval.')) {
       this._approvalChanged.emit();
+    } else if (event.type.startsWith('query.')) {
+      void this._read(this._loadQueries);
     } else if (event.type.startsWith('model.')) {
       void this._read(this._loadModels);
     } else {
@@ -200,6 +221,7 @@ export class ProjectModel implements IModel {
   private _datasets: IDataset[] = [];
   private _runs: IRun[] = [];
   private _models: IModelVersion[] = [];
+  private _queries: IQuery[] = [];
   private _loaded = false;
   private _updated: Date | null = null;
   private _problem: IProblem | null = null;
@@ -208,6 +230,7 @@ export class ProjectModel implements IModel {
   private _loadDatasets: () => Promise<void>;
   private _loadRuns: () => Promise<void>;
   private _loadModels: () => Promise<void>;
+  private _loadQueries: () => Promise<void>;
 }
 
 function byName<T extends { name: string }>(items: T[]): T[] {

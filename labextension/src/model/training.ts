@@ -20,7 +20,7 @@ export interface ITraining {
 
 /** What a target asks of the model: its last layer, the loss, a metric. */
 function head(target: IDataset['target']): { layer: string; loss: string; metric: string } {
-  switch (target.kind) {
+  switch (target?.kind) {
     case 'binary':
       return {
         layer: 'layers.Dense(1, activation="sigmoid")',
@@ -29,11 +29,11 @@ function head(target: IDataset['target']): { layer: string; loss: string; metric
       };
     case 'multiclass':
       return {
-        layer: `layers.Dense(${target.classes ?? 2}, activation="softmax")`,
+        layer: `layers.Dense(${target?.classes ?? 2}, activation="softmax")`,
         loss: 'sparse_categorical_crossentropy',
         metric: 'accuracy'
       };
-    case 'regression':
+    default:
       return { layer: 'layers.Dense(1)', loss: 'mean_squared_error', metric: 'mae' };
   }
 }

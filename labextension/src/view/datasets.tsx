@@ -32,7 +32,12 @@ export function Datasets({ datasets }: { datasets: readonly IDataset[] }): JSX.E
       <tbody>
         {datasets.map(dataset => (
           <tr key={dataset.name}>
-            <th scope="row" title={trans.__('Target: %1', dataset.target.name)}>
+            <th
+              scope="row"
+              title={
+                dataset.target ? trans.__('Target: %1', dataset.target.name) : trans.__('Without a target')
+              }
+            >
               {dataset.name}
             </th>
             <td className="flaas-mod-number">{count(dataset.rows)}</td>

@@ -1,4 +1,5 @@
 export { AccessView } from './access';
+export { AnalyticsView } from './analyticsview';
 export { CostsView } from './costs';
 export { FederationPanel } from './panel';
 export { NewSimulation } from './newsimulation';

@@ -5,7 +5,7 @@ import * as React from 'react';
 
 import { clock, metric } from '../format';
 import type { RunModel } from '../model';
-import type { IEvent, IParticipant, IReason, IRound, RunState } from '../tokens';
+import type { IEvent, IParticipant, IReason, IRound, IVerticalReport, RunState } from '../tokens';
 import { useTrans } from './hooks';
 import { stateName } from './state';
 
@@ -45,6 +45,15 @@ export function describe(trans: TranslationBundle, model: RunModel, event: IEven
       return trans.__('%1: %2', node, stateName(trans, data.state!)) + why;
     case 'run.aggregator':
       return trans.__('%1 aggregates.', node);
+    case 'run.report':
+      switch ((event.data as { phase?: IVerticalReport['phase'] }).phase) {
+        case 'alignment':
+          return trans.__('The parties align their rows.');
+        case 'training':
+          return trans.__('The rows are aligned; training begins.');
+        default:
+          return trans.__('The parties have finished.');
+      }
     case 'run.round': {
       const round = event.data as unknown as IRound;
       const figures = Object.entries(round.metrics).map(([name, value]) => `${name} ${metric(value)}`);

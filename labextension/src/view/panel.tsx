@@ -10,8 +10,17 @@ import * as React from 'react';
 
 import { clock } from '../format';
 import { federationIcon } from '../icons';
-import { CostsModel, type FederationModel, follow, linkOf, type ProjectModel, stopRun } from '../model';
+import {
+  type AnalyticsModels,
+  CostsModel,
+  type FederationModel,
+  follow,
+  linkOf,
+  type ProjectModel,
+  stopRun
+} from '../model';
 import type { IApi, ILink, IRun, ISimulation } from '../tokens';
+import { Analytics } from './analytics';
 import { CostSection, monthFigure } from './costsection';
 import { Datasets } from './datasets';
 import { heldText } from './accessparts';
@@ -19,6 +28,7 @@ import { DOMAIN, TranslationContext, useModel, useTrans } from './hooks';
 import { Models } from './models';
 import { Nodes } from './nodes';
 import { Notice } from './notice';
+import { Queries } from './queries';
 import { Runs } from './runs';
 import { SignIn } from './signin';
 import { Simulations } from './simulations';
@@ -37,6 +47,12 @@ export interface IPanelProps {
   openWizard: () => void;
   /** Opens members, roles, approvals and audit log. */
   openAccess: (tab?: 'approvals') => void;
+  /** Questions over rows, by project. */
+  analytics: AnalyticsModels;
+  /** Opens the same form in the main area, where there is more room. */
+  openAnalytics: () => void;
+  /** Puts code into a notebook: the one with a path, or '' for the one that was used last, or a new one. */
+  insert: (code: string, notebook: string) => Promise<void>;
 }
 
 /**
@@ -80,7 +96,7 @@ export class FederationPanel extends ReactWidget {
 
 /** The panel's content. */
 export function Panel(props: IPanelProps): JSX.Element {
-  const { federation, openRun, openSimulation, newSimulation, openAccess } = props;
+  const { federation, openSimulation, newSimulation } = props;
   const trans = useTrans();
   useModel(federation);
   const retry = { label: trans.__('Retry'), run: () => void federation.refresh() };
@@ -101,7 +117,7 @@ export function Panel(props: IPanelProps): JSX.Element {
       </header>
       <div className="flaas-Panel-body">
         <Obstacle federation={federation} retry={retry} />
-        <Content federation={federation} openRun={openRun} openAccess={openAccess} />
+        <Content {...props} />
         {federation.identity && federation.project && <Spent key={federation.identity} {...props} />}
         <Simulated federation={federation} open={openSimulation} create={newSimulation} />
       </div>
@@ -187,11 +203,8 @@ function Obstacle({
   }
 }
 
-function Content({
-  federation,
-  openRun,
-  openAccess
-}: Pick<IPanelProps, 'federation' | 'openRun' | 'openAccess'>): JSX.Element | null {
+function Content(props: IPanelProps): JSX.Element | null {
+  const { federation, openRun, openAccess } = props;
   const trans = useTrans();
   const { connection, project, projects, status } = federation;
   if (connection === 'signed-out' || connection === 'server-missing' || connection === 'version-mismatch') {
@@ -259,6 +272,9 @@ function Content({
           stop={run => stopRun(federation.api, run)}
           api={federation.api}
           openApprovals={() => openAccess('approvals')}
+          analytics={props.analytics}
+          openAnalytics={props.openAnalytics}
+          insert={props.insert}
         />
       )}
     </>
@@ -310,7 +326,7 @@ function Spent({ federation, openCosts, openWizard }: IPanelProps): JSX.Element 
   );
 }
 
-interface IProjectProps {
+interface IProjectProps extends Pick<IPanelProps, 'analytics' | 'openAnalytics' | 'insert'> {
   project: ProjectModel;
   own: string | null;
   openRun: (run: IRun) => void;
@@ -319,7 +335,8 @@ interface IProjectProps {
   openApprovals: () => void;
 }
 
-function Project({ project, own, openRun, stop, api, openApprovals }: IProjectProps): JSX.Element {
+function Project(props: IProjectProps): JSX.Element {
+  const { project, own, openRun, stop, api, openApprovals } = props;
   const trans = useTrans();
   useModel(project);
   if (!project.loaded) {
@@ -350,6 +367,12 @@ function Project({ project, own, openRun, stop, api, openApprovals }: IProjectPr
       </Section>
       <Section title={trans.__('Data sets')} figure={String(project.datasets.length)}>
         <Datasets datasets={project.datasets} />
+        <Asking {...props} />
+        {project.queries.length > 0 && (
+          <Part title={trans.__('Queries')} figure={String(project.queries.length)}>
+            <Queries queries={project.queries} />
+          </Part>
+        )}
       </Section>
       <Section title={trans.__('Runs')} figure={trans.__('%1 active', project.activeRuns)}>
         <Runs
@@ -370,6 +393,63 @@ function Project({ project, own, openRun, stop, api, openApprovals }: IProjectPr
         </Section>
       )}
     </>
+  );
+}
+
+/** The form for questions over rows; closed until somebody wants it, and as it was left after a reload. */
+function Asking({ project, analytics, openAnalytics, insert }: IProjectProps): JSX.Element {
+  const trans = useTrans();
+  const model = analytics.of(project.project.id);
+  useModel(model);
+  return (
+    <Part
+      title={trans.__('Analytics')}
+      figure=""
+      open={model.form.open === 'yes'}
+      toggle={open => model.change({ open: open ? 'yes' : '' })}
+    >
+      <Button small minimal className="flaas-Button" onClick={openAnalytics}>
+        {trans.__('Open with more room')}
+      </Button>
+      <Analytics model={model} datasets={project.datasets} insert={insert} />
+    </Part>
+  );
+}
+
+/** A part of a section that is closed at first; what is in it is only made once it is open. */
+function Part({
+  title,
+  figure,
+  open,
+  toggle,
+  children
+}: {
+  title: string;
+  figure: string;
+  /** Whether it is open, for who keeps that. */
+  open?: boolean;
+  toggle?: (open: boolean) => void;
+  children: React.ReactNode;
+}): JSX.Element {
+  const [own, setOwn] = React.useState(false);
+  const shown = open ?? own;
+  return (
+    <details
+      className="flaas-Section flaas-Part"
+      open={shown}
+      onToggle={event => {
+        const now = event.currentTarget.open;
+        if (now !== shown) {
+          (toggle ?? setOwn)(now);
+        }
+      }}
+    >
+      <summary>
+        <h4>{title}</h4>
+        <span className="flaas-Section-figure">{figure}</span>
+      </summary>
+      {shown && children}
+    </details>
   );
 }
 

@@ -2,13 +2,13 @@
  * A run in the main area: its state, its chart, its rounds, its participants, and a way to stop it.
  */
 
-import type { ITranslator } from '@jupyterlab/translation';
+import type { ITranslator, TranslationBundle } from '@jupyterlab/translation';
 import type { ISignal } from '@lumino/signaling';
 import * as React from 'react';
 
-import { clock, count, dateTime, runName } from '../format';
+import { bytes, clock, count, dateTime, runName } from '../format';
 import { isActive, type RunModel } from '../model';
-import type { IParticipant, IRun } from '../tokens';
+import type { IParticipant, IRound, IRun } from '../tokens';
 import { MetricsChart } from './chart';
 import { useModel, useTrans } from './hooks';
 import { EventLog } from './log';
@@ -19,6 +19,7 @@ import { Settings, called, privacySettings, type Setting } from './settings';
 import { RunProgress, StateLabel } from './state';
 import { PauseButton } from './pause';
 import { StopButton } from './stop';
+import { isVertical, Vertical } from './vertical';
 
 export type ThemeSignal = ISignal<unknown, unknown> | null;
 
@@ -101,16 +102,19 @@ export function Run({ model, themeChanged }: { model: RunModel; themeChanged: Th
         />
       )}
       <RunProgress run={run} label={trans.__('Progress')} />
+      {isVertical(run) && <Vertical run={run} />}
       <MetricsChart rounds={rounds} total={run.rounds} themeChanged={themeChanged} />
       <div className="flaas-RunView-columns">
         <section aria-label={trans.__('Rounds')}>
           <h3>{trans.__('Rounds')}</h3>
           <Rounds rounds={rounds} nameOf={node => model.nameOf(node)} />
         </section>
-        <section aria-label={trans.__('Participants')}>
-          <h3>{trans.__('Participants')}</h3>
-          <Participants run={run} />
-        </section>
+        {!isVertical(run) && (
+          <section aria-label={trans.__('Participants')}>
+            <h3>{trans.__('Participants')}</h3>
+            <Participants run={run} />
+          </section>
+        )}
         <section aria-label={trans.__('Settings')}>
           <h3>{trans.__('Settings')}</h3>
           <RunSettings model={model} run={run} />
@@ -182,16 +186,58 @@ function RunSettings({ model, run }: { model: RunModel; run: IRun }): JSX.Elemen
   const spent = model.rounds[model.rounds.length - 1]?.epsilon;
   const settings: Setting[] = [
     [trans.__('Data set'), run.dataset],
-    [trans.__('Aggregation'), called(run.aggregation, run.aggregation_options)],
-    [trans.__('Secure aggregation'), run.secure_aggregation ? trans.__('yes') : trans.__('no')],
+    ...(isVertical(run) ? [] : combinedBy(trans, run, model.rounds[model.rounds.length - 1])),
     ...privacySettings(trans, run.privacy, spent),
     [trans.__('Rounds'), run.rounds],
     [trans.__('Local epochs'), run.local_epochs],
     [trans.__('Batch size'), run.batch_size],
-    [trans.__('Nodes per round'), run.clients_per_round ?? trans.__('all')],
-    [trans.__('Nodes at least'), run.minimum_nodes ?? trans.__('default')],
+    ...(isVertical(run) ? [] : sizes(trans, run)),
     [trans.__('Parameters'), count(run.parameters)],
     [trans.__('Seed'), run.seed ?? trans.__('none')]
   ];
   return <Settings settings={settings} />;
+}
+
+/** How the updates become one model, and what the aggregator sees of them. */
+function combinedBy(trans: TranslationBundle, run: IRun, last: IRound | undefined): Setting[] {
+  return [
+    [trans.__('Aggregation'), called(run.aggregation, run.aggregation_options)],
+    [trans.__('Secure aggregation'), secrecy(trans, run, last)]
+  ];
+}
+
+/** What secure aggregation shows of a participant's update, in one line, with the last round's figures. */
+function secrecy(trans: TranslationBundle, run: IRun, last: IRound | undefined): string {
+  if (!run.secure_aggregation) {
+    return trans.__('no');
+  }
+  if (typeof run.group_size === 'number') {
+    const groups = last?.groups;
+    const words = trans.__(
+      'yes, group mode: the aggregator sees means of groups of %1, privacy is one of %1',
+      run.group_size
+    );
+    return groups ? trans.__('%1; %2 of %3 groups opened', words, groups.opened, groups.formed) : words;
+  }
+  if (run.sharded) {
+    const shards = last?.shards;
+    const words = trans.__('yes, sharded: every node adds up a part of the model');
+    return shards
+      ? trans.__(
+          '%1; %2 parts, a node sent at most %3 and received %4',
+          words,
+          shards.count,
+          bytes(shards.up),
+          bytes(shards.down)
+        )
+      : words;
+  }
+  return trans.__('yes');
+}
+
+function sizes(trans: TranslationBundle, run: IRun): Setting[] {
+  return [
+    [trans.__('Nodes per round'), run.clients_per_round ?? trans.__('all')],
+    [trans.__('Nodes at least'), run.minimum_nodes ?? trans.__('default')]
+  ];
 }

@@ -262,7 +262,8 @@ function Training(props: IStepProps & ILaunchProps): JSX.Element | null {
   if (!isReady(launch) && !follow.run) {
     return null;
   }
-  const { datasets, run } = follow;
+  const { run } = follow;
+  const datasets = follow.datasets.filter(each => each.target); // without one there is nothing to learn
   const dataset = datasets.find(each => each.name === name) ?? datasets[0] ?? null;
   const open = async (): Promise<void> => {
     setBusy(true);

@@ -11,9 +11,13 @@ def table(rules: list[dict[str, Any]]) -> str:
     rows = [HEAD, "| --- " * 6 + "|"]
     for rule in rules:
         options = ", ".join(f"`{each['name']}={each['default']!r}`" for each in rule["options"]) or "none"
-        secure = "yes" if rule["secure_aggregation"]["supported"] else "no"
-        if rule["needs"] == "scalars":
+        masked = rule["secure_aggregation"]
+        secure = "yes" if masked["supported"] else "no"
+        if masked["mode"] == "votes":
             secure += ", with one number per client"
+        if masked["mode"] == "groups" and masked["supported"]:
+            experimental = "; experimental" if masked["experimental"] else ""
+            secure = f"in groups, from {masked['clients']} clients on{experimental}"
         cells = [f"`{rule['name']}`", rule["summary"], rule["defends"], rule["limits"], options, secure]
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows)

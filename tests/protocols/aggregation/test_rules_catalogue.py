@@ -14,7 +14,7 @@ from rules_table import table
 
 import flaas_jupyter as flaas
 from flaas_jupyter.protocols import aggregation as package
-from flaas_jupyter.protocols.aggregation import FedAvg, Needs, RuleRegistry, aggregation, describe, names
+from flaas_jupyter.protocols.aggregation import FedAvg, RuleRegistry, aggregation, describe, names
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "aggregation.md"
 
@@ -40,8 +40,16 @@ def test_it_is_said_what_goes_with_secure_aggregation():
         assert (secure[name]["secure_aggregation"]["supported"], secure[name]["needs"]) == (True, "sum")
     assert (secure["fedqv"]["secure_aggregation"]["supported"], secure["fedqv"]["needs"]) == (True, "scalars")
     refused = {name for name, entry in secure.items() if not entry["secure_aggregation"]["supported"]}
-    assert refused == {name for name in names() if aggregation(name).needs is Needs.UPDATES}
-    assert "every client's update" in secure["krum"]["secure_aggregation"]["reason"]
+    assert refused == {"fltrust"}
+    assert "one client's update" in secure["fltrust"]["secure_aggregation"]["reason"]
+    grouped = {name: entry["secure_aggregation"] for name, entry in secure.items() if entry["needs"] == "updates"}
+    assert all(entry["mode"] == "groups" for entry in grouped.values())
+    assert {name for name, entry in grouped.items() if entry.get("experimental")} == {
+        "fedqv_reputation", "foolsgold", "reputation", "residual",
+    }  # fmt: skip
+    assert {grouped[name]["clients"] for name in ("median", "trimmed_mean", "geometric_median")} == {9}
+    assert {grouped[name]["clients"] for name in ("krum", "multi_krum")} == {15}
+    assert "means of random groups" in grouped["krum"]["reason"]
 
 
 def test_a_rule_made_by_a_function_is_described_too():

@@ -1,0 +1,1 @@
+"""Mathematics of vertical federated learning: private set intersection, encrypted gradients, leakage."""

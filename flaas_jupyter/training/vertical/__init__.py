@@ -1,0 +1,1 @@
+"""Vertical federated learning: what each party does, over an `Exchange`."""
