@@ -24,6 +24,7 @@ ON_SQLITE_FIRST = {
     "test_estimate",
     "test_oauth",
     "test_recommendations",
+    "test_schemathesis",
     "test_sign_in",
     "test_users",
 }

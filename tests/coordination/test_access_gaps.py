@@ -322,5 +322,6 @@ def test_every_change_is_told_once_and_nothing_else_is(federation):
     federation.governor.post("/v1/roles/preview", {"changes": []})
     federation.developer.get("/v1/tokens")
     federation.developer.refused("DELETE", path)
-    federation.developer.refused("POST", "/v1/users", {"organisation": "north"})
     assert count() == before + 3
+    federation.developer.refused("POST", "/v1/users", {"organisation": "north"})
+    assert count() == before + 4, "what somebody may not do stands there too"

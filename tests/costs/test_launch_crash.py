@@ -65,7 +65,7 @@ def running(cloud) -> list[str]:
     return sorted(machine.tags["flaas-node"] for machine in cloud.running())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)  # a process for each step
 def test_a_process_killed_at_any_step_leaves_no_orphan_and_makes_no_machine_twice(processes, cloud_server, new_url):
     world = World(new_url("world"))

@@ -15,7 +15,7 @@ from flaas_jupyter.demo.local import LocalFederation
 
 FEATURES = 6
 # Quick to give up, so that failures are tested in seconds.
-QUICK = ("--peer-timeout", "4", "--patience", "20")
+QUICK = ("--peer-timeout", "4", "--patience", "40")
 QUICK_API = {"FLAAS_AGGREGATOR_TIMEOUT": "2", "FLAAS_START_GRACE": "5"}
 
 

@@ -37,11 +37,9 @@ def fetched(controller: Session, account: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(
-    "cloud", ["aws", pytest.param("azure", marks=pytest.mark.long), pytest.param("gcp", marks=pytest.mark.long)]
-)
+@pytest.mark.parametrize("cloud", ["aws", "azure", "gcp"])
 def test_from_a_template_to_a_trained_model_and_its_bill(federation: CloudFederation, cloud: str):
     ledger = federation.ledger
     account = federation.enter_account(cloud)

@@ -52,6 +52,7 @@ def test_the_costs_notebook_runs_from_sign_in_to_a_trained_model(laboratory, mon
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_wizard_launches_and_ends(laboratory):
     with laboratory.connect() as session:
         wizard = CostWizard(session=session)
@@ -71,6 +72,7 @@ def test_the_wizard_launches_and_ends(laboratory):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_same_from_the_command_line(laboratory, monkeypatch):
     monkeypatch.setenv("FLAAS_HOME", str(laboratory.developer_home.path))
     monkeypatch.setenv("FLAAS_URL", laboratory.url)

@@ -65,7 +65,7 @@ def test_another_processor_or_other_flags_of_xla_need_another_program(train, tmp
     [
         pytest.param(lambda stored: stored[:1000], marks=pytest.mark.long),
         pytest.param(lambda stored: b"", marks=pytest.mark.long),
-        lambda stored: stored[:-1] + b"x",
+        pytest.param(lambda stored: stored[:-1] + b"x", marks=pytest.mark.long),
     ],
 )
 def test_a_damaged_program_is_compiled_again(train, tmp_path, damage):
