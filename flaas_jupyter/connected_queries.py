@@ -73,11 +73,9 @@ class ConnectedSource:
     @property
     def ranges(self) -> dict[str, tuple[float, float]]:
         """Ranges of columns that are known without looking at rows: those of labels."""
-        return {
-            column["name"]: (0.0, float(column["classes"] - 1))
-            for column in self.schema
-            if column["classes"] is not None
-        }
+        from .analytics.source import label_ranges
+
+        return label_ranges(self.schema)
 
     @property
     def names(self) -> dict[str, str]:

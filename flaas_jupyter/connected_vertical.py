@@ -25,7 +25,7 @@ from .errors import Conflict, InvalidInput, NotAllowed, NotFound, Unreachable
 from .execution import prediction_request, run_request
 from .training.vertical.plan import MINIMUM_INTERSECTION
 from .training.vertical.state import PartyState
-from .vertical_federation import VerticalOutcome, VerticalRound, VerticalScores
+from .vertical_federation import VerticalOutcome, VerticalRound, VerticalScores, alignment_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -157,14 +157,10 @@ class ConnectedVerticalFederation:
     @property
     def alignment(self) -> pd.DataFrame:
         """One row per party: ``ids``, ``common`` and ``share``, as the last run has found; NaN before the first."""
-        import pandas as pd
-
         reports = self.outcome.reports if self.outcome is not None else {}
         ids = [int(self._described[party]["rows"]) for party in self.parties]
         common = [reports.get(party, {}).get("common", np.nan) for party in self.parties]
-        table = pd.DataFrame({"ids": ids, "common": common}, index=pd.Index(self.parties, name="party"))
-        table["share"] = table["common"] / table["ids"].clip(lower=1)
-        return table
+        return alignment_table(self.parties, ids, common)
 
     # ---- running ----------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import asyncio
 import functools
 import queue
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -169,6 +169,15 @@ class VerticalFederation(Protocol):
         self, plan: VerticalPlan, outcome: VerticalOutcome, *, minimum: int = 1, purpose: Purpose = "predict"
     ) -> VerticalScores:
         """Predict the rows that all parties of this federation have; to evaluate, only metrics need come back."""
+
+
+def alignment_table(parties: Sequence[str], ids: Sequence[int], common: Any) -> pd.DataFrame:
+    """Return one row per party: ``ids``, ``common`` (rows that all parties have, one for all or each) and ``share``."""
+    import pandas as pd
+
+    table = pd.DataFrame({"ids": ids, "common": common}, index=pd.Index(parties, name="party"))
+    table["share"] = table["common"] / table["ids"].clip(lower=1)
+    return table
 
 
 def simulate_vertical(
@@ -338,12 +347,7 @@ class SimulatedVerticalFederation:
     @property
     def alignment(self) -> pd.DataFrame:
         """One row per party: ``ids``, ``common`` (rows that all parties have) and ``share``."""
-        import pandas as pd
-
-        ids = [table.rows for table in self.tables.values()]
-        table = pd.DataFrame({"ids": ids, "common": self._common}, index=pd.Index(self.parties, name="party"))
-        table["share"] = table["common"] / table["ids"].clip(lower=1)
-        return table
+        return alignment_table(self.parties, [table.rows for table in self.tables.values()], self._common)
 
     # ---- running ----------------------------------------------------------------------------------------------------
 

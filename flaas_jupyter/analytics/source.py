@@ -35,3 +35,8 @@ class Source(Protocol):
 
     def open_query(self, operation: str, summary: Mapping[str, Any] | None = None) -> Query:
         """Begin a query."""
+
+
+def label_ranges(schema: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, float]]:
+    """Return the ranges of the columns of `schema` that are known without looking at rows: those of labels."""
+    return {column["name"]: (0.0, float(column["classes"] - 1)) for column in schema if column["classes"] is not None}

@@ -22,6 +22,7 @@ from ..errors import Aborted, Conflict, FlaasError, InvalidInput, NotAllowed, No
 from ..protocols.secure_aggregation import Advertisement, Reveal, RoundSettings, SecureSum, decode_integers
 from .query_request import QueryStep
 from .query_session import Verify, key_holder, settings_of
+from .sound import take_what_is_sound
 
 if TYPE_CHECKING:
     from ..protocols.analytics.release import Released
@@ -142,12 +143,12 @@ class QueryRelease:
         total = SecureSum(settings, verify=self._verify)
         since = time.perf_counter()
         advertised = {node: Advertisement.from_dict(reply.body["advertisement"]) for node, reply in begun.items()}
-        self._take_what_is_sound(total.advertised, advertised, "begin")
+        take_what_is_sound(total.advertised, advertised, "begin", self._drop)
         entries = {node: advertisement.to_dict() for node, advertisement in advertised.items()}
         share = self._message("query/share", advertisements=entries)
         sealed = await self._phase(advertised, "share", lambda _: share)
-        inboxes = self._take_what_is_sound(
-            total.shared, {node: reply.body["shares"] for node, reply in sealed.items()}, "share"
+        inboxes = take_what_is_sound(
+            total.shared, {node: reply.body["shares"] for node, reply in sealed.items()}, "share", self._drop
         )
         since = self._figures.phase("share", since)
         await self._phase(
@@ -279,18 +280,6 @@ class QueryRelease:
         if phase != "key" and len(replies) < self._step.threshold and len(listed) > 1:
             raise self._too_few(len(replies))
         return replies
-
-    def _take_what_is_sound(self, take: Callable[[dict[str, Any]], R], entries: dict[str, Any], phase: str) -> R:
-        """Hand `entries` to `take`; whoever's is at fault is left out of `entries`."""
-        while True:
-            try:
-                return take(entries)
-            except (InvalidInput, NotAuthenticated) as error:
-                member = error.details.get("member")
-                if member not in entries:
-                    raise Aborted(f"The {phase} phase failed: {error.message}", code=error.code) from error
-                del entries[member]
-                self._drop(member, phase, error)
 
     def _drop(self, node: str, phase: str, error: FlaasError) -> None:
         log.warning("query %s: %s is out at %s: %s", self._step.query, self._called([node]), phase, error)

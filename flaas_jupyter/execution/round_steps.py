@@ -17,12 +17,13 @@ from typing import Any, Protocol, TypeVar
 from numpy.typing import NDArray
 
 from ..communications.wire import Message
-from ..errors import Aborted, FlaasError, InvalidInput, NotAuthenticated
+from ..errors import FlaasError, InvalidInput
 from ..protocols.secure_aggregation import Advertisement, Reveal
 from . import rule_state
 from .combining import Combined, Combiner
 from .participant import Verify
 from .rule_state import State
+from .sound import take_what_is_sound
 
 log = logging.getLogger(__name__)
 
@@ -254,15 +255,7 @@ class RoundSteps(ABC):
 
     def _take_what_is_sound(self, take: Callable[[dict[str, Any]], R], entries: dict[str, Any], phase: str) -> R:
         """Hand `entries` to `take`; whoever's is at fault is left out of the round and of `entries`."""
-        while True:
-            try:
-                return take(entries)
-            except (InvalidInput, NotAuthenticated) as error:
-                member = error.details.get("member")
-                if member not in entries:
-                    raise Aborted(f"The {phase} phase failed: {error.message}", code=error.code) from error
-                del entries[member]
-                self._figures.drop(member, phase, error)
+        return take_what_is_sound(take, entries, phase, self._figures.drop)
 
 
 def reveals_of(reply: Message) -> dict[str, Reveal]:

@@ -8,13 +8,13 @@ in a terminal or an exported notebook, it is text or a table.
 from __future__ import annotations
 
 import html
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anywidget
 import traitlets
 
 from ..errors import FlaasError, NotAllowed
+from . import widget_files
 from .held import held
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
-_STATIC = Path(__file__).parent / "static"
 _MOST = 500
 """Members that are shown."""
 
@@ -47,8 +46,8 @@ class AccessControl(anywidget.AnyWidget):  # type: ignore[misc]
     >>> flaas.widgets.AccessControl("credit")  # doctest: +SKIP
     """
 
-    _esm = _STATIC / "access_control.js"
-    _css = _STATIC / "access_control.css"
+    _esm = widget_files.module("access_control")
+    _css = widget_files.style("access_control")
     state = traitlets.Dict().tag(sync=True)
 
     def __init__(self, project: str | None = None, *, session: Session | None = None) -> None:

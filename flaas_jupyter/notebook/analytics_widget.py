@@ -9,19 +9,16 @@ from __future__ import annotations
 import html
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import anywidget
 import traitlets
 
 from ..errors import FlaasError, InvalidInput
-from . import analytics_request
+from . import analytics_request, widget_files
 from .analytics_request import OPERATIONS, AnalyticsRequest
 
 Json = dict[str, Any]
-
-_STATIC = Path(__file__).parent / "static"
 
 
 class Analytics(anywidget.AnyWidget):  # type: ignore[misc]
@@ -44,8 +41,8 @@ class Analytics(anywidget.AnyWidget):  # type: ignore[misc]
     >>> widget.ask(operation="mean", columns=["age"])["rows"]  # doctest: +SKIP
     """
 
-    _esm = _STATIC / "analytics.js"
-    _css = _STATIC / "analytics.css"
+    _esm = widget_files.module("analytics")
+    _css = widget_files.style("analytics")
     state = traitlets.Dict().tag(sync=True)
 
     def __init__(self, federation: Any) -> None:

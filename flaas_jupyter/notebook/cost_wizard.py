@@ -7,7 +7,6 @@ can be driven from code as well as by hand, and nothing secret is ever in the br
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anywidget
@@ -15,6 +14,7 @@ import traitlets
 
 from ..answers import without_links
 from ..errors import FlaasError, InvalidInput, NotAuthenticated
+from . import widget_files
 
 if TYPE_CHECKING:
     from ..connected import Session
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
-_STATIC = Path(__file__).parent / "static"
 _OPTIONS = ("area", "market", "rounds", "hours", "nodes", "parameters", "rows_per_node", "budget_usd")
 STEPS = ("template", "prices", "plan", "follow")
 
@@ -45,8 +44,8 @@ class CostWizard(anywidget.AnyWidget):  # type: ignore[misc]
     >>> wizard  # doctest: +SKIP
     """
 
-    _esm = _STATIC / "cost_wizard.js"
-    _css = _STATIC / "cost_wizard.css"
+    _esm = widget_files.module("cost_wizard")
+    _css = widget_files.style("cost_wizard")
     state = traitlets.Dict().tag(sync=True)
 
     def __init__(

@@ -171,3 +171,15 @@ def together(work):
             return await work
 
     return asyncio.run(limited())
+
+
+async def led(table: Table, rounds: int = 1) -> list[Message]:
+    """Lead a run of so many rounds, and return what its notebook is told of each."""
+    lead = asyncio.create_task(table.aggregator.lead())
+    await table.seat()
+    await table.submit()
+    replies = [await table.follow(number) for number in range(rounds)]
+    last = await table.follow(rounds)
+    assert last.body["state"] == "completed", last.body["reason"]
+    await lead
+    return replies

@@ -6,7 +6,7 @@ import asyncio
 
 import numpy as np
 import pytest
-from round_table import PARAMETERS, Table, together
+from round_table import PARAMETERS, Table, led, together
 
 from flaas_jupyter.communications.wire import Message
 from flaas_jupyter.errors import FlaasError, InvalidInput
@@ -16,17 +16,6 @@ pytestmark = pytest.mark.usefixtures("fake_plan")
 
 ROWS = [10, 20, 70, 40, 30, 60]
 HARDLY = {"epsilon": 1e12, "delta": 1e-5, "clip": 0.1, "mode": "distributed", "noise_multiplier": 1e-4}
-
-
-async def led(table: Table, rounds: int) -> list[Message]:
-    lead = asyncio.create_task(table.aggregator.lead())
-    await table.seat()
-    await table.submit()
-    replies = [await table.follow(number) for number in range(rounds)]
-    last = await table.follow(rounds)
-    assert last.body["state"] == "completed", last.body["reason"]
-    await lead
-    return replies
 
 
 @pytest.mark.parametrize("sharded", [False, True], ids=["one sum", "sharded"])

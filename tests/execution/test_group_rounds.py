@@ -6,7 +6,7 @@ import asyncio
 
 import numpy as np
 import pytest
-from round_table import PARAMETERS, Table, together
+from round_table import PARAMETERS, Table, led, together
 
 from flaas_jupyter.communications.identity import Identity
 from flaas_jupyter.communications.wire import Message
@@ -28,17 +28,6 @@ def table_of(tmp_path, count: int, **run) -> Table:
     for trainer in table.trainers.values():
         trainer.step = float(rng.normal(0.05, 0.01))
     return table
-
-
-async def led(table: Table, rounds: int = 1) -> list[Message]:
-    lead = asyncio.create_task(table.aggregator.lead())
-    await table.seat()
-    await table.submit()
-    replies = [await table.follow(number) for number in range(rounds)]
-    last = await table.follow(rounds)
-    assert last.body["state"] == "completed", last.body["reason"]
-    await lead
-    return replies
 
 
 def groups_of(report) -> dict[int, list[str]]:

@@ -6,7 +6,7 @@ import asyncio
 
 import numpy as np
 import pytest
-from round_table import NOTEBOOK, PARAMETERS, Table, together
+from round_table import NOTEBOOK, PARAMETERS, Table, led, together
 
 from flaas_jupyter.communications.wire import Message
 from flaas_jupyter.errors import FlaasError, InvalidInput
@@ -18,18 +18,6 @@ pytestmark = pytest.mark.usefixtures("fake_plan")
 ROWS = [10, 20, 70, 40, 30, 60]
 # So little noise that what is clipped can be compared.
 HARDLY = {"epsilon": 1e9, "delta": 1e-5, "clip": 0.1, "mode": "central", "noise_multiplier": 1e-4}
-
-
-async def led(table: Table, rounds: int) -> list[Message]:
-    """Lead a run of so many rounds, and return what its notebook is told of each."""
-    lead = asyncio.create_task(table.aggregator.lead())
-    await table.seat()
-    await table.submit()
-    replies = [await table.follow(number) for number in range(rounds)]
-    last = await table.follow(rounds)
-    assert last.body["state"] == "completed", last.body["reason"]
-    await lead
-    return replies
 
 
 def trained(table: Table, weights: np.ndarray) -> np.ndarray:

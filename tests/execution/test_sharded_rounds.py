@@ -6,7 +6,7 @@ import asyncio
 
 import numpy as np
 import pytest
-from round_table import PARAMETERS, Table, together
+from round_table import PARAMETERS, Table, led, together
 
 from flaas_jupyter.communications.wire import Message
 from flaas_jupyter.errors import Conflict, FlaasError, InvalidInput
@@ -20,17 +20,6 @@ LENGTH = PARAMETERS + 6 * 4  # parameters, and the limbs of examples, clipped, l
 
 def sharded(tmp_path, rows=ROWS, **run) -> Table:
     return Table(tmp_path, rows, secure=True, **({"sharded": True, "rounds": 1} | run))
-
-
-async def led(table: Table, rounds: int = 1) -> list[Message]:
-    lead = asyncio.create_task(table.aggregator.lead())
-    await table.seat()
-    await table.submit()
-    replies = [await table.follow(number) for number in range(rounds)]
-    last = await table.follow(rounds)
-    assert last.body["state"] == "completed", last.body["reason"]
-    await lead
-    return replies
 
 
 @pytest.mark.parametrize("rule", ["fedavg", "fedavgm"])
