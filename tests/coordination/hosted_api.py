@@ -188,6 +188,13 @@ class Stream:
 
     def next(self) -> Json:
         """Return the next event; it takes what the fields say and holds them against the data."""
+        fields = self.fields()
+        event: Json = json.loads(fields["data"])
+        assert (fields["id"], fields["event"]) == (str(event["id"]), event["type"])
+        return event
+
+    def fields(self) -> dict[str, str]:
+        """Return the next event as it was sent."""
         fields: dict[str, str] = {}
         give_up = time.monotonic() + WAIT
         for line in self.lines():
@@ -198,9 +205,7 @@ class Stream:
                 name, _, value = line.partition(": ")
                 fields[name] = value
             elif fields:
-                event = json.loads(fields["data"])
-                assert (fields["id"], fields["event"]) == (str(event["id"]), event["type"])
-                return event
+                return fields
         raise EOFError("the stream has ended")
 
     def until(self, type: str, **data: Any) -> Json:

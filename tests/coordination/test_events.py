@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import threading
+
+import jsonschema
 
 from flaas_jupyter.coordination import events
 from flaas_jupyter.coordination.database import Database
@@ -73,6 +76,22 @@ def test_pages_hold_the_same_events_as_the_stream(federation):
     assert (
         federation.developer.get(f"{federation.path}/events?after={numbers[-2]}")["_embedded"]["events"] == paged[-1:]
     )
+
+
+def test_streams_are_described_as_what_they_send(federation):
+    document = federation.api.app.openapi()
+    node = federation.node("north", online=True)
+    run, _, _ = federation.led_run([node])
+    streams = [path for path in document["paths"] if path.endswith("/events")]
+    assert len(streams) == 3
+    for path in streams:
+        stream = document["paths"][path]["get"]["responses"]["200"]["content"]["text/event-stream"]
+        known = {"project_id": federation.project, "run_id": run, "node_id": node.id}
+        who = node.api if "node_id" in path else federation.developer
+        fields = who.follow(path.format(**known), last=0).fields()
+        jsonschema.validate(fields, stream["itemSchema"])
+        content = stream["itemSchema"]["properties"]["data"]["contentSchema"]
+        jsonschema.validate(json.loads(fields["data"]), {**content, "components": document["components"]})
 
 
 def test_a_runs_events_are_its_own(federation):

@@ -25,9 +25,24 @@ _LOOKS = 3
 
 After = Annotated[int | None, Query(ge=0, le=_LARGEST, description="Number of the last event known.")]
 
-EventsAnswer: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
+_ServerSentEvent = {
+    "type": "object",
+    "required": ["id", "event", "data"],
+    "properties": {
+        "id": {"type": "string"},
+        "event": {"type": "string"},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": "#/components/schemas/Event"},
+        },
+    },
 }
+
+EventsAnswer: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {"itemSchema": _ServerSentEvent}}}
+}
+"""As OpenAPI 3.2 and FastAPI describe a stream: by each of its events."""
 
 
 async def answer_events(
