@@ -1,4 +1,4 @@
-"""Every test here runs on SQLite and on a temporary PostgreSQL, some of them there only in `make test-long`."""
+"""Every test here runs on SQLite and on a temporary PostgreSQL, there most of them in `make test-long` only."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from flaas_jupyter.coordination.founding import PLATFORM
 
 from .hosted_api import Api, Federation
 
-ON_SQLITE_FIRST = {
-    "test_accounts",
-    "test_bills_of_clouds",
-    "test_costs",
-    "test_entry",
-    "test_estimate",
-    "test_oauth",
-    "test_recommendations",
-    "test_schemathesis",
-    "test_sign_in",
-    "test_users",
+ON_POSTGRESQL_TOO = {
+    "test_control",
+    "test_critical_actions",
+    "test_database",
+    "test_events",
+    "test_idempotency",
+    "test_isolation",
+    "test_presence",
+    "test_queries",
+    "test_row_level_security",
+    "test_scheduling",
 }
-"""What asks the data base as other tests do, for minutes: on PostgreSQL in `make test-long` only."""
+"""What is about transactions, locks, notifications and policies of the data base; the rest only asks it for rows."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
-        if item.path.parent == here and item.path.stem in ON_SQLITE_FIRST and "postgresql" in item.name:
+        if item.path.parent == here and item.path.stem not in ON_POSTGRESQL_TOO and "postgresql" in item.name:
             item.add_marker(pytest.mark.long)
 
 

@@ -194,6 +194,7 @@ def test_a_second_process_of_the_same_node_is_refused(federation):
     assert "node-running" in second.stderr
 
 
+@pytest.mark.long
 def test_a_copy_of_a_node_is_refused_while_the_node_is_online(federation, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(federation.nodes["south"].home.path, copy)

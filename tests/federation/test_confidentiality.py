@@ -90,7 +90,9 @@ def recorded(tmp_path_factory) -> Iterator[tuple[RecordedFederation, Tables]]:
         federation.stop()
 
 
-@pytest.mark.parametrize("secure", [False, True], ids=["plain", "secure"])
+@pytest.mark.parametrize(
+    "secure", [pytest.param(False, id="plain"), pytest.param(True, id="secure", marks=pytest.mark.long)]
+)
 def test_no_request_of_a_run_carries_weights_gradients_or_data(recorded, secure):
     federation, data = recorded
     before = len(federation.recorder.requests)

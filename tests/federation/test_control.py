@@ -68,6 +68,7 @@ def test_a_run_is_paused_outlives_its_aggregators_restart_and_goes_on(three, cap
         assert (found["state"], found["round"]) == ("completed", 6)
 
 
+@pytest.mark.long
 def test_a_paused_run_is_led_by_another_when_its_aggregator_has_gone(three):
     federation, _ = three
     fit = Fit(federation, linear_model(secure=False), rounds=4, local_epochs=STEPS, batch_size=1000)

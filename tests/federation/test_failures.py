@@ -70,6 +70,7 @@ def test_under_the_threshold_the_round_is_aborted_and_the_run_waits(three):
     assert (report.clients == 3).all(), "no round was summed without the third node"
 
 
+@pytest.mark.long
 def test_under_the_threshold_for_too_long_the_run_fails_and_says_why(three):
     federation, _ = three
     fit = Fit(federation, linear_model(secure=True), rounds=4, local_epochs=STEPS, batch_size=1000)

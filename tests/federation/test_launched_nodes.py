@@ -94,6 +94,7 @@ def state_is(*states: str) -> Callable[[dict[str, Any]], bool]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_launched_nodes_wait_for_the_domain_key_then_join_train_and_end(launcher):
     federation = launcher.federation
     launch = launcher.launch()

@@ -182,6 +182,7 @@ def test_an_owner_who_requires_privacy_has_a_veto(three):
         federation.kill_node("west")
 
 
+@pytest.mark.long
 def test_a_node_attacks_when_its_owner_says_so_and_the_median_does_not_mind(three):
     federation, data = three
     usual = federation.node_options

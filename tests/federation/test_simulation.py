@@ -29,7 +29,9 @@ def model(**options: Any) -> Any:
     return made
 
 
-@pytest.mark.parametrize("aggregation", ["fedavg", "median", pytest.param("fedprox", marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "aggregation", ["fedavg", *(pytest.param(name, marks=pytest.mark.long) for name in ("median", "fedprox"))]
+)
 def test_a_simulation_gives_the_weights_and_metrics_of_real_nodes(three, aggregation):
     federation, data = three
     rule = flaas.aggregation("fedprox", mu=0.5) if aggregation == "fedprox" else aggregation

@@ -1,4 +1,4 @@
-"""The demonstrators run from the first cell to the last, at their small size."""
+"""The demonstrators run from the first cell to the last, as small as they get, and at the size that they begin with."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def surroundings(tmp_path, monkeypatch):
+def surroundings(tmp_path, monkeypatch, size):
     """What a kernel started from here finds: a home of its own; FLAAS_DATA stays as the caller set it."""
     monkeypatch.setenv("FLAAS_HOME", str(tmp_path))
-    monkeypatch.setenv("FLAAS_NOTEBOOK_SIZE", "small")
+    monkeypatch.setenv("FLAAS_NOTEBOOK_SIZE", size)
     monkeypatch.setenv("KERAS_BACKEND", "jax")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("size", ["tiny", pytest.param("small", marks=pytest.mark.long)])
 @pytest.mark.parametrize("name", ["02-poisoning-and-defences", "03-quadratic-voting"])
-def test_a_demonstrator_runs_and_shows_its_figures(name, surroundings):
+def test_a_demonstrator_runs_and_shows_its_figures(name, size, surroundings):
     book = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
     assert not any(cell.get("outputs") for cell in book.cells), "notebooks are committed without outputs"
     done = NotebookClient(

@@ -54,6 +54,7 @@ def test_a_round_in_groups_is_the_rule_on_the_groups_means(rule, clients, federa
         assert sum(weight[c] for c in members) == pytest.approx(contribution, abs=1e-3)
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_groups(federation):
     made, groups = federation(clients=9), []
     for seed in (5, 5, 6):
@@ -108,6 +109,7 @@ def test_group_mode_is_told(federation, capsys):
     assert (model.federated_report.by_client("group").iloc[0].value_counts() == 4).all()
 
 
+@pytest.mark.long
 def test_two_hundred_clients_mask_their_updates(federation):
     x, y = rows(400)
     secure = classifier(secure_aggregation=True)

@@ -41,6 +41,7 @@ def programs(home: Path) -> list[Path]:
     return sorted(home.glob("programs/*"))
 
 
+@pytest.mark.long
 def test_a_program_is_loaded_by_the_next_process(train, tmp_path):
     home = tmp_path / "home"
     first, weights = train(home)
@@ -62,12 +63,9 @@ def test_another_processor_or_other_flags_of_xla_need_another_program(train, tmp
 
 @pytest.mark.parametrize(
     "damage",
-    [
-        pytest.param(lambda stored: stored[:1000], marks=pytest.mark.long),
-        pytest.param(lambda stored: b"", marks=pytest.mark.long),
-        pytest.param(lambda stored: stored[:-1] + b"x", marks=pytest.mark.long),
-    ],
+    [lambda stored: stored[:1000], lambda stored: b"", lambda stored: stored[:-1] + b"x"],
 )
+@pytest.mark.long
 def test_a_damaged_program_is_compiled_again(train, tmp_path, damage):
     home = tmp_path / "home"
     _, weights = train(home)

@@ -22,7 +22,12 @@ COLUMNS = {
 }
 
 
-@pytest.mark.parametrize("name", aggregation.names())
+QUICK = {"fedavg", "fedadam", "median", "krum", "fltrust", "fedqv_reputation"}
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in aggregation.names()]
+)
 def test_every_rule_trains_in_a_simulation_by_its_name(name, federation):
     model = classifier(aggregation=name)
     before = vector(model)

@@ -11,7 +11,9 @@ from flaas_jupyter.errors import InvalidInput
 from .conftest import classifier, fitted, rows
 
 
-@pytest.mark.parametrize("rule", ["fedavg", "fedprox", "fedqv"])
+@pytest.mark.parametrize(
+    "rule", ["fedqv", *(pytest.param(name, marks=pytest.mark.long) for name in ("fedavg", "fedprox"))]
+)
 def test_masked_sums_give_the_model_within_the_reported_bound(rule, federation):
     secure = classifier(aggregation=rule, secure_aggregation=True)
     weights = fitted(secure, federation(), rounds=1)

@@ -388,7 +388,7 @@ def check(rbac: Rbac, kind: str) -> None:
     run_state_machine_as_test(
         bound,
         settings=settings(
-            max_examples=25 if kind == "sqlite" else 4,
+            max_examples=15 if kind == "sqlite" else 4,
             stateful_step_count=8,
             deadline=None,
             derandomize=True,
