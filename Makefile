@@ -68,15 +68,19 @@ test-frontend: node_modules/.installed
 
 test-python: setup bundle
 	$(BIN)/python tests/postgresql.py
+	$(BIN)/python tests/azurite.py
 	$(BIN)/python -m pytest -m "not browser and not long" -n $(WORKERS) --dist loadfile
 
 # What takes minutes on every core: failures of clouds one by one, the effects that papers have published, memory.
-test-long: setup
+test-long: setup bundle
+	$(BIN)/python tests/postgresql.py
+	$(BIN)/python tests/azurite.py
+	$(BIN)/python tests/browser/browser.py
 	$(BIN)/python -m pytest -m long -n $(WORKERS) --dist loadfile
 
 test-browser: setup bundle
 	$(BIN)/python tests/browser/browser.py
-	$(BIN)/python -m pytest -m browser -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -m "browser and not long" -n $(WORKERS) --dist loadfile
 
 # Requests made from the API's own description, for longer than the tests do; FLAAS_FUZZ_SECONDS says how long.
 fuzz: setup

@@ -13,12 +13,16 @@ from ._version import __version__
 from .errors import FlaasError
 
 if TYPE_CHECKING:
-    from . import attacks, costs, widgets
+    from . import attacks, costs, datasets, widgets
     from .boosting import FederatedBoostingClassifier, FederatedBoostingRegressor
     from .connected import ConnectedFederation, Project, Session, connect
+    from .explaining import explain_rows
+    from .exploration import Exploration
     from .federatedmodel import FederatedModel, SecureAggregation
     from .metrics import AttackSuccessRate, SourceRecall
     from .notebook.magics import load_ipython_extension
+    from .own_exploration import explore
+    from .preprocessing import ColumnMap, DateParts, Impute, Mapping, OneHot, Preprocessing, Scale, TextVectorize
     from .protocols.aggregation import aggregation
     from .protocols.analytics import ReleasePolicy
     from .protocols.privacy import DifferentialPrivacy
@@ -33,27 +37,39 @@ __all__ = [
     "AttackSuccessRate",
     "Behaviour",
     "ByColumn",
+    "ColumnMap",
     "ConnectedFederation",
+    "DateParts",
     "DifferentialPrivacy",
     "Dirichlet",
+    "Exploration",
     "FederatedBoostingClassifier",
     "FederatedBoostingRegressor",
     "FederatedModel",
     "FlaasError",
+    "Impute",
+    "Mapping",
+    "OneHot",
+    "Preprocessing",
     "Project",
     "QuantitySkew",
     "ReleasePolicy",
+    "Scale",
     "SecureAggregation",
     "Session",
     "Shards",
     "SimulatedFederation",
     "SourceRecall",
+    "TextVectorize",
     "VerticalModel",
     "__version__",
     "aggregation",
     "attacks",
     "connect",
     "costs",
+    "datasets",
+    "explain_rows",
+    "explore",
     "load_ipython_extension",
     "simulate",
     "simulate_vertical",
@@ -61,6 +77,14 @@ __all__ = [
 ]
 
 _HOME = {
+    "ColumnMap": ".preprocessing",
+    "TextVectorize": ".preprocessing",
+    "Scale": ".preprocessing",
+    "Preprocessing": ".preprocessing",
+    "OneHot": ".preprocessing",
+    "Mapping": ".preprocessing",
+    "Impute": ".preprocessing",
+    "DateParts": ".preprocessing",
     "IID": ".simulation.partition",
     "AttackSuccessRate": ".metrics",
     "Behaviour": ".simulation.behaviour",
@@ -68,6 +92,7 @@ _HOME = {
     "ConnectedFederation": ".connected",
     "DifferentialPrivacy": ".protocols.privacy",
     "Dirichlet": ".simulation.partition",
+    "Exploration": ".exploration",
     "FederatedBoostingClassifier": ".boosting",
     "FederatedBoostingRegressor": ".boosting",
     "FederatedModel": ".federatedmodel",
@@ -82,13 +107,15 @@ _HOME = {
     "VerticalModel": ".verticalmodel",
     "aggregation": ".protocols.aggregation",
     "connect": ".connected",
+    "explain_rows": ".explaining",
+    "explore": ".own_exploration",
     "load_ipython_extension": ".notebook.magics",
     "simulate": ".simulation.simulated",
     "simulate_vertical": ".vertical_federation",
 }
 
 
-_MODULES = ("attacks", "costs", "widgets")
+_MODULES = ("attacks", "costs", "datasets", "widgets")
 
 
 def __getattr__(name: str) -> Any:

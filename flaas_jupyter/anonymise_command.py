@@ -66,7 +66,7 @@ def anonymise_command(
     if _suffix(out) is None:
         raise InvalidInput(f"{out} is neither CSV nor Parquet by its name.", code="unknown-data-format")
     released, found = anonymise(
-        _table(_path_of(name)),
+        _rows_of(name),
         list(quasi_identifiers),
         list(sensitive),
         k,
@@ -83,15 +83,17 @@ def anonymise_command(
     show({"out": str(out), "report": found.to_dict()}, json_output, f"{found}\nWritten to {out}.")
 
 
-def _path_of(name: str) -> Path:
+def _rows_of(name: str) -> pd.DataFrame:
+    """Return all columns of a registered data set, or of a file."""
     from .execution.datasets import DatasetRegistry
+    from .execution.datasets.frames import frame_of
 
     try:
-        return Path(DatasetRegistry(Home.default().path).get(name).registration.path)
+        return frame_of(DatasetRegistry(Home.default().path).get(name).batches())
     except NotFound:
         path = Path(name).expanduser()
         if path.is_file():
-            return path
+            return _table(path)
         raise
 
 

@@ -19,14 +19,15 @@ from urllib.parse import quote
 import click
 
 from . import (
-    anonymise_command,
     approvals_command,
     audit_command,
     costs_command,
+    dataset_command,
     keys_command,
     login_command,
     members_command,
     projects_command,
+    secret_command,
 )
 from ._version import __version__
 from .errors import InvalidInput
@@ -104,7 +105,7 @@ def domain_init(project: str, json_output: bool) -> None:
     "--role",
     "roles",
     multiple=True,
-    type=click.Choice(["node", "developer"]),
+    type=click.Choice(["node", "developer", "explorer"]),
     default=["node"],
     show_default=True,
 )
@@ -377,6 +378,19 @@ def node_status(json_output: bool) -> None:
     show(result, json_output, "\n".join(f"{key:14}{cell(value)}" for key, value in result.items()))
 
 
+@node.command("uploads")
+@as_json
+@told
+def node_uploads(json_output: bool) -> None:
+    """List what people have sent this node, sealed, and what became of it (uploads in node.toml)."""
+    from .execution.upload_log import uploads_of
+
+    rows = uploads_of(Home.default())
+    columns = ["time", "upload", "sender", "project", "dataset", "size", "outcome", "reason"]
+    shown = [{**row, "sender": row["sender"][:12], "upload": row["upload"][:12]} for row in rows]
+    show(rows, json_output, table(shown, columns))
+
+
 @node.command("requests")
 @as_json
 @told
@@ -399,105 +413,6 @@ def node_approve(run: str, refuse: bool) -> None:
 
     entry = decide(Home.default(), run, approve=not refuse)
     click.echo(f"Run {entry['run']} is {entry['decision']}; the node acts on it by itself.")
-
-
-# ---- data sets ------------------------------------------------------------------------------------------------------
-
-
-@main.group()
-def dataset() -> None:
-    """The data sets this node offers for training. The data stay where they are."""
-
-
-@dataset.command("add")
-@click.argument("name")
-@click.argument("path", type=click.Path(path_type=Path))
-@click.option("--target", help="The column to predict (CSV, Parquet).")
-@click.option(
-    "--project",
-    "projects",
-    multiple=True,
-    help="Projects it is offered to; default: all that the node joined.",
-)
-@click.option("--classes", type=click.IntRange(min=2), help="Classes of an integer target, if not all occur here.")
-@click.option("--id", "id_column", metavar="COLUMN", help="The column that names whom a row is about.")
-@click.option("--no-target", is_flag=True, help="It has no target: another party has the label. Needs --id.")
-@as_json
-@told
-def dataset_add(
-    name: str,
-    path: Path,
-    target: str | None,
-    projects: tuple[str, ...],
-    classes: int | None,
-    id_column: str | None,
-    no_target: bool,
-    json_output: bool,
-) -> None:
-    """Register the CSV, Parquet or npz file PATH as NAME. The node has to be restarted to offer it."""
-    from .execution.datasets import DatasetRegistry
-
-    if no_target and (target or not id_column):
-        raise click.UsageError("--no-target goes with --id, and not with --target.")
-    if id_column and not target and not no_target:
-        raise click.UsageError("Name the column to predict with --target, or say --no-target.")
-    registry = DatasetRegistry(Home.default().path)
-    entry = registry.add(name, path, target=target, projects=projects, classes=classes, id_column=id_column)
-    description = entry.description()
-    told = f"target {description['target']['name']}" if description["target"] else "no target"
-    ids = f", ids in {id_column}" if id_column else ""
-    show(
-        description,
-        json_output,
-        f"{name}: {description['rows']} rows, {len(description['features'])} features, {told}{ids}.",
-    )
-
-
-@dataset.command("list")
-@as_json
-@told
-def dataset_list(json_output: bool) -> None:
-    """List the registered data sets."""
-    from .execution.datasets import DatasetRegistry
-
-    rows = [entry.to_dict() for entry in DatasetRegistry(Home.default().path).list()]
-    show(rows, json_output, table(rows, ["name", "path", "target", "projects"]))
-
-
-@dataset.command("queries")
-@click.argument("name")
-@as_json
-@told
-def dataset_queries(name: str, json_output: bool) -> None:
-    """Show who asked for which statistics of NAME, about how many rows (roughly), and what became of it."""
-    from .execution.query_log import queries_of
-
-    rows = queries_of(Home.default(), name)
-    columns = ["time", "organisation", "developer", "operation", "columns", "rows", "epsilon", "outcome", "reason"]
-    show(rows, json_output, table(rows, columns))
-
-
-@dataset.command("budget")
-@click.argument("name")
-@as_json
-@told
-def dataset_budget(name: str, json_output: bool) -> None:
-    """Show what private statistics of NAME have cost each developer, and what is left of analytics_epsilon."""
-    from .execution.query_log import budgets_of
-
-    rows = budgets_of(Home.default(), name)
-    show(rows, json_output, table(rows, ["developer", "organisation", "answers", "spent", "budget", "remaining"]))
-
-
-@dataset.command("remove")
-@click.argument("name")
-@told
-def dataset_remove(name: str) -> None:
-    """Offer NAME no more. The file is not touched."""
-    from .execution.datasets import DatasetRegistry
-
-    DatasetRegistry(Home.default().path).remove(name)
-    click.echo(f"{name} is no longer registered; its file was not touched.")
 
 
 # ---- simulations ----------------------------------------------------------------------------------------------------
@@ -550,7 +465,7 @@ def protocols(json_output: bool) -> None:
 for command in login_command.commands():
     main.add_command(command)
 api.add_command(login_command.rotate_keys_command(_own_database))
-dataset.add_command(anonymise_command.anonymise_command)
+main.add_command(dataset_command.group())
 main.add_command(members_command.members)
 main.add_command(projects_command.organisations)
 main.add_command(projects_command.projects)
@@ -558,6 +473,7 @@ main.add_command(approvals_command.group())
 main.add_command(approvals_command.governance_group())
 main.add_command(audit_command.group())
 main.add_command(keys_command.keys)
+main.add_command(secret_command.secret)
 main.add_command(costs_command.group())
 
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import dataclasses
 import functools
-import json
 import secrets
 import threading
 import time
 from collections.abc import Coroutine, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
 
 from numpy.typing import NDArray
 
@@ -29,11 +29,13 @@ from .communications.identity import Identity
 from .communications.wire import Message
 from .connected_costs import Costs
 from .connected_runs import API_PATIENCE, ended_badly, wait_for_leader
-from .errors import Conflict, InvalidInput, NotAuthenticated, NotFound, Unreachable
+from .errors import Conflict, NotFound, Unreachable
 from .execution import rule_state, run_request
 from .execution.checkpoint import digest
 from .federation import RoundResult, RunOptions
-from .home import Home, write_private
+from .home import Home
+from .pinned_keys import pin
+from .plan import columns_digest
 from .protocols import combination
 
 if TYPE_CHECKING:
@@ -43,7 +45,9 @@ if TYPE_CHECKING:
     from .communications.mesh import Mesh
     from .connected_queries import ConnectedSource
     from .connected_vertical import ConnectedVerticalFederation
+    from .exploration import Exploration
     from .plan import TrainingPlan
+    from .training.preprocessing import Mapping as ColumnMapping
 
 T = TypeVar("T")
 WEIGHTS_LIMIT = 4 << 30
@@ -194,7 +198,7 @@ class Session:
             from .communications.iroh_carrier import IrohCarrier
             from .communications.mesh import Mesh
 
-            _pin(self._home.path / "pinned.json", self.url, project["id"], project["domain_key"])
+            pin(self._home.path / "pinned.json", self.url, project["id"], project["domain_key"])
             directory = Directory(project["id"], project["domain_key"])
             refresh = functools.partial(self._refresh, directory)
             await refresh()
@@ -333,6 +337,46 @@ class Project:
         least = {} if minimum_intersection is None else {"minimum_intersection": minimum_intersection}
         return ConnectedVerticalFederation(self, datasets, id=id, label=label, columns=columns, **least)
 
+    @property
+    def recipes(self) -> pd.DataFrame:
+        """One row per version of how the nodes' columns are brought together, newest first."""
+        rows = self.session.list(f"/v1/projects/{self.id}/recipes", "recipes")
+        return frame(rows, ["id", "name", "version", "kind", "created", "created_by", "digest"])
+
+    def save_mapping(self, mapping: ColumnMapping, name: str) -> dict[str, Any]:
+        """Keep a mapping as the next version of `name`; what equals the newest is no new one.
+
+        Owners adopt it at their nodes: ``flaas dataset map DATASET RECIPE``, with the id that is returned.
+
+        Returns
+        -------
+        dict
+            The version: ``id``, ``version``, ``digest``, ….
+        """
+        body = {"name": name, "kind": "mapping", "recipe": mapping.to_dict()}
+        path = f"/v1/projects/{self.id}/recipes"
+        return self.session.send("POST", path, body, key=secrets.token_hex(16))
+
+    def mapping(self, name: str, version: int | None = None) -> ColumnMapping:
+        """Return a version of a mapping that was kept; the newest by default.
+
+        Raises
+        ------
+        NotFound
+            Code ``unknown-recipe``.
+        """
+        from .adopting import fetch
+
+        rows = self.session.list(f"/v1/projects/{self.id}/recipes?name={quote(name)}", "recipes")
+        found = next((row for row in rows if version in (None, row["version"])), None)
+        if found is None:
+            raise NotFound(
+                f"Project {self.id!r} keeps no mapping {name!r}" + (f" of version {version}." if version else "."),
+                code="unknown-recipe",
+                hint="project.recipes lists them.",
+            )
+        return fetch(self.session.get(f"/v1/recipes/{found['id']}"))
+
     def _datasets(self) -> list[dict[str, Any]]:
         return self.session.list(f"/v1/projects/{self.id}/datasets", "datasets")
 
@@ -385,6 +429,40 @@ class ConnectedFederation:
         """Return a lazy table over the rows of all nodes: ``frame[frame.age > 30].groupby("sex").age.mean()``."""
         return self.analytics.frame()
 
+    def explore(self) -> Exploration:
+        """Return what may be seen of the data: schema, distributions, missing values, …; see docs/explorer.md."""
+        from .connected_exploration import ConnectedExplored
+        from .exploration import Exploration
+
+        return Exploration(ConnectedExplored(self))
+
+    def schema_differences(self) -> pd.DataFrame:
+        """Return where nodes' columns differ: a row for each column and field, a column for each node.
+
+        Compared is what is told of columns: their types, and the units, ranges, categories and roles that owners have
+        declared.
+        """
+        from .harmonising import differences
+
+        return differences(self._described(), self.names)
+
+    def suggest_mapping(self) -> ColumnMapping:
+        """Return a mapping that brings the nodes' columns under common names, units and codes, as far as it is seen.
+
+        `mapping.table` shows it, `mapping.unresolved` what is left for people. `Project.save_mapping` keeps a version,
+        which owners adopt at their nodes.
+        """
+        from .harmonising import suggest
+
+        return suggest(self._described(), self.names)
+
+    def _described(self) -> dict[str, list[dict[str, Any]]]:
+        from .harmonising import columns_told
+
+        whole = self._description
+        tells = [node for node in whole["nodes"] if "explore-nothing" not in (node.get("operations") or ())]
+        return {str(node["node"]): columns_told(node.get("columns") or whole) for node in tells}
+
     @property
     def _description(self) -> dict[str, Any]:
         return next(entry for entry in self.project._datasets() if entry["name"] == self.dataset)
@@ -400,6 +478,7 @@ class ConnectedFederation:
         """
         combination.plan_privacy(options.privacy, rounds=options.rounds)
         session = self.project.session
+        plan = self._with_columns(plan)
         _, identity = session._loop.run(session.mesh(self.project.description))
         body = {
             "name": options.name,
@@ -430,6 +509,17 @@ class ConnectedFederation:
             )
         )
         return ConnectedTraining(self.project, run, plan, weights)
+
+    def _with_columns(self, plan: TrainingPlan) -> TrainingPlan:
+        """Return the plan with the columns that it is signed for, as far as nodes tell them.
+
+        A plan with preprocessing names its columns itself.
+        """
+        told = self._description
+        withheld = all("explore-nothing" in (node.get("operations") or ()) for node in told["nodes"])
+        if plan.preprocessing is not None or withheld:
+            return plan
+        return dataclasses.replace(plan, columns=columns_digest(told))
 
     def resume(self, run: str, plan: TrainingPlan, weights: NDArray[Any]) -> ConnectedTraining:
         """Follow run `run` of this project, from its first round on."""
@@ -560,33 +650,6 @@ class ConnectedTraining:
         message = Message("run/submit", body, {"weights": self._weights, **self._rule_tensors})
         with contextlib.suppress(Unreachable, NotFound):  # found out by the next question
             await mesh.call(self._aggregator, message, timeout=API_PATIENCE, limit=1 << 20)
-
-
-def _pin(path: Path, url: str, project: str, domain_key: str) -> None:
-    """Remember a project's domain key when it is seen first, and refuse another one later.
-
-    Raises
-    ------
-    NotAuthenticated
-        Code ``domain-key-changed``.
-    """
-    try:
-        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        pinned = known.get(name := f"{url} {project}", domain_key)
-    except (OSError, ValueError, AttributeError) as error:
-        raise InvalidInput(
-            f"{path} cannot be read ({type(error).__name__}).",
-            code="bad-pins",
-            hint="It holds the domain keys of the projects that were joined from here. Restore or remove it.",
-        ) from error
-    if pinned != domain_key:
-        raise NotAuthenticated(
-            f"The API gives {domain_key[:64]!r} as domain key of {project!r}; so far it was {str(pinned)[:64]}.",
-            code="domain-key-changed",
-            hint=f"Ask the project's administrator over another channel. If it is right, remove the entry from {path}.",
-        )
-    if name not in known:
-        write_private(path, json.dumps({**known, name: domain_key}, indent=2).encode())
 
 
 def _other_model(run: str, project: str) -> Conflict:

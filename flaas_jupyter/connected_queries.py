@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from numpy.typing import NDArray
+
 from .answers import frame
 from .communications.wire import Message
 from .errors import FlaasError, InvalidInput, NotAllowed, Unreachable
@@ -149,6 +151,7 @@ class ConnectedQuery:
         self._nonce = ""
         self._steps = 0
         self._reopened = 0
+        self._last: tuple[str, dict[str, Any]] | None = None
         self.answers: list[dict[str, Any]] = []
         """How each step went: nodes, seconds by phase, attempts, who was lost."""
 
@@ -163,7 +166,9 @@ class ConnectedQuery:
         """The query's id at the API; None before its first step."""
         return None if self._record is None else str(self._record["id"])
 
-    def step(self, statistic: Mapping[str, Any], via: str = "mpc") -> Released:
+    def step(
+        self, statistic: Mapping[str, Any], via: str = "mpc", tensors: Mapping[str, NDArray[Any]] | None = None
+    ) -> Released:
         """Ask for one statistic; return what the nodes let through.
 
         Parameters
@@ -172,6 +177,8 @@ class ConnectedQuery:
             See `flaas_jupyter.protocols.analytics`.
         via : str
             ``"mpc"`` or ``"he"``; the same for all steps.
+        tensors : mapping of str to ndarray, optional
+            The model that the statistic is about.
 
         Raises
         ------
@@ -190,7 +197,7 @@ class ConnectedQuery:
             )
         session = self._federation.project.session
         try:
-            answer = session._loop.run(self._step(dict(statistic), via))
+            answer = session._loop.run(self._step(dict(statistic), via, dict(tensors or {})))
         except BaseException as error:
             self.close(error)
             raise
@@ -216,13 +223,13 @@ class ConnectedQuery:
         if record is not None:
             with contextlib.suppress(FlaasError):
                 coordinator = self._federation.project.session._coordinator
-                await coordinator.post(f"/v1/queries/{record['id']}/close", body)
+                await coordinator.post(f"/v1/{self._kind}/{record['id']}/close", body)
 
-    async def _step(self, statistic: dict[str, Any], via: str) -> Message:
+    async def _step(self, statistic: dict[str, Any], via: str, tensors: dict[str, NDArray[Any]]) -> Message:
         session = self._federation.project.session
         mesh, identity = await session.mesh(self._federation.project.description)
         while True:
-            record = await self._opened(identity.node_id, via, purpose_of(str(statistic.get("kind"))))
+            record = await self._opened(identity.node_id, via, purpose_of(str(statistic.get("kind")), self.operation))
             document = query_request.sign(
                 identity,
                 record,
@@ -235,7 +242,7 @@ class ConnectedQuery:
             try:
                 answer = await mesh.call(
                     record["releaser"],
-                    Message("query/run", {"step": document}),
+                    Message("query/run", {"step": document}, tensors),
                     timeout=STEP_SECONDS,
                     limit=ANSWER_LIMIT,
                 )
@@ -247,7 +254,29 @@ class ConnectedQuery:
                     raise self._lost(record, error) from error
                 continue
             self._steps += 1
+            self._last = str(record["releaser"]), document
             return answer
+
+    def distances(self) -> list[dict[str, Any]]:
+        """Ask how far each node's rows are from the histogram that the last step has released of all.
+
+        Returns
+        -------
+        list of dict
+            ``node`` (id), ``distances`` (by column of the histogram, None where withheld; None for a node that does
+            not tell), ``problem`` (why, as `FlaasError.to_dict` has it).
+        """
+        assert self._last is not None, "a step comes first"
+        releaser, document = self._last
+        session = self._federation.project.session
+
+        async def ask() -> list[dict[str, Any]]:
+            mesh, _ = await session.mesh(self._federation.project.description)
+            message = Message("explore/drift", {"step": document})
+            reply = await mesh.call(releaser, message, timeout=STEP_SECONDS)
+            return list(reply.body["nodes"])
+
+        return session._loop.run(ask())
 
     async def _opened(self, me: str, via: str, purpose: str) -> dict[str, Any]:
         if self._record is not None and _seconds_left(self._record) < LAST_SECONDS:
@@ -271,9 +300,14 @@ class ConnectedQuery:
             "submitter": me,
         }
         self._record = await project.session._coordinator.post(
-            f"/v1/projects/{project.id}/queries", body, idempotency_key=secrets.token_hex(16)
+            f"/v1/projects/{project.id}/{self._kind}", body, idempotency_key=secrets.token_hex(16)
         )
         return self._record
+
+    @property
+    def _kind(self) -> str:
+        """Where the API has it: the explorer's views take another permission than free questions."""
+        return "views" if self.operation.startswith(query_request.EXPLORING) else "queries"
 
     def _lost(self, record: Mapping[str, Any], error: FlaasError) -> Unreachable:
         name = next((each["name"] for each in record["participants"] if each["node"] == record["releaser"]), "?")

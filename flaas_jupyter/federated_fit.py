@@ -10,19 +10,22 @@ from __future__ import annotations
 import functools
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
+from .errors import InvalidInput
 from .federation import Federation, RoundResult, RoundsDone, RunOptions, Training
 from .plan import TrainingPlan
 from .protocols.aggregation import Rule, aggregation
 
 if TYPE_CHECKING:
     from .federatedmodel import FederatedModel
+    from .preprocessing import Preprocessing
     from .report import FederatedReport
+    from .training.preprocessing import Recipe
 
 
 VALIDATION_BATCH = 256
@@ -86,9 +89,23 @@ def federated_fit(
     run_name: str | None = None,
     validation_freq: int = 1,
     shuffle: bool = True,
+    preprocessing: Preprocessing | None = None,
 ) -> keras.callbacks.History:
     """Fit `model` on `federation`; see `FederatedModel.fit`."""
-    plan = TrainingPlan.from_model(model, local_epochs=local_epochs, batch_size=batch_size, seed=seed, shuffle=shuffle)
+    recipe = _recipe(preprocessing, federation)
+    if recipe is not None:
+        validation_data = _prepared(recipe, validation_data)
+        prepared = getattr(federation, "prepared", None)
+        if prepared is not None:  # a simulation's rows are here
+            federation = prepared(recipe)
+    plan = TrainingPlan.from_model(
+        model,
+        local_epochs=local_epochs,
+        batch_size=batch_size,
+        seed=seed,
+        shuffle=shuffle,
+        preprocessing=None if recipe is None else recipe.to_dict(),
+    )
     secure = model.secure_aggregation
     options = RunOptions(
         rounds=rounds,
@@ -131,6 +148,33 @@ def federated_fit(
     result: keras.callbacks.History = model.history
     result.version = getattr(training, "version", None)
     return result
+
+
+def _recipe(preprocessing: Any, federation: Any) -> Recipe | None:
+    """Return the recipe of a fit; a preprocessing that is not fitted yet is fitted on the federation."""
+    given = preprocessing if preprocessing is not None else getattr(federation, "preprocessing", None)
+    if given is None:
+        return None
+    from .preprocessing import Preprocessing
+
+    if not isinstance(given, Preprocessing):
+        raise InvalidInput(
+            f"preprocessing must be a flaas.Preprocessing, not {type(given).__name__}.",
+            code="bad-setting",
+            hint='For example flaas.Preprocessing(flaas.Impute("age"), flaas.Scale("age")).',
+        )
+    return (given if given.is_fitted else given.fit(federation)).recipe
+
+
+def _prepared(recipe: Recipe, data: Any) -> Any:
+    """Return validation data as the model takes them, if they are raw columns."""
+    if not isinstance(data, tuple) or len(data) not in (2, 3):
+        return data
+    if not (isinstance(data[0], Mapping) or hasattr(data[0], "columns")):
+        return data
+    from .training.preprocessing.values import columns_of
+
+    return recipe.apply(columns_of(data[0])), *data[1:]
 
 
 def _tell_group_mode(model: FederatedModel) -> None:

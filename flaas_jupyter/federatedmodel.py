@@ -23,12 +23,17 @@ from .protocols.aggregation import Rule, aggregation
 from .protocols.groups import MINIMUM_GROUP, require_group_size
 
 if TYPE_CHECKING:
-    from .federation import RoundsDone
+    from .explaining import Explanation
+    from .explaining.travelling import Travelling
+    from .federation import Federation, RoundsDone
+    from .preprocessing import Preprocessing
     from .protocols.privacy import DifferentialPrivacy
     from .report import FederatedReport
 
 _OPTIONS = ("secure_aggregation", "aggregation", "aggregation_options", "privacy")
-_FEDERATED_ONLY = ("rounds", "local_epochs", "clients_per_round", "minimum_nodes", "seed", "resume", "run_name")
+_FEDERATED_ONLY = (
+    "rounds", "local_epochs", "clients_per_round", "minimum_nodes", "seed", "resume", "run_name", "preprocessing",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -146,6 +151,8 @@ class FederatedModel(keras.Model):  # type: ignore[misc]
         self.aggregation = aggregation
         self.privacy = privacy
         self.rounds_done: RoundsDone | None = None
+        self.fitted_preprocessing: Preprocessing | None = None
+        """What clients made of their raw columns in the last ``fit`` on a federation."""
 
     @property
     def federated_report(self) -> FederatedReport | None:
@@ -243,6 +250,7 @@ class FederatedModel(keras.Model):  # type: ignore[misc]
         seed: int | None = None,
         resume: str | None = None,
         run_name: str | None = None,
+        preprocessing: Preprocessing | None = None,
         **kwargs: Any,
     ) -> keras.callbacks.History:
         """Train on a federation, or on arrays exactly as `keras.Model.fit` does.
@@ -285,6 +293,10 @@ class FederatedModel(keras.Model):  # type: ignore[misc]
             Id of a run to follow that was started before. Model and settings must be those it was started with.
         run_name : str, optional
             Shown in lists of runs; the model's name by default.
+        preprocessing : Preprocessing, optional
+            What every client makes of its raw columns first. It travels with the plan, is signed with it, and is
+            fitted on the federation if it is not yet. Raw `validation_data`, a table and its targets, go through it
+            too.
 
         Returns
         -------
@@ -313,6 +325,7 @@ class FederatedModel(keras.Model):  # type: ignore[misc]
             "seed": seed,
             "resume": resume,
             "run_name": run_name,
+            "preprocessing": preprocessing,
         }
         if not _is_federation(x):
             _refuse_federated_arguments(x, federated)
@@ -330,6 +343,7 @@ class FederatedModel(keras.Model):  # type: ignore[misc]
         self._require_compiled()
         from .federated_fit import federated_fit
 
+        self.fitted_preprocessing = preprocessing if preprocessing is not None else getattr(x, "preprocessing", None)
         return federated_fit(
             self,
             x,
@@ -347,7 +361,107 @@ class FederatedModel(keras.Model):  # type: ignore[misc]
             verbose=1 if verbose == "auto" else int(verbose),
             resume=resume,
             run_name=run_name,
+            preprocessing=preprocessing,
         )
+
+    # ---- what was learned -------------------------------------------------------------------------------------------
+
+    def explain(
+        self,
+        federation: Federation,
+        method: str = "shap",
+        *,
+        preprocessing: Preprocessing | None = None,
+        **settings: Any,
+    ) -> Explanation:
+        """Explain the model over the rows of a federation, which stay where they are.
+
+        Nodes compute the SHAP values of their rows against a background that is drawn from released aggregates, and
+        add them up securely; nothing is told of fewer rows than the owners' ``minimum_group``.
+
+        Parameters
+        ----------
+        federation : Federation
+        method : str
+            ``"shap"``.
+        preprocessing : Preprocessing, optional
+            What the model was trained with: raw columns are explained then. That of the last ``fit`` by default.
+        **settings
+            Fields of `flaas_jupyter.explaining.Settings`: ``output``, ``background``, ``background_size``,
+            ``permutations``, ``max_rows``, ``seed``, ``bins``, ``via``, ``epsilon``, ``bounds``, ….
+
+        Returns
+        -------
+        Explanation
+            ``.global_importance``, ``.bar()``, ``.beeswarm()``, ``.dependence(feature)``, ``.suppressed``.
+
+        Raises
+        ------
+        InvalidInput
+            ``explain-method``, ``bad-explanation-setting``, ``explain-one-output``, ``explain-no-background``, ….
+        NotAllowed
+            ``policy-explain`` and the other refusals of statistics.
+
+        Examples
+        --------
+        >>> model.explain(federation).global_importance.head()  # doctest: +SKIP
+        """
+        from .explaining import explain, settings_of
+
+        return explain(federation, self.as_travelling(preprocessing), method, settings_of(settings))
+
+    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Measure loss and metrics, on a federation or on arrays as `keras.Model.evaluate` does.
+
+        Parameters
+        ----------
+        x : Federation, or whatever `keras.Model.evaluate` takes
+        y : array_like, optional
+            Arrays only.
+        *args, **kwargs
+            Of `keras.Model.evaluate`; with a federation ``target``, ``by_client``, ``via`` of
+            `flaas_jupyter.explaining.evaluate`, and ``preprocessing`` as of `explain`.
+
+        Returns
+        -------
+        Performance, or what Keras returns
+            Over a federation the metrics over all rows by name, and ``.by_client``: what is told of single ones.
+
+        Raises
+        ------
+        InvalidInput
+            ``not-compiled``; ``keras-arguments-with-federation``; ``model-does-not-fit``; ``no-target``.
+        NotAllowed
+            ``policy-explain`` and the other refusals of statistics.
+        """
+        if not _is_federation(x):
+            return super().evaluate(x, y, *args, **kwargs)
+        preprocessing = kwargs.pop("preprocessing", None)
+        strange = sorted(set(kwargs) - {"target", "by_client", "via", "verbose", "return_dict"})
+        if y is not None or args or strange:
+            raise InvalidInput(
+                f"{', '.join(strange) or 'y'} has no meaning with a federation, whose rows stay at its nodes.",
+                code="keras-arguments-with-federation",
+                hint="With a federation evaluate takes target, by_client, via.",
+            )
+        self._require_compiled()
+        from .explaining import evaluate
+
+        options = {name: value for name, value in kwargs.items() if name not in ("verbose", "return_dict")}
+        return evaluate(x, self.as_travelling(preprocessing), **options)
+
+    def as_travelling(self, preprocessing: Preprocessing | None = None) -> Travelling:
+        """Return the model as it travels with a question to nodes; see `flaas_jupyter.explaining`.
+
+        Parameters
+        ----------
+        preprocessing : Preprocessing, optional
+            Fitted; that of the last ``fit`` by default.
+        """
+        from .explaining.travelling import keras_model
+
+        chosen = preprocessing if preprocessing is not None else self.fitted_preprocessing
+        return keras_model(self, None if chosen is None else chosen.recipe)
 
     def _require_compiled(self) -> None:
         if not self.compiled or self.optimizer is None:

@@ -24,7 +24,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,9 @@ _MODEL_KEYS = {"name", "trainable", "layers", "input_layers", "output_layers"}
 _COMPILE_KEYS = {"optimizer", "loss", "loss_weights", "metrics", "weighted_metrics"}
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
 _COUNTED = re.compile(r"_\d+$")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_LATER = ("preprocessing", "columns")
+"""Parts that a plan has only where there is something in them: plans of before have none."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,11 @@ class TrainingPlan:
         Seed of shuffling and drop-out; without one every node draws its own.
     shuffle : bool
         Whether the rows are shuffled before each epoch.
+    preprocessing : dict, optional
+        What every client makes of its raw columns first, as JSON values (`training.preprocessing.Recipe`).
+    columns : str, optional
+        SHA-256 of the columns that the run was made for (`columns_digest`): a data set whose schema has changed since
+        takes no part.
     """
 
     model: dict[str, Any]
@@ -96,6 +104,8 @@ class TrainingPlan:
     batch_size: int = 32
     seed: int | None = None
     shuffle: bool = True
+    preprocessing: dict[str, Any] | None = None
+    columns: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("local_epochs", "batch_size"):
@@ -108,6 +118,10 @@ class TrainingPlan:
             raise InvalidInput(f"seed must be an integer from 0 on or None, not {self.seed!r}.", code="bad-plan")
         if not isinstance(self.shuffle, bool):
             raise InvalidInput(f"shuffle must be true or false, not {self.shuffle!r}.", code="bad-plan")
+        if self.preprocessing is not None and not isinstance(self.preprocessing, dict):
+            raise InvalidInput("preprocessing must be a recipe as JSON values, or None.", code="bad-plan")
+        if self.columns is not None and not (isinstance(self.columns, str) and _DIGEST.fullmatch(self.columns)):
+            raise InvalidInput("columns must be a SHA-256 digest, or None.", code="bad-plan")
 
     # ---- making -----------------------------------------------------------------------------------------------------
 
@@ -120,6 +134,7 @@ class TrainingPlan:
         batch_size: int = 32,
         seed: int | None = None,
         shuffle: bool = True,
+        preprocessing: dict[str, Any] | None = None,
     ) -> TrainingPlan:
         """Write down a compiled functional or sequential model.
 
@@ -150,6 +165,7 @@ class TrainingPlan:
             batch_size=batch_size,
             seed=seed,
             shuffle=shuffle,
+            preprocessing=preprocessing,
         )
         if not model.trainable_weights:
             raise InvalidInput(f"Model {model.name!r} has no trainable weights.", code="nothing-to-train")
@@ -170,7 +186,7 @@ class TrainingPlan:
         """
         model_safety.check_size(data, "training plan")
         wanted = {"version", "model", "compile", "weights", "local_epochs", "batch_size", "seed", "shuffle"}
-        if not isinstance(data, dict) or set(data) != wanted:
+        if not isinstance(data, dict) or set(data) - set(_LATER) != wanted:
             raise _bad_plan(f"it must have exactly {', '.join(sorted(wanted))}")
         if data["version"] != VERSION:
             raise InvalidInput(
@@ -191,6 +207,7 @@ class TrainingPlan:
             batch_size=data["batch_size"],
             seed=data["seed"],
             shuffle=data["shuffle"],
+            **{name: data[name] for name in _LATER if name in data},
         )
         _check_bytes(plan._canonical)
         return plan
@@ -206,6 +223,7 @@ class TrainingPlan:
             "batch_size": self.batch_size,
             "seed": self.seed,
             "shuffle": self.shuffle,
+            **{name: value for name in _LATER if (value := getattr(self, name)) is not None},
         }
 
     @functools.cached_property
@@ -353,6 +371,13 @@ class TrainingPlan:
                 code="other-model",
             )
         return [found[spec.path] for spec in self.weights]
+
+
+def columns_digest(description: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of the columns of a data set's description: names, types and order, and the target."""
+    described = {name: description.get(name) for name in ("features", "target")}
+    text = json.dumps(described, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @contextlib.contextmanager

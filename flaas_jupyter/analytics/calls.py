@@ -20,12 +20,14 @@ from .private import quantiles_of_histogram
 from .results import Facts, facts_of
 from .scope import Scope
 from .search import search
-from .source import Source
+from .source import Query, Source
 
 MOMENTS = ("count", "sum", "mean", "var", "std")
 """Figures that follow from sums."""
 ORDER = {"min": 0.0, "median": 0.5, "max": 1.0}
 """Figures that are quantiles."""
+_COUNTING = ("histogram", "prefixes")
+"""Kinds that count rows, for which noise needs no bounds."""
 _PRIVATE_BINS = 128
 _EPS = 2.0**-52
 
@@ -80,11 +82,25 @@ class Call:
         self._epsilon = None if self.options.epsilon is None else self.options.epsilon / parts
         return self
 
+    def each(self, epsilon: float | None) -> Call:
+        """Return the call with an ε of its own for each step that follows."""
+        self._epsilon = epsilon
+        return self
+
     def all_groups(self) -> Call:
         """Return the same call about all rows, whatever group they are in."""
-        whole = object.__new__(Call)
-        whole.__dict__ = {**self.__dict__, "options": replace(self.options, groups=grouping.Groups())}
-        return whole
+        return self.otherwise(groups=grouping.Groups())
+
+    def otherwise(self, **changes: Any) -> Call:
+        """Return the same call with other options; its steps are steps of the same query."""
+        other = object.__new__(Call)
+        other.__dict__ = {**self.__dict__, "options": replace(self.options, **changes)}
+        return other
+
+    @property
+    def query(self) -> Query:
+        """The query that its steps belong to."""
+        return self._query
 
     def facts(self, error_bound: float) -> Facts:
         """Return what the answer says beside its figures."""
@@ -106,7 +122,9 @@ class Call:
         if self._epsilon is not None:
             statistic["epsilon"] = self._epsilon
             statistic["bounds"] = {
-                name: list(self._bound(name)) for name in columns if kind != "histogram" or name in self.options.bounds
+                name: list(self._bound(name))
+                for name in columns
+                if kind not in _COUNTING or (kind == "histogram" and name in self.options.bounds)
             }
         expected = None if kind == "extremes" else statistics.parse(statistic)  # refused here rather than at nodes
         released = self._query.step(statistic, self.options.via)

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InvalidInput
-from . import grouping
+from ..protocols.analytics.prefixes import MAXIMUM_BYTES
+from . import categories, grouping
 from .calls import MOMENTS, ORDER, Call, Options
 from .figures import Table, largest
 from .results import AnalyticsFrame, AnalyticsSeries
@@ -28,7 +29,7 @@ Bounds = Mapping[str, tuple[float, float]] | tuple[float, float] | None
 
 FUNCTIONS = (*MOMENTS, *ORDER)
 """What groups can be aggregated by."""
-_TEXT = ("<U", "|S", "object", "str", "category")
+_TEXT = ("<U", "|S", "object", "str", "large_string", "category", "dictionary", "date", "timestamp")
 """What types of columns that are text begin with."""
 
 
@@ -283,6 +284,65 @@ class Analytics:
             series = AnalyticsSeries(frame[names[0]].to_numpy(), index=labels, name=names[0])
             return series.with_facts(facts, hidden[:, 0])
         return frame.with_facts(facts, hidden)
+
+    # ---- what there is ---------------------------------------------------------------------------------------------
+
+    def categories(
+        self, column: str, *, most: int | None = None, longest: int | None = None, **options: Any
+    ) -> AnalyticsSeries:
+        """Return the values of a column that nobody has listed: those of at least as many rows as a group must have.
+
+        Parameters
+        ----------
+        column : str
+            A column of the data, of texts or numbers.
+        most : int, optional
+            Only so many, the most frequent ones.
+        longest : int, optional
+            Bytes of the longest value that is looked for: 64, or 24 with differential privacy, whose noise grows with
+            it.
+        **options
+            ``where``, ``via``, ``epsilon``, see the class.
+
+        Returns
+        -------
+        AnalyticsSeries
+            Values as the index, the most frequent first; how many rows have each, at least: multiples of the smallest
+            group, or with noise.
+        """
+        return self._found(column, "values", most, longest, options)
+
+    def vocabulary(
+        self, column: str, *, most: int | None = None, longest: int | None = None, **options: Any
+    ) -> AnalyticsSeries:
+        """Return the words of a column of texts that enough rows have, and how many; as `categories`."""
+        return self._found(column, "words", most, longest, options)
+
+    def _found(
+        self, column: str, split: str, most: int | None, longest: int | None, options: dict[str, Any]
+    ) -> AnalyticsSeries:
+        given = self._options(options)
+        if given.groups.keys or given.bounds:
+            raise InvalidInput("What values there are is asked for without groups and bounds.", code="bad-groups")
+        private = given.epsilon is not None
+        bytes_ = longest if longest is not None else categories.PRIVATE_LONGEST if private else categories.LONGEST
+        for what, value in (("longest", bytes_), ("most", 1 if most is None else most)):
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1 << 17:
+                raise InvalidInput(f"{what} is {value!r}; allowed is a whole number from 1 on.", code="bad-setting")
+        bytes_ = min(bytes_, MAXIMUM_BYTES)
+        with Call(self.source, split, given) as call:
+            found = categories.find(call, column, split, bytes_)
+        dtype = next((str(c.get("dtype", "")) for c in self.source.schema if c["name"] == column), "")
+        listed: list[Any] = list(found.values)
+        if split == "values" and listed and not dtype.startswith(_TEXT):
+            listed = [int(value) if value.lstrip("-").isdigit() else float(value) for value in listed]
+        error = max((each.errors[0] for each in call.releases), default=0.0)
+        facts = call.facts(error)
+        more = [f"values longer than {bytes_} bytes are not looked for"] if found.cut else []
+        more += ["there are more beginnings of values than are followed"] if found.crowded else []
+        facts = replace(facts, reasons=(*facts.reasons, *more), epsilon=found.epsilon)
+        series = AnalyticsSeries(found.rows[:most], index=pd.Index(listed[:most], name=column), name="rows")
+        return series.with_facts(facts, np.zeros(len(series), bool))
 
     # ---- how -------------------------------------------------------------------------------------------------------
 

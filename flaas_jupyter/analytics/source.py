@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from numpy.typing import NDArray
+
 from ..protocols.analytics.release import Released
 
 
 class Query(Protocol):
     """One call of the notebook: one or more sums over the same nodes."""
 
-    def step(self, statistic: Mapping[str, Any], via: str = "mpc") -> Released:
-        """Return what is released of one statistic."""
+    def step(
+        self, statistic: Mapping[str, Any], via: str = "mpc", tensors: Mapping[str, NDArray[Any]] | None = None
+    ) -> Released:
+        """Return what is released of one statistic; `tensors` are the model that it is about."""
 
     def close(self, error: BaseException | None = None) -> None:
         """End the query; `error` says why, if it failed."""

@@ -14,7 +14,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,10 @@ from ..protocols.boosting import (
 )
 from .answers import Answers, FederatedAnswers, LocalAnswers, parts
 from .columns import Table, as_columns, columns_of, condition
+
+if TYPE_CHECKING:
+    from ..explaining import Explanation, Performance
+    from ..explaining.travelling import Travelling
 
 FORMAT = "flaas-boosting"
 VERSION = 1
@@ -360,6 +364,93 @@ class Boosting(ABC):
                 inner = tree.feature >= 0
                 np.add.at(total, tree.feature[inner], tree.gain[inner])
         return total / total.sum() if total.sum() > 0 else total
+
+    # ---- what was learned --------------------------------------------------------------------------------------
+
+    def explain(self, federation: Any, method: str = "shap", **settings: Any) -> Explanation:
+        """Explain the trees over the rows of a federation: their exact SHAP values, added up securely.
+
+        Parameters
+        ----------
+        federation : federation
+        method : str
+            ``"shap"``.
+        **settings
+            Fields of `flaas_jupyter.explaining.Settings`; a background is not needed.
+
+        Returns
+        -------
+        Explanation
+            Of the scores: log odds of a classifier, the prediction of a regressor.
+
+        Raises
+        ------
+        InvalidInput
+            ``boosting-not-fitted``; ``explain-method``; ``bad-explanation-setting``; ``unknown-column``.
+        NotAllowed
+            ``policy-explain`` and the other refusals of statistics.
+        """
+        from ..explaining import explain, settings_of
+
+        return explain(federation, self.as_travelling(), method, settings_of(settings))
+
+    def evaluate(self, federation: Any, *, target: str | None = None, by_client: bool = True) -> Performance:
+        """Measure the trees over the rows of a federation, and of each node that tells it.
+
+        Parameters
+        ----------
+        federation : federation
+        target : str, optional
+            Column that is predicted; that of the data set by default.
+        by_client : bool
+            Whether single nodes are asked for.
+
+        Raises
+        ------
+        InvalidInput
+            ``boosting-not-fitted``; ``no-target``; ``unknown-column``.
+        NotAllowed
+            ``policy-explain`` and the other refusals of statistics.
+        """
+        from ..explaining import evaluate
+
+        schema = {str(column["name"]): column for column in federation.analytics.source.schema}
+        chosen = target or next((name for name, column in schema.items() if column["role"] == "target"), None)
+        return evaluate(federation, self.as_travelling(chosen or ""), target=chosen, by_client=by_client, via=self.via)
+
+    def as_travelling(self, target: str = "") -> Travelling:
+        """Return the trees as they travel with a question to nodes; see `flaas_jupyter.explaining`."""
+        from ..explaining.travelling import boosted_trees
+
+        return boosted_trees(self, target)
+
+    def to_explain(self, target: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """Return what explains the trees, as JSON values, and the names of their outputs.
+
+        Parameters
+        ----------
+        target : str
+            Column that predictions are held against.
+
+        Raises
+        ------
+        InvalidInput
+            Code ``boosting-not-fitted``.
+        """
+        self._require_fitted()
+        outputs = self._ensemble.outputs
+        labels = getattr(self, "classes_", None)
+        names = ("score",) if outputs == 1 or labels is None else tuple(f"class {label}" for label in labels.tolist())
+        document = {
+            "edges": self._bins_.to_dict(),
+            "missing": self._bins_.missing,
+            "loss": self._loss.name,
+            "outputs": outputs,
+            "offset": self._offset,
+            "target": target,
+            "ensemble": self._ensemble.to_dict(statistics=True),
+        }
+        return document, names
 
     # ---- keeping the model -------------------------------------------------------------------------------------
 

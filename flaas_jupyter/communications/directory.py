@@ -21,7 +21,9 @@ from .identity import MEMBER, RECORD, Identity, open_document, require_node_id, 
 
 logger = logging.getLogger(__name__)
 
-ROLES = ("node", "developer")
+ROLES = ("node", "developer", "explorer")
+_INCLUDED = {"developer": "explorer"}
+"""A developer may do what an explorer may: look at a data set as a whole."""
 RECORD_SECONDS = 900
 CLOCK_TOLERANCE = 60
 _MAX_ADDRESSES = 16
@@ -105,7 +107,7 @@ class Membership:
     domain, node_id, organisation : str
         The domain, the node (64 hex digits) and the organisation that it belongs to.
     roles : tuple of str
-        Of ``node`` and ``developer``.
+        Of `ROLES`.
     not_before, not_after : int
         Unix seconds.
     serial : int
@@ -257,7 +259,7 @@ class Directory:
             As `peer`, and ``role-missing``.
         """
         peer = self.peer(node_id, now)
-        if role not in peer.roles:
+        if role not in peer.roles and not any(_INCLUDED.get(held) == role for held in peer.roles):
             raise NotAllowed(
                 f"{node_id} is in {self.domain!r} as {', '.join(peer.roles) or 'nothing'}, not as {role}.",
                 code="role-missing",

@@ -75,18 +75,7 @@ class Identity:
         NotAllowed
             Others than its owner may read or change the file (``key-exposed``).
         """
-        try:
-            if not path.exists():
-                _create_seed(path)
-            return cls(_read_seed(path))
-        except FlaasError:  # some of them are OSErrors
-            raise
-        except OSError as error:
-            raise InvalidInput(
-                f"The node key {path} cannot be used: {error.strerror}.",
-                code="key-unreadable",
-                hint="Check that the folder exists, is writable and belongs to the user that runs the node.",
-            ) from error
+        return cls(seed_in(path))
 
     @property
     def seed(self) -> bytes:
@@ -96,6 +85,22 @@ class Identity:
     def sign(self, context: str, payload: bytes) -> bytes:
         """Sign `payload` for the one purpose that `context` names; return 64 bytes."""
         return self._key.sign(_framed(context, payload))
+
+
+def seed_in(path: Path) -> bytes:
+    """Return the 32 secret bytes in `path`, made there if it is missing; see `Identity.load_or_create`."""
+    try:
+        if not path.exists():
+            _create_seed(path)
+        return _read_seed(path)
+    except FlaasError:  # some of them are OSErrors
+        raise
+    except OSError as error:
+        raise InvalidInput(
+            f"The node key {path} cannot be used: {error.strerror}.",
+            code="key-unreadable",
+            hint="Check that the folder exists, is writable and belongs to the user that runs the node.",
+        ) from error
 
 
 def verify(node_id: str, context: str, payload: bytes, signature: bytes) -> None:

@@ -33,6 +33,7 @@ Handler = Callable[[Peer, Message], Awaitable[Message]]
 _REFRESH_GAP = 1.0  # strangers who knock make us ask the API at most this often, in seconds
 _GREETING_SECONDS = 10.0
 _MAX_ADMISSIONS = 64
+_PROCESSES_OF_A_PERSON = 8
 _STALE_DIRECTORY = frozenset({"unknown-peer", "no-address", "peer-unreachable"})
 """What a fresh directory may put right."""
 
@@ -46,7 +47,7 @@ class Route:
     handler : coroutine function of (Peer, Message)
         Returns the reply. It is cancelled when the caller gives up or is lost.
     role : str
-        The role that the sender's membership must give: ``node`` or ``developer``.
+        The role that the sender's membership must give: ``node``, ``developer`` or ``explorer``.
     limit : int
         Bytes of tensors that a request may carry.
     """
@@ -348,10 +349,17 @@ class Mesh:
         self._keep(link)
 
     def _keep(self, link: Link) -> None:
-        """Take `link` into use; it ends those that it takes the place of."""
-        for other in self._links[link.node_id]:
-            if other.instance != link.instance or other.outgoing == link.outgoing:
-                other.close(SUPERSEDED, "a newer connection took its place")
+        """Take `link` into use; it ends those that it takes the place of.
+
+        A node is one process: another instance of it is its restart. A person may have several, each notebook's kernel
+        and what sends files for JupyterLab, under one key.
+        """
+        others = self._links[link.node_id]
+        former = [other for other in others if other.instance != link.instance]
+        replaced = [other for other in others if other not in former and other.outgoing == link.outgoing]
+        replaced += former[: 1 - _PROCESSES_OF_A_PERSON] if self._is_person(link.node_id) else former
+        for other in replaced:
+            other.close(SUPERSEDED, "a newer connection took its place")
         self._links[link.node_id].append(link)
         dial = self._dials.get(link.node_id)
         if dial is not None and not dial.done():
@@ -360,6 +368,12 @@ class Mesh:
         if link.outgoing:
             for callback in tuple(self._greeters):
                 callback(link.node_id)
+
+    def _is_person(self, node_id: str) -> bool:
+        try:
+            return "node" not in self.directory.peer(node_id).roles
+        except NotAllowed:
+            return False
 
     async def _run(self, link: Link) -> None:
         links = self._links[link.node_id]
@@ -371,7 +385,7 @@ class Mesh:
             await link.run(self._answer, allowed, self._concurrency)
         finally:
             links.remove(link)
-            gone = all(other.instance != link.instance for other in links)
+            gone = not links if self._is_person(link.node_id) else all(each.instance != link.instance for each in links)
             if gone and not self._closed:
                 logger.info("the connection with %s is lost", link.node_id)
                 for callback in tuple(self._watchers):

@@ -35,6 +35,8 @@ TYPES = frozenset(
         "run.report",
         "query.created",
         "query.closed",
+        "upload.opened",
+        "upload.closed",
         "model.changed",
         "approval.changed",
         "launch.changed",
@@ -43,6 +45,7 @@ TYPES = frozenset(
 )
 _TOLD_TO_NODES = ("directory.changed", "node.removed", "node.quarantined", "node.released", "model.changed")
 """What nodes of a project are told beside what happens in their own runs."""
+_TOLD_TO_ITS_NODE = ("upload.closed",)
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,8 @@ def _with_concerned(session: Session, rows: Sequence[EventRow]) -> list[Event]:
     def concerned(row: EventRow) -> set[str]:
         if row.run is not None:
             return participants[row.run]
+        if row.type in _TOLD_TO_ITS_NODE and row.node:
+            return {row.node}
         if row.type not in _TOLD_TO_NODES:
             return set()
         return members[row.project] | ({row.node} if row.node else set())

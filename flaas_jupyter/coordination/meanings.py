@@ -62,6 +62,7 @@ MEANINGS: Mapping[str, Meaning] = {
     "bad-tag": Meaning("Not a tag in every cloud", "Use lower-case letters, digits and '-', a letter first."),
     "bad-template": Meaning("Not a template", "The message names the field and what is allowed."),
     "bad-token": Meaning("The token is not known", _NEW_TOKEN),
+    "bad-upload-key": Meaning("Not the statement of an upload key", _DOCUMENT),
     "bad-window": Meaning("No window of days", "Give from before to, and fewer days."),
     "bill-too-long": Meaning("The bill has too many rows", "Fetch fewer days at a time, or import export files."),
     "body-too-large": Meaning("The body is too large", "Send less: weights and data never go through this API.", 413),
@@ -108,7 +109,14 @@ MEANINGS: Mapping[str, Meaning] = {
         "The data set has not this target", "Its owner registers it with `flaas dataset add … --target`."
     ),
     "node-exists": Meaning("Such a node is registered already", "Choose another name, or make a new key."),
+    "node-not-a-member": Meaning(
+        "The node is no member of the project now", "Whoever holds the domain key signs its membership anew."
+    ),
+    "node-offline": Meaning("The node is offline", "Wait until it is online, or choose another."),
     "node-removed": Meaning("The node was removed", "Register it again, then start a new run."),
+    "no-upload-key": Meaning(
+        "The node takes no uploads", "Its owner allows them with `uploads` in its node.toml; choose another node."
+    ),
     "not-allowed": Meaning("The caller may not do this", "Ask somebody with one of the roles named."),
     "not-authenticated": Meaning("Nobody was recognised", "Send `Authorization: Bearer <token>`."),
     "not-found": Meaning("There is no such thing, or none that the caller may see", _LOOK),
@@ -152,6 +160,7 @@ MEANINGS: Mapping[str, Meaning] = {
     ),
     "token-expired": Meaning("The token has expired", _NEW_TOKEN),
     "too-few-clients": Meaning("Too few nodes for the aggregation rule", "Use more nodes, or another rule."),
+    "too-many-uploads": Meaning("Too many uploads are open", "Finish or abort some of them."),
     "unknown-account": Meaning("No such cloud account", "List them with `flaas costs account list`."),
     "unknown-aggregation": Meaning("There is no such aggregation rule", "Choose one of those named."),
     "unknown-area": Meaning("Nobody knows this area", "Give EU, EEA, Europe, all, countries or regions."),
@@ -162,11 +171,15 @@ MEANINGS: Mapping[str, Meaning] = {
     "unknown-project": Meaning("No such project", _LOOK),
     "unknown-provider": Meaning("There is no driver for this provider", "Choose one of those named."),
     "unknown-query": Meaning("No such query", _LOOK),
+    "unknown-recipe": Meaning("No such recipe", _LOOK),
     "unknown-run": Meaning("No such run", _LOOK),
     "unknown-scheme": Meaning("This way of signing in is not known", "Send `Authorization: Bearer <token>`."),
+    "unknown-upload": Meaning("No such upload", _LOOK),
     "unknown-template": Meaning("There is no such template", "List them; those of other organisations are not shown."),
     "unknown-token": Meaning("No such token", _LOOK),
     "unsupported-media-type": Meaning("Only JSON is accepted", "Send `Content-Type: application/json`.", 415),
+    "upload-closed": Meaning("The upload is over", "Choose the file again, and start anew."),
+    "upload-exists": Meaning("The id is another upload's", "Start anew, with another id."),
     "user-data-too-large": Meaning("The machine's set-up is too large", "Shorten the data set's address."),
     "vertical-parties": Meaning("This is no vertical run", "The message says what is missing or does not go with it."),
     "wrong-domain": Meaning("The document is for another project or node", "Sign it for this one."),

@@ -13,6 +13,7 @@ Via = Literal["mpc", "he"]
 
 
 Purpose = Literal["analytics", "train"]
+ViewOperation = Annotated[str, StringConstraints(pattern=r"^explore-[a-z][a-z0-9_-]{0,31}$")]
 
 
 class QueryIn(_In):
@@ -25,6 +26,17 @@ class QueryIn(_In):
     dataset: DatasetName
     operation: Operation
     purpose: Purpose = "analytics"
+    via: Via = "mpc"
+    digest: Key
+    submitter: Key
+
+
+class ViewIn(_In):
+    """A view of the explorer to open: `operation` says which; the rest is as in `QueryIn`."""
+
+    dataset: DatasetName
+    operation: ViewOperation
+    purpose: Literal["explore"] = "explore"
     via: Via = "mpc"
     digest: Key
     submitter: Key
@@ -54,7 +66,7 @@ class Query(_Resource):
     project: str
     dataset: str
     operation: str
-    purpose: Purpose
+    purpose: Literal["analytics", "train", "explore"]
     via: Via
     digest: str
     submitter: str

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 _DEEPEST = 20
 _LONGEST_OPTIONS = 4096
+_LONGEST_DECLARATIONS = 128 << 10
 _NO_CONTROLS = r"^[^\x00-\x1f\x7f]+$"
 
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
@@ -142,6 +143,35 @@ class Target(_In):
     classes: Count | None
 
 
+class DeclaredColumn(_In):
+    """What the owner of a data set declares of a column."""
+
+    name: ColumnName
+    dtype: Annotated[str, StringConstraints(min_length=1, max_length=40, pattern=_NO_CONTROLS)] | None = None
+    role: Literal["feature", "label", "id", "sensitive"] = "feature"
+    unit: Annotated[str, StringConstraints(min_length=1, max_length=40, pattern=_NO_CONTROLS)] | None = None
+    description: Annotated[str, StringConstraints(max_length=500, pattern=_NO_CONTROLS)] | None = None
+    range: Annotated[list[Finite], Field(min_length=2, max_length=2)] | None = None
+    categories: (
+        Annotated[
+            list[Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")] | Finite],
+            Field(min_length=1, max_length=1000),
+        ]
+        | None
+    ) = None
+
+
+def _require_few(columns: list[DeclaredColumn]) -> list[DeclaredColumn]:
+    """Check that declarations are what people write."""
+    size = sum(len(json.dumps(column.model_dump())) for column in columns)
+    if size > _LONGEST_DECLARATIONS:
+        raise ValueError(f"{size} characters of JSON; allowed are {_LONGEST_DECLARATIONS}")
+    return columns
+
+
+Declared = Annotated[list[DeclaredColumn], Field(max_length=2000), AfterValidator(_require_few)]
+
+
 class DatasetIn(_In):
     """A description of a data set: columns and counts, never values."""
 
@@ -152,6 +182,7 @@ class DatasetIn(_In):
     target: Target | None = None
     id_column: ColumnName | None = None
     operations: Annotated[list[Name], Field(max_length=16)] | None = None
+    declared: Annotated[Declared | None, Field(alias="schema")] = None
 
 
 class Privacy(_In):
@@ -426,6 +457,7 @@ class Node(_Resource):
     quarantine_reason: str | None
     datasets: list[str]
     addresses: int
+    uploads: bool
 
 
 class DatasetDescription(_Resource):
@@ -438,6 +470,7 @@ class DatasetDescription(_Resource):
     target: Target | None
     id_column: str | None = None
     operations: list[str] | None = None
+    declared: Annotated[list[DeclaredColumn] | None, Field(alias="schema")] = None
 
 
 class Columns(_Out):
@@ -446,6 +479,7 @@ class Columns(_Out):
     features: list[Feature]
     target: Target | None
     id_column: str | None
+    declared: Annotated[list[DeclaredColumn] | None, Field(alias="schema")] = None
 
 
 class Holder(_Out):
@@ -469,6 +503,7 @@ class Dataset(_Resource):
     features: list[Feature]
     target: Target | None
     id_column: str | None = None
+    declared: Annotated[list[DeclaredColumn] | None, Field(alias="schema")] = None
 
 
 class Participant(_Out):

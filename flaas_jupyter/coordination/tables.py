@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, ForeignKeyConstraint, Index, Integer, text
+from sqlalchemy import BigInteger, ForeignKey, ForeignKeyConstraint, Index, Integer, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from ..costs.accounts import CloudAccount
@@ -48,11 +48,14 @@ __all__ = [
     "ProjectBudget",
     "ProjectOrganisation",
     "Query",
+    "RecipeRow",
     "RecordRow",
     "Round",
     "Run",
     "SeenRequest",
     "Token",
+    "Upload",
+    "UploadKeyRow",
 ]
 
 _Sequence = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up INTEGER primary keys only
@@ -160,7 +163,10 @@ class RecordRow(Base):
 
 
 class Dataset(Base):
-    """What a node says of a data set that it holds: columns and counts; `target` is empty where there is none."""
+    """What a node says of a data set that it holds: columns and counts; `target` is empty where there is none.
+
+    `declared` is what its owner says of columns: units, ranges, categories.
+    """
 
     __tablename__ = "datasets"
 
@@ -171,6 +177,7 @@ class Dataset(Base):
     target: Mapped[dict[str, Any]]
     id_column: Mapped[str | None]
     operations: Mapped[list[Any] | None]
+    declared: Mapped[list[Any] | None]
 
 
 class DatasetProject(Base):
@@ -276,6 +283,64 @@ class Query(Base):
     closed: Mapped[datetime | None]
     outcome: Mapped[str | None]
     steps: Mapped[int | None]
+    reason: Mapped[dict[str, Any] | None]
+
+
+class RecipeRow(Base):
+    """A version of a recipe: how columns of nodes are brought together. It is never changed."""
+
+    __tablename__ = "recipes"
+    __table_args__ = (
+        UniqueConstraint("project", "name", "version", name="uq_recipes_project_name_version"),
+        {"sqlite_autoincrement": True},
+    )
+
+    number: Mapped[int] = mapped_column(_Sequence, primary_key=True)
+    id: Mapped[str] = mapped_column(unique=True)
+    project: Mapped[str] = mapped_column(ForeignKey("projects.id", ondelete=_CASCADE))
+    name: Mapped[str]
+    version: Mapped[int]
+    kind: Mapped[str]
+    digest: Mapped[str]
+    content: Mapped[dict[str, Any]]
+    created_by: Mapped[str]
+    organisation: Mapped[str] = mapped_column(ForeignKey("organisations.id"))
+    created: Mapped[datetime]
+
+
+class UploadKeyRow(Base):
+    """With which key files for a node are sealed, as the node has signed it."""
+
+    __tablename__ = "upload_keys"
+
+    node: Mapped[str] = mapped_column(ForeignKey("nodes.id"), primary_key=True)
+    document: Mapped[dict[str, Any]]
+    expires: Mapped[datetime]
+
+
+class Upload(Base):
+    """A sealed upload: who sends which node a file. What is in it never comes here.
+
+    `digest` binds what was sealed; `submitter` is the mesh id of whoever hands it over.
+    """
+
+    __tablename__ = "uploads"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    number: Mapped[int] = mapped_column(_Sequence, primary_key=True)
+    id: Mapped[str] = mapped_column(unique=True)
+    project: Mapped[str] = mapped_column(ForeignKey("projects.id", ondelete=_CASCADE), index=True)
+    node: Mapped[str] = mapped_column(ForeignKey("nodes.id"), index=True)
+    dataset: Mapped[str]
+    size: Mapped[int] = mapped_column(BigInteger)
+    digest: Mapped[str]
+    submitter: Mapped[str]
+    created_by: Mapped[str]
+    organisation: Mapped[str] = mapped_column(ForeignKey("organisations.id"))
+    created: Mapped[datetime]
+    expires: Mapped[datetime]
+    closed: Mapped[datetime | None]
+    outcome: Mapped[str | None]
     reason: Mapped[dict[str, Any] | None]
 
 

@@ -438,7 +438,7 @@ class Aggregator:
         assert self._plan is not None
         newcomers = [node for node in self._present() if not self._seats[node].prepared]
         body = {"run": self.run["id"], "term": self.run["term"], "plan": self._plan.to_dict()}
-        prepared, _ = await self._ask_all(newcomers, lambda _: Message("run/prepare", body), self._timing.patience)
+        prepared, _ = await self._ask_all(newcomers, lambda _: Message("run/prepare", body), self._timing.preparation)
         for node in prepared:
             self._seats[node].prepared = True
 

@@ -9,6 +9,7 @@ from ..communications import blocking
 from ..communications.coordinator import Coordinator, Credentials, NodeKey
 from ..communications.directory import Directory
 from ..communications.identity import REGISTER, Identity, canonical
+from ..communications.upload_key import UploadKey, fingerprint
 from ..errors import Conflict, FlaasError
 from ..home import Home
 from . import witness
@@ -113,6 +114,7 @@ def status(home: Home) -> dict[str, Any]:
         "allowed": sorted(policy.projects),
         "datasets": [entry.name for entry in DatasetRegistry(home.path).list()],
         "state": "not joined",
+        "upload_key": _fingerprint(home, identity) if policy.takes_uploads else None,
     }
     if enrolment.url:
         try:
@@ -120,6 +122,11 @@ def status(home: Home) -> dict[str, Any]:
         except FlaasError as error:
             result["state"] = f"unknown: {error}"
     return result | witness.status(home)
+
+
+def _fingerprint(home: Home, identity: Identity) -> str:
+    """Return what people compare before they send this node a file."""
+    return fingerprint(identity.node_id, UploadKey.load_or_create(home.path / "upload.key").public)
 
 
 async def _known(url: str, identity: Identity) -> dict[str, Any]:

@@ -28,12 +28,14 @@ from ..communications.wire import Message
 from ..errors import Aborted, Conflict, FlaasError, InvalidInput, NotAllowed, NotAuthenticated, NotFound, Unreachable
 from ..home import Home
 from ..protocols.attacks import Attack
+from . import exploring
 from .aggregator import Aggregator
 from .checkpoint import CheckpointStore
 from .consent import AwaitsOwner, Consent, may_be_stale
 from .datasets import DatasetRegistry
 from .domains import Domains
 from .enrolment import Enrolment
+from .explorer import Explorer
 from .participant import Participant, Verify
 from .pieces import PIECE
 from .policy import Policy
@@ -43,6 +45,7 @@ from .reporter import Reporter
 from .revocations import Revocations
 from .shard_seat import PART
 from .timing import Timing
+from .uploads import Uploads
 from .vertical_participant import Station
 from .vertical_runs import VerticalRuns
 from .vertical_store import VerticalStore
@@ -121,6 +124,25 @@ class Node:
             verifier=self._verifier,
             require_trust=lambda: witness.require_no_alarm(self.policy),
         )
+        self._explorer = Explorer(
+            self._queries,
+            policy=self.policy,
+            datasets=self.datasets,
+            directory=self._domains.__getitem__,
+            ask=self._ask,
+        )
+        self._uploads = Uploads(
+            home.path,
+            identity=self.identity,
+            policy=self.policy,
+            datasets=self.datasets,
+            directory=self._domains.__getitem__,
+            refresh=self._domains.refresh,
+            fetch=self._fetch,
+            report=self._reporter.put,
+            registered=self._describe_datasets,
+            require_trust=lambda: witness.require_no_alarm(self.policy),
+        )
         self._keras = ThreadPoolExecutor(1, thread_name_prefix="keras")
         station = Station(
             self.identity.node_id,
@@ -176,9 +198,11 @@ class Node:
             for work in (
                 self._reporter.run(),
                 self._look_for_answers(),
+                self._notice_datasets(),
                 self._keep_record_fresh(),
                 self._reconcile_when_told(),
                 self._audit.run(),
+                self._uploads.keep_stated(self._coordinator),
             ):
                 self._spawn(work)
             await self._describe_datasets()
@@ -188,6 +212,7 @@ class Node:
             for participant in self._participants.values():
                 participant.cancel_round()
             await self._vertical.close()
+            await self._uploads.close()
             for task in list(self._tasks):
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -236,6 +261,7 @@ class Node:
             if connected:
                 self._look_again.set()
                 self._audit.wake()
+                self._spawn(self._uploads.look())
                 if ready is not None:
                     ready()
                 ready = None
@@ -263,6 +289,7 @@ class Node:
             await self._learn_revocations()
         if event.type in ("node.quarantined", "node.released") and event.node == self.identity.node_id:
             log.warning("this node is %s", _told_of(event))
+        await self._uploads.on_event(event)
         if event.type == EVENT:
             self._audit.wake()
         elif event.type not in ("run.round", "run.report"):  # told by this or another node; nothing to do about it
@@ -299,7 +326,7 @@ class Node:
             try:
                 description = await asyncio.to_thread(self.datasets.get(entry.name).description)
                 description["projects"] = description["projects"] or sorted(self.enrolment.projects)
-                description["operations"] = list(self.policy.for_dataset(entry.name).operations)
+                description = exploring.offered(description, self.policy.for_dataset(entry.name))
                 description.pop("targets", None)  # the API knows the first of several; `prepare` matches them all
                 await self._coordinator.put(f"{node}/datasets/{entry.name}", description, retry_for=60)
                 withdrawn.discard(entry.name)
@@ -422,6 +449,22 @@ class Node:
             await asyncio.sleep(OWNER_POLL)
             if await asyncio.to_thread(self._consent.has_news):
                 self._look_again.set()
+
+    async def _notice_datasets(self) -> None:
+        """Tell of data sets that were added, removed or have changed: by a command, a notebook, an upload."""
+        known = await asyncio.to_thread(self.datasets.state)
+        self._spawn(asyncio.to_thread(self.datasets.make_ready))
+        while True:
+            await asyncio.sleep(OWNER_POLL)
+            now = await asyncio.to_thread(self.datasets.state)
+            if now != known:
+                known = now
+                self._spawn(asyncio.to_thread(self.datasets.make_ready))
+                try:
+                    await self._describe_datasets()
+                except FlaasError as error:
+                    log.warning("%s", error)
+                    known = ""
 
     async def _look_at_vertical(self, run: dict[str, Any], state: str) -> None:
         """Do what a vertical run asks of this node; one that it cannot be part of any more is left."""
@@ -576,7 +619,9 @@ class Node:
                 for kind, (handler, limit) in (from_nodes | as_participant).items()
             }
             | self._queries.routes()
+            | self._explorer.routes()
             | self._vertical.routes()
+            | self._uploads.routes()
         )
 
     async def _on_participant(self, peer: Peer, message: Message) -> Message:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from ..communications.identity import Identity
 from ..communications.wire import Message
 from ..errors import Aborted, Conflict, InvalidInput
-from ..plan import TrainingPlan
+from ..plan import TrainingPlan, columns_digest
 from ..protocols import combination, noise_shares
 from ..protocols.aggregation import Needs, ScalarRule
 from ..protocols.groups import DRAWS, Commitment, GroupDraw
@@ -46,6 +46,7 @@ from .shard_seat import PART, Send, ShardSeat, reveals_from
 if TYPE_CHECKING:
     from ..protocols.attacks import Attack
     from ..protocols.privacy import PrivacyPlan
+    from ..training.preprocessing.at_node import RecipeAtNode
     from .datasets import Dataset
     from .policy import Policy
     from .trainer import LocalResult, Trainer
@@ -228,9 +229,29 @@ class Participant:
 
         rounds, allowed = int(self.run["rounds"]), self._policy.allow_layers
         self._privacy_plan = combination.plan_privacy(self._privacy, rounds=rounds)
+        recipe = self._recipe(plan)
+        arrays = self._dataset.load(recipe=recipe)
+        self._dataset.note_use(self.run, recipe)
         if self._attack is not None:
-            return RedTeamTrainer(plan, self._dataset.load(), self._attack, rounds=rounds, allowed_custom=allowed)
-        return Trainer(plan, self._dataset.load(), allowed_custom=allowed)
+            return RedTeamTrainer(plan, arrays, self._attack, rounds=rounds, allowed_custom=allowed)
+        return Trainer(plan, arrays, allowed_custom=allowed)
+
+    def _recipe(self, plan: TrainingPlan) -> RecipeAtNode | None:
+        """Return the plan's preprocessing as it is at this node; refuse a data set that has other columns by now."""
+        description = self._dataset.description()
+        if plan.columns is not None and plan.columns != columns_digest(description):
+            raise InvalidInput(
+                f"Data set {self._dataset.name!r} has other columns here than when the run was signed.",
+                code="schema-changed",
+                hint="Look at federation.schema_differences(), and start the run again.",
+            )
+        if plan.preprocessing is None:
+            return None
+        from ..training.preprocessing import Recipe
+        from ..training.preprocessing.at_node import at_node
+
+        adopted = bool(self._dataset.registration.mapping)
+        return at_node(Recipe.from_dict(plan.preprocessing), self._identity.node_id, description, adopted=adopted)
 
     async def status(self, message: Message) -> Message:
         """Tell which round's result this node holds, and the weights and plan if asked for."""

@@ -76,6 +76,22 @@ analytics_epsilon = 0.0
 # Steps of one query: quantiles, say, are found step by step.
 analytics_steps = 256
 
+# What the data explorer may show of the data set, and what statistics may tell, whoever asks: "nothing" (not even the
+# names of columns), "schema" (names, types, declared units and ranges), "private" (statistics with differential
+# privacy only), "aggregates" (statistics over minimum_group rows at least). Left away, it is "aggregates" where
+# "analytics" is among the operations, else "schema".
+# explore = "schema"
+
+# Whether it may be told how far this node's rows are from those of all nodes together: one number for a column.
+explore_drift = false
+
+# Whether columns that are registered as sensitive may be explored.
+explore_sensitive = false
+
+# Whether it may be told how well a model does on this node's rows alone (on those of all nodes it may be, where models
+# may come to the data set at all).
+explore_performance = false
+
 # Custom Keras layers that may run here, as "package>Layer", or "module:package>Layer" where importing the module
 # registers it. They run with this node's rights: list only code that you have read and installed yourself.
 allow_layers = []
@@ -86,6 +102,11 @@ allow_developers = []
 deny_developers = []
 allow_organisations = []
 deny_organisations = []
+
+# Who may send this node files, sealed, through their JupyterLab, to be registered as data sets: ids of people
+# (`flaas whoami` shows one's own). An empty list means nobody. And how large a file may be, in bytes.
+uploads = []
+upload_limit = 10_737_418_240
 
 # "signed": a signed run that this policy allows starts. "manual": the owner is asked about each (`flaas node requests`,
 # `flaas node approve RUN`), and the run is refused after so many seconds without an answer.
@@ -104,6 +125,14 @@ minimum_intersection = 1000
 # stay in a file at the node that holds the label) or "developer". All parties of a run must agree.
 vertical_release_model = false
 vertical_predictions = "label_holder"
+
+# Folders that data may be read from, with everything below them; empty: whichever this node's owner names, on the
+# command line or in a notebook on the node, while what others send in is read from FLAAS_HOME alone.
+data_folders = []
+
+# Hosts whose https:// data may be read though their addresses are not public, such as "files.clinic.internal". Public
+# hosts need not be listed; addresses at which clouds keep credentials are never read.
+data_hosts = []
 
 # Whom a developer should ask who is refused; shown to them.
 contact = ""
@@ -127,6 +156,7 @@ _WORDS = {
     "text": "a text",
     "flag": "true or false",
     "scores": '"label_holder" or "developer"',
+    "level": '"nothing", "schema", "private" or "aggregates"',
 }
 _KINDS = {
     "projects": "texts",
@@ -146,11 +176,17 @@ _KINDS = {
     "analytics_privacy": "mode",
     "analytics_epsilon": "budget",
     "analytics_steps": "count",
+    "explore": "level",
+    "explore_drift": "flag",
+    "explore_sensitive": "flag",
+    "explore_performance": "flag",
     "allow_layers": "texts",
     "allow_developers": "texts",
     "deny_developers": "texts",
     "allow_organisations": "texts",
     "deny_organisations": "texts",
+    "uploads": "texts",
+    "upload_limit": "count",
     "approve": "approval",
     "approve_within": "count",
     "on_audit_alarm": "alarm",
@@ -158,8 +194,17 @@ _KINDS = {
     "minimum_intersection": "count",
     "vertical_release_model": "flag",
     "vertical_predictions": "scores",
+    "data_folders": "texts",
+    "data_hosts": "texts",
     "contact": "text",
 }
+
+
+ANALYTICS, EXPLORE = "analytics", "explore"
+"""Purposes of statistics: free questions, and the explorer's own views."""
+
+# Code runs with the node's rights, whatever it is given to read; and data are read before they have a name.
+_OF_THE_NODE = ("allow_layers", "data_folders", "data_hosts")
 
 
 @dataclass(frozen=True)
@@ -192,12 +237,22 @@ class Policy:
         What private statistics about a data set may cost together, for each developer.
     analytics_steps : int
         Most steps of one query.
+    explore : str
+        What the explorer may show: see `level`; empty where the owner has not said.
+    explore_drift, explore_sensitive : bool
+        Whether the distance of this node's rows from those of all may be told; whether sensitive columns may be shown.
+    explore_performance : bool
+        Whether it may be told how well a model does on this node's rows alone.
     allow_layers : tuple of str
         Registered custom layers that may run here; see `TrainingPlan.build`.
     allow_developers, deny_developers : tuple of str
         Ids of developers whose runs may use this node, all if none is named, and of those whose may not.
     allow_organisations, deny_organisations : tuple of str
         The same of their organisations.
+    uploads : tuple of str
+        Ids of people who may send this node sealed files to be registered.
+    upload_limit : int
+        Bytes of one of them.
     approve : str
         ``"signed"`` or ``"manual"``: whether the owner is asked about each run.
     approve_within : int
@@ -210,6 +265,9 @@ class Policy:
         Whether this node's part of a vertical model may go to the developer of the run.
     vertical_predictions : str
         ``"label_holder"`` or ``"developer"``: who may have the scores of a vertical model.
+    data_folders, data_hosts : tuple of str
+        Folders that data may be read from, all if none is named, and hosts that may be read from though their
+        addresses are not public.
     contact : str
         Whom a refused developer should ask.
     datasets : dict
@@ -233,11 +291,17 @@ class Policy:
     analytics_privacy: str = "optional"
     analytics_epsilon: float = 0.0
     analytics_steps: int = 256
+    explore: str = ""
+    explore_drift: bool = False
+    explore_sensitive: bool = False
+    explore_performance: bool = False
     allow_layers: tuple[str, ...] = ()
     allow_developers: tuple[str, ...] = ()
     deny_developers: tuple[str, ...] = ()
     allow_organisations: tuple[str, ...] = ()
     deny_organisations: tuple[str, ...] = ()
+    uploads: tuple[str, ...] = ()
+    upload_limit: int = 10 << 30
     approve: str = "signed"
     approve_within: int = 600
     on_audit_alarm: str = "refuse"
@@ -245,6 +309,8 @@ class Policy:
     minimum_intersection: int = 1000
     vertical_release_model: bool = False
     vertical_predictions: str = "label_holder"
+    data_folders: tuple[str, ...] = ()
+    data_hosts: tuple[str, ...] = ()
     contact: str = ""
     datasets: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -276,9 +342,9 @@ class Policy:
             raise _bad(path, "the data sets must be tables [policy.datasets.NAME]")
         datasets = {}
         for name, entry in overrides.items():
-            if "allow_layers" in entry:
-                # Code runs with the node's rights, whatever it is given to read.
-                raise _bad(path, f"allow_layers stands under [policy], not under [policy.datasets.{name}]")
+            for key in _OF_THE_NODE:
+                if key in entry:
+                    raise _bad(path, f"{key} stands under [policy], not under [policy.datasets.{name}]")
             datasets[name] = _settings(entry, f"[policy.datasets.{name}]", path, text)
         return cls(**_settings(table, "[policy]", path, text), datasets=datasets)
 
@@ -362,7 +428,8 @@ class Policy:
         project : str
             Where it is asked.
         operation : str
-            ``"analytics"``, or ``"train"`` for statistics that a model is made of.
+            ``"analytics"``, ``"explore"`` for a view of the explorer, or ``"train"`` for statistics that a model is
+            made of.
         epsilon : float or None
             What the answer may cost; None for an exact one.
         step : int
@@ -373,25 +440,27 @@ class Policy:
         Raises
         ------
         NotAllowed
-            ``policy-projects``, ``policy-operation``, ``policy-minimum-rows``, ``policy-analytics-privacy``,
-            ``policy-privacy``, ``policy-analytics-steps`` or ``policy-maximum-rounds``.
+            ``policy-projects``, ``policy-explore``, ``policy-operation``, ``policy-minimum-rows``,
+            ``policy-analytics-privacy``, ``policy-privacy``, ``policy-analytics-steps`` or ``policy-maximum-rounds``.
         """
         dataset = str(description["name"])
         policy = self.for_dataset(dataset)
         if project not in policy.projects or project not in description["projects"]:
             raise policy._refusal("projects", f"Project {project!r} may not use data set {dataset!r} of this node.")
-        if operation not in policy.operations:
+        if operation != EXPLORE and operation not in policy.operations:
             allowed = ", ".join(policy.operations) or "nothing"
             raise policy._refusal(
                 "operation", f"Data set {dataset!r} is not open to {operation} here; allowed is: {allowed}."
             )
+        if operation in (ANALYTICS, EXPLORE):
+            policy._check_level(dataset, epsilon)
         if int(description["rows"]) < policy.minimum_rows:
             raise policy._refusal(
                 "minimum_rows",
                 f"Data set {dataset!r} has {description['rows']} rows here; this node takes part with "
                 f"{policy.minimum_rows} or more.",
             )
-        if policy.analytics_privacy == "required" and epsilon is None and operation == "analytics":
+        if policy.analytics_privacy == "required" and epsilon is None and operation in (ANALYTICS, EXPLORE):
             raise policy._refusal(
                 "analytics_privacy",
                 "The answer would be exact; this node gives private ones only.",
@@ -401,7 +470,7 @@ class Policy:
             raise policy._refusal(
                 "privacy", "The model would be made of exact sums; this node requires differential privacy."
             )
-        limit = "analytics_steps" if operation == "analytics" else "maximum_rounds"
+        limit = "maximum_rounds" if operation == "train" else "analytics_steps"
         if step >= getattr(policy, limit):
             raise policy._refusal(limit, f"The query is at step {step + 1}; this node allows {getattr(policy, limit)}.")
 
@@ -429,6 +498,26 @@ class Policy:
                     hint=f"Ask {self.whom} to change allow_{kind} or deny_{kind} in its node.toml.",
                 )
 
+    @property
+    def level(self) -> str:
+        """What may be shown of a data set, for this policy as it is for it: the strictest of what its settings say."""
+        level = self.explore or ("aggregates" if ANALYTICS in self.operations else "schema")
+        return "private" if level == "aggregates" and self.analytics_privacy == "required" else level
+
+    def _check_level(self, dataset: str, epsilon: float | None) -> None:
+        if self.level in ("nothing", "schema"):
+            raise self._refusal(
+                "explore",
+                f"No statistics are told of data set {dataset!r} here"
+                + ("; only what its columns are." if self.level == "schema" else ", nor anything else."),
+            )
+        if self.level == "private" and epsilon is None and self.explore == "private":
+            raise self._refusal(
+                "explore",
+                f"The answer about data set {dataset!r} would be exact; this node gives private ones only.",
+                hint="Ask with epsilon=..., or ask ",
+            )
+
     def _check_privacy(self, privacy: dict[str, Any] | None) -> None:
         how = "Build the model with FederatedModel(..., privacy=flaas.DifferentialPrivacy(...)), or ask "
         if privacy is None:
@@ -449,6 +538,45 @@ class Policy:
             if not float(asked) <= limit:
                 what = setting.removeprefix("maximum_")
                 raise self._refusal(setting, f"The run has {what} {asked:g}; this node allows up to {limit:g}.")
+
+    @property
+    def takes_uploads(self) -> bool:
+        """Whether anybody may send this node files at all."""
+        return bool(self.uploads) or any(entry.get("uploads") for entry in self.datasets.values())
+
+    def check_upload(self, sender: str, organisation: str, project: str, dataset: str, size: int) -> None:
+        """Refuse a file of somebody from whom the owner takes none, or one that is too large.
+
+        Parameters
+        ----------
+        sender : str
+            Id of who has signed for it.
+        organisation : str
+            As the project's domain key has signed it.
+        project, dataset : str
+            Where it is to be registered, and as what.
+        size : int
+            Bytes.
+
+        Raises
+        ------
+        NotAllowed
+            ``policy-projects``, ``policy-uploads`` or ``policy-upload-limit``.
+        """
+        policy = self.for_dataset(dataset)
+        if project not in policy.projects:
+            raise policy._refusal("projects", f"Project {project!r} may not use this node.")
+        denied = sender in policy.deny_developers or organisation in policy.deny_organisations
+        if sender not in policy.uploads or denied:
+            raise policy._refusal(
+                "uploads",
+                f"This node takes no files from {sender} for a data set {dataset!r}.",
+                hint="Tell that id, which is yours, to ",
+            )
+        if size > policy.upload_limit:
+            raise policy._refusal(
+                "upload_limit", f"The file has {size} bytes; this node takes up to {policy.upload_limit}."
+            )
 
     @property
     def whom(self) -> str:
@@ -517,6 +645,7 @@ def _settings(table: dict[str, Any], where: str, path: Path, text: str) -> dict[
             "budget": type(value) in (int, float) and 0 <= value < math.inf,
             "flag": type(value) is bool,
             "scores": value in ("label_holder", "developer"),
+            "level": value in ("nothing", "schema", "private", "aggregates"),
             "text": isinstance(value, str),
         }[kind]
         if not right:

@@ -19,18 +19,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from numpy.typing import NDArray
+
 from ..communications.directory import Directory, Peer
 from ..communications.identity import Identity
 from ..communications.mesh import Route
 from ..communications.wire import Message
 from ..errors import Conflict, FlaasError, InvalidInput, NotAllowed, NotFound
+from . import explaining, exploring
 from .columns import names
 from .consent import may_be_stale
 from .datasets import Dataset, DatasetRegistry
-from .policy import Policy
+from .policy import ANALYTICS, EXPLORE, Policy
 from .query_ledger import Asker, QueryLedger, Question
 from .query_release import Ask, QueryRelease
-from .query_request import QueryStep, purpose_of
+from .query_request import EXPLORING, QueryStep, purpose_of
 from .query_session import Contribution, QuerySession, Verify
 
 if TYPE_CHECKING:
@@ -103,6 +106,7 @@ class Queries:
         self._records: OrderedDict[str, dict[str, Any]] = OrderedDict()
         self._steps: OrderedDict[tuple[str, int], str] = OrderedDict()
         self._contributions: OrderedDict[str, Contribution] = OrderedDict()
+        self._trained: OrderedDict[str, None] = OrderedDict()
         self._sessions: OrderedDict[tuple[str, int], QuerySession] = OrderedDict()
         self._answers: OrderedDict[str, Message] = OrderedDict()
         self._leading: dict[str, asyncio.Task[Message]] = {}
@@ -118,9 +122,20 @@ class Queries:
         """Return what this answers on the mesh."""
         from_nodes = {"query/begin": self._on_begin} | dict.fromkeys(QuerySession.messages, self._on_session)
         routes = {kind: Route(handler, role="node", limit=LIMIT) for kind, handler in from_nodes.items()}
-        routes["query/run"] = Route(self._on_run, role="developer", limit=0)
-        routes["query/budget"] = Route(self._on_budget, role="developer", limit=0)
+        routes["query/run"] = Route(self._on_run, role="explorer", limit=LIMIT)
+        routes["query/budget"] = Route(self._on_budget, role="explorer", limit=0)
         return routes
+
+    def answer_to(self, step: QueryStep) -> Message | None:
+        """Return what this node, as the releaser, has answered to a step lately."""
+        return self._answers.get(step.sha256)
+
+    async def part_in(self, step: QueryStep) -> tuple[Statistic, Local] | None:
+        """Return this node's own part of a step that it has lately answered; None if there is none."""
+        known = self._contributions.get(step.sha256)
+        if known is None or not await asyncio.to_thread(self.ledger.was_answered, step):
+            return None
+        return known.statistic, await asyncio.shield(known.local)
 
     # ---- what the notebook asks -----------------------------------------------------------------------------------
 
@@ -143,13 +158,13 @@ class Queries:
         if known is not None:
             return known
         if step.sha256 not in self._leading:
-            leading = asyncio.create_task(self._lead(step))
+            leading = asyncio.create_task(self._lead(step, message.tensors))
             self._leading[step.sha256] = leading
             leading.add_done_callback(lambda _: self._leading.pop(step.sha256, None))
         # Whoever asks again, after a lost connection, waits for the same answer.
         return await asyncio.shield(self._leading[step.sha256])
 
-    async def _lead(self, step: QueryStep) -> Message:
+    async def _lead(self, step: QueryStep, tensors: Mapping[str, NDArray[Any]]) -> Message:
         statistic, record, _ = await self._require_known(step)
         release = QueryRelease(
             step,
@@ -158,6 +173,8 @@ class Queries:
             ask=self._ask,
             verify=self._verifier(step.project),
             limit=PHASE_SECONDS,
+            tensors=tensors,
+            ready=lambda: self._with_model_now(step, statistic, tensors),
         )
         answer = await release.run()
         _keep(self._answers, step.sha256, answer, KEPT_ANSWERS)
@@ -166,7 +183,7 @@ class Queries:
     async def _on_budget(self, peer: Peer, message: Message) -> Message:
         """Tell a developer what private answers about a data set have cost, and what is left."""
         project, name = str(message.body.get("project")), str(message.body.get("dataset"))
-        self._directory(project).require(peer.node_id, "developer")
+        self._directory(project).require(peer.node_id, "explorer")
         description = await asyncio.to_thread(self._datasets.get(name).description)
         policy = self._policy.for_dataset(name)
         if project not in policy.projects or project not in description["projects"]:
@@ -202,7 +219,7 @@ class Queries:
         if self._identity.node_id not in present:
             raise InvalidInput("This node is not among those who take part.", code="query-members")
         try:
-            asked = await self._require(step)
+            asked = await self._require(step, message.tensors)
             self._require_first(step, attempt)
             session = self._session(asked, present, attempt)
         except FlaasError as error:
@@ -244,6 +261,10 @@ class Queries:
 
         async def settle(local: Local, survivors: frozenset[str]) -> None:
             await self._in_ledger(asked, self.ledger.settle, asked.question, local, policy, survivors, attempt)
+            if asked.question.operation == "train" and step.query not in self._trained:
+                use = {"id": step.query, "project": step.project, "operation": step.operation}
+                await asyncio.to_thread(asked.dataset.note_use, use)
+                _keep(self._trained, step.query, None, KEPT_RECORDS)
             log.info(
                 "query %s step %d of %s: answered, %s of %s",
                 step.query, step.step, step.developer[:12], step.operation, step.dataset,
@@ -275,8 +296,11 @@ class Queries:
             return known
 
         def work() -> Local:
-            columns = asked.dataset.columns(asked.question.operation)
+            operation = asked.question.operation
+            columns = asked.dataset.columns(ANALYTICS if operation == EXPLORE else operation)
             used = sorted(asked.statistic.columns_used) or list(columns)[:1]
+            if operation == EXPLORE:
+                return asked.statistic.local(exploring.read_columns(asked.dataset, columns, used))
             return asked.statistic.local({name: columns[name] for name in used})
 
         local = asyncio.get_running_loop().run_in_executor(self._computing, work)
@@ -288,14 +312,15 @@ class Queries:
 
     # ---- is it in order -------------------------------------------------------------------------------------------
 
-    async def _require(self, step: QueryStep) -> Asked:
+    async def _require(self, step: QueryStep, tensors: Mapping[str, NDArray[Any]]) -> Asked:
         """Check everything that does not depend on the rows.
 
         Raises
         ------
         NotAllowed
-            ``unknown-peer``, ``role-missing``, ``membership-expired``: its signer is no developer of the project, or a
-            member no node; ``query-expired``, ``query-altered``, ``query-closed``; ``policy-…``.
+            ``unknown-peer``, ``role-missing``, ``membership-expired``: its signer is no developer of the project (for
+            the explorer's views: no explorer), or a member no node; ``query-expired``, ``query-altered``,
+            ``query-closed``; ``policy-…``; ``explore-view``, ``explore-column``.
         InvalidInput
             ``unknown-statistic``, ``bad-statistic``, ``unknown-column``.
         Unreachable
@@ -303,22 +328,37 @@ class Queries:
         """
         statistic, _, organisation = await self._require_known(step)
         dataset = self._datasets.get(step.dataset)
-        operation = purpose_of(statistic.kind)
+        operation = purpose_of(statistic.kind, step.operation)
         self._policy.for_dataset(step.dataset).check_developer(step.developer, organisation)
         description = await asyncio.to_thread(dataset.description)
         self._policy.check_query(step.project, operation, statistic.epsilon, step.step, description)
         registration = dataset.registration
-        statistic.require(names(registration.features, registration.targets))
+        known = names(registration.features, registration.targets)
+        if operation == EXPLORE:
+            own = self._policy.for_dataset(step.dataset)
+            exploring.require_view(statistic, registration.schema, registration.id_column, own)
+            known += exploring.shown_columns(registration.schema, own)
+        statistic.require(known)
+        statistic = await self._with_model(step, statistic, tensors)
         question = Question(
             asker=Asker(step.developer, organisation),
             step=step,
             statistic=statistic,
             operation=operation,
-            state=f"{registration.size}-{registration.modified_ns}-{registration.rows}",
+            state=registration.version,
         )
         asked = Asked(step, statistic, dataset, question)
         release_policy(self._policy, asked).require(statistic)
         return asked
+
+    async def _with_model(
+        self, step: QueryStep, statistic: Statistic, tensors: Mapping[str, NDArray[Any]]
+    ) -> Statistic:
+        """Return the statistic with the model that came with it, if it is about one."""
+        return await asyncio.to_thread(self._with_model_now, step, statistic, tensors)
+
+    def _with_model_now(self, step: QueryStep, statistic: Statistic, tensors: Mapping[str, NDArray[Any]]) -> Statistic:
+        return explaining.with_model(statistic, tensors, self._policy, step.dataset, self._identity.node_id)
 
     async def _require_known(self, step: QueryStep) -> tuple[Statistic, Mapping[str, Any], str]:
         """Return statistic, the API's record and the developer's organisation, if they are who they are said to be."""
@@ -339,7 +379,8 @@ class Queries:
         def require() -> str:
             for member in step.members:
                 directory.require(member, "node")
-            return directory.require(step.developer, "developer").organisation
+            role = "explorer" if step.operation.startswith(EXPLORING) else "developer"
+            return directory.require(step.developer, role).organisation
 
         try:
             return require()
@@ -364,7 +405,7 @@ def release_policy(policy: Policy, asked: Asked) -> ReleasePolicy:
     from ..protocols.analytics import ReleasePolicy
 
     own = policy.for_dataset(asked.step.dataset)
-    required = own.analytics_privacy == "required" and asked.question.operation != "train"
+    required = own.level == "private" and asked.question.operation != "train"
     return ReleasePolicy(
         minimum_group=own.minimum_group,
         order="exact" if own.analytics_order == "exact" else "bracketed",

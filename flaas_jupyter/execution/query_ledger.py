@@ -163,6 +163,37 @@ class QueryLedger:
             except FlaasError as problem:
                 log.error("query %s could not be entered: %s", step.query, problem)
 
+    def looked(self, dataset: str, project: str, asker: Asker, view: str) -> None:
+        """Enter a view of the explorer that is made of no rows: what there is, and who may see what of it."""
+        entry = {
+            "time": int(time.time()),
+            "query": "",
+            "step": 0,
+            "developer": asker.developer,
+            "organisation": asker.organisation,
+            "project": project,
+            "operation": view,
+            "via": "mesh",
+            "kind": None,
+            "columns": [],
+            "epsilon": None,
+            "rows": None,
+            "outcome": ANSWERED,
+            "attempt": 0,
+            "step_sha256": "",
+            "same": None,
+            "members": [],
+            "state": "",
+            "audited": {},
+        }
+        with self._lock:
+            self._append(self._book(dataset), entry)
+
+    def was_answered(self, step: QueryStep) -> bool:
+        """Tell whether a step was answered, in whatever attempt."""
+        with self._lock:
+            return any(sha256 == step.sha256 for sha256, _ in self._book(step.dataset).settled)
+
     def spent(self, dataset: str, developer: str) -> float:
         """Return the ε that private answers to a developer have cost, composed."""
         with self._lock:
@@ -175,7 +206,7 @@ class QueryLedger:
         settings = policy.for_dataset(question.step.dataset)
         epsilon = question.statistic.epsilon
         if epsilon is not None:
-            if settings.analytics_epsilon > 0 or settings.analytics_privacy == "required":
+            if settings.analytics_epsilon > 0 or settings.level == "private":
                 budget = book.budgets.get(question.asker.developer) or PrivacyBudget()
                 budget.require(epsilon, settings.analytics_epsilon)
             return

@@ -82,6 +82,10 @@ class QueryRelease:
         Checks a signature of a node of the project.
     limit : float
         Seconds that a node has for one answer.
+    tensors : mapping of str to ndarray, optional
+        What goes to the members with the step: the model that it is about.
+    ready : callable, optional
+        Returns the statistic with that model, when the sum is opened; `statistic` by default.
     """
 
     def __init__(
@@ -93,7 +97,10 @@ class QueryRelease:
         ask: Ask,
         verify: Verify,
         limit: float,
+        tensors: Mapping[str, NDArray[Any]] | None = None,
+        ready: Callable[[], Statistic] | None = None,
     ) -> None:
+        self._tensors, self._ready = dict(tensors or {}), ready
         self._step, self._statistic = step, statistic
         self._names, self._ask, self._verify, self._limit = names, ask, verify, limit
         self._figures = Figures()
@@ -124,7 +131,8 @@ class QueryRelease:
     async def _attempt(self, present: tuple[str, ...]) -> Message:
         settings = settings_of(self._step, present, self._figures.attempts)
         since = time.perf_counter()
-        begin = self._message("query/begin", step=self._step.document, present=list(present))
+        asked = self._message("query/begin", step=self._step.document, present=list(present))
+        begin = Message(asked.type, asked.body, self._tensors)
         begun = await self._phase(present, "begin", lambda _: begin)
         self._policies = {node: dict(reply.body.get("policy") or {}) for node, reply in begun.items()}
         self._figures.phase("begin", since)
@@ -224,9 +232,10 @@ class QueryRelease:
         from ..protocols.analytics import ReleasePolicy, release
 
         numbers = decode_integers(total, settings, summed=len(survivors))
-        opened = self._statistic.decode(numbers)
+        statistic = self._statistic if self._ready is None else self._ready()
+        opened = statistic.decode(numbers)
         policy = ReleasePolicy.strictest(ReleasePolicy.from_dict(each) for each in self._policies.values())
-        released = release.release(opened, self._statistic, policy, tuple(survivors))
+        released = release.release(opened, statistic, policy, tuple(survivors))
         about = {name: value for name, value in released.to_dict().items() if name not in _ARRAYS}
         body = {
             "released": about,

@@ -28,6 +28,8 @@ MINIMUM = 3
 VIA = ("mpc", "he")
 TRAINING = frozenset({"tree_histogram"})
 """Kinds of statistics that a model is made of: they take the operation ``train`` of the owner's policy."""
+EXPLORING = "explore-"
+"""What the operations of the explorer's views begin with; the rest names the view."""
 
 _NAMES = frozenset(
     {
@@ -188,7 +190,7 @@ class QueryStep:
             "via": self.via,
             "digest": self.opening,
             "submitter": self.developer,
-            "purpose": purpose_of(str(self.statistic.get("kind"))),
+            "purpose": purpose_of(str(self.statistic.get("kind")), self.operation),
             "releaser": self.releaser,
             "members": list(self.members),
         }
@@ -234,8 +236,18 @@ def opening_digest(operation: str, dataset: str, summary: Mapping[str, Any], non
     return hashlib.sha256(canonical(body)).hexdigest()
 
 
-def purpose_of(kind: str) -> str:
-    """Return what the owners of nodes must allow for a kind of statistic: ``"analytics"`` or ``"train"``."""
+def purpose_of(kind: str, operation: str) -> str:
+    """Return what the owners of nodes must allow: ``"analytics"``, ``"explore"`` or ``"train"``.
+
+    Parameters
+    ----------
+    kind : str
+        Of the statistic.
+    operation : str
+        The query's; those of the explorer begin with `EXPLORING`.
+    """
+    if operation.startswith(EXPLORING):
+        return "explore"
     return "train" if kind in TRAINING else "analytics"
 
 

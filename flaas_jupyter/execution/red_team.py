@@ -20,7 +20,8 @@ from ..errors import InvalidInput
 from ..plan import TrainingPlan
 from ..protocols.attacks import Attack, AttackView
 from ..training.arrays import Arrays
-from ..training.local import LocalResult, Stop
+from ..training.epoch import Stop
+from ..training.local import LocalResult
 from .trainer import Trainer
 
 log = logging.getLogger(__name__)

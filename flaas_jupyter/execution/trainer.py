@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from ..plan import TrainingPlan
 from ..training.arrays import Arrays
-from ..training.local import LocalResult, LocalTraining, Stop
+from ..training.epoch import Stop
+from ..training.local import LocalResult, LocalTraining, Rows
 from ..training.matching import match
 from ..training.seeds import ClientSeeds
 
@@ -57,7 +58,8 @@ class Trainer:
         self.examples = arrays.rows
         model = plan.build(allowed_custom=allowed_custom)
         self._training = LocalTraining(plan, model, *match(plan, model, arrays))
-        self._rows = np.arange(arrays.rows, dtype=np.int64)
+        # Eight bytes for each row are too many where the rows themselves are.
+        self._rows: Rows = range(arrays.rows) if arrays.streamed else np.arange(arrays.rows, dtype=np.int64)
         self._seeds = ClientSeeds(
             secrets.randbits(63) if plan.seed is None else plan.seed,
             arrays.checksum() if salt is None else zlib.crc32(salt.encode()),

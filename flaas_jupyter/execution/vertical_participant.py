@@ -324,6 +324,7 @@ class VerticalRun:
         offload = self._station.offload
         line = Metered(self.line)
         table = await offload(lambda: party_table(self._dataset, plan, self.place))
+        self._dataset.note_use(self.run)
         started = time.perf_counter()
         alignment = await align(
             line,

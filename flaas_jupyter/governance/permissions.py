@@ -122,6 +122,11 @@ PERMISSIONS: Mapping[str, Permission] = {
     "node:quarantine": _by("Keep a node out of runs, and let it back", OPERATOR),
     "node:act": _by("Act as this node: record, data sets, events, assignments", NODE),
     "dataset:read": _by("Read descriptions of a project's data sets", *_PARTICIPANTS),
+    "dataset:upload": _by(
+        "Send a node of one's projects a sealed file, where its owner takes it", DATA_OWNER, DEVELOPER, OPERATOR
+    ),
+    "recipe:read": _by("Read how a project's columns are brought together", *_PARTICIPANTS),
+    "recipe:write": _by("Keep versions of how a project's columns are brought together", DEVELOPER, DATA_OWNER),
     "run:read": _by("Read runs, their rounds and events", *_PARTICIPANTS),
     "run:create": _by("Create runs in one's organisation's projects", DEVELOPER),
     "run:cancel": _by("Stop runs of one's organisation", DEVELOPER, OPERATOR),
@@ -129,6 +134,9 @@ PERMISSIONS: Mapping[str, Permission] = {
     "run:lead": _by("Report as the run's aggregator", NODE),
     "analytics:read": _by("See who has asked what kind of question about which data set", *_PARTICIPANTS),
     "analytics:query": _by("Ask questions over the rows of a data set's nodes together", DEVELOPER),
+    "data:explore": _by(
+        "Look at the distributions of a data set, as far as its owners show them", DEVELOPER, DATA_OWNER
+    ),
     "model:read": _by("See the versions of models that runs have made", *_PARTICIPANTS),
     "model:release": _by("Ask for a model version to be released", DEVELOPER),
     "model:revoke": _by("Revoke a model version: no node starts from it any more", APPROVER, ORG_ADMIN),

@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidInput, NotAllowed, NotAuthenticated
-from ..protocols.analytics import release, statistics
+from ..protocols.analytics import drift, release, statistics
 from ..protocols.analytics.audit import QueryAudit
 from ..protocols.analytics.budget import PrivacyBudget
+from ..protocols.analytics.histograms import Histogram
 from ..protocols.analytics.policy import ReleasePolicy
 from ..protocols.analytics.release import Released
 from ..protocols.analytics.statistics import Local, Statistic
@@ -34,6 +35,8 @@ from ..protocols.secure_aggregation import (
     default_threshold,
     encode_integers,
 )
+from ..training.prediction import bind, telling
+from ..training.preprocessing.values import kind_of, numbers, texts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,6 +110,7 @@ class SimulatedSource:
         self._ids = list(self._clients)
         self._audit = QueryAudit(options.policy.minimum_group)
         self._budget = PrivacyBudget()
+        self._histogram: tuple[Histogram, list[NDArray[np.int64]], Released] | None = None
         self._steps = 0
 
     @property
@@ -127,7 +131,7 @@ class SimulatedSource:
     @functools.cached_property
     def schema(self) -> list[dict[str, Any]]:
         """One entry for each column: ``name``, ``dtype``, ``role``, ``classes`` of targets that are labels."""
-        targets = _target_names(self._options.data[0][1])
+        targets = _target_names(*self._options.data[0])
         return [
             {
                 "name": name,
@@ -174,8 +178,8 @@ class SimulatedSource:
 
     # ---- one step --------------------------------------------------------------------------------------------------
 
-    def answer(self, data: Mapping[str, Any], via: str) -> Released:
-        """Compute, sum and release one statistic."""
+    def answer(self, data: Mapping[str, Any], via: str, tensors: Mapping[str, NDArray[Any]] | None = None) -> Released:
+        """Compute, sum and release one statistic, about the model in `tensors` if it is about one."""
         if data.get("kind") == "extremes":
             return self._on_shares(data)
         if via == "mpyc":
@@ -184,7 +188,11 @@ class SimulatedSource:
             )
         statistic = statistics.parse(data)
         self._require(statistic)
-        parts = [statistic.local(self._of_client(statistic, rows)) for rows in self._parts]
+        statistic = bind(statistic, tensors or {}, allowed_custom=None)
+        parts = [
+            telling(statistic, node, self.policy.minimum_group).local(self._of_client(statistic, rows))
+            for node, rows in zip(self._ids, self._parts, strict=True)
+        ]
         self._require_answerable(statistic, parts)
         self._steps += 1
         total, settings = self._sum(statistic, parts, via)
@@ -194,7 +202,19 @@ class SimulatedSource:
             self._audit.record(_together(parts))
         else:
             self._budget.charge(statistic.epsilon)
+        if isinstance(statistic, Histogram):
+            self._histogram = statistic, [local.counts for local in parts], released
         return released
+
+    def distances(self) -> list[dict[str, Any]]:
+        """Return how far each client's rows are from those of all, by the histogram that was released last."""
+        assert self._histogram is not None  # a step comes first
+        histogram, counts, released = self._histogram
+        minimum = self.policy.minimum_group
+        return [
+            {"node": node, "distances": drift.distances(own, released, histogram.bins, minimum), "problem": None}
+            for node, own in zip(self._ids, counts, strict=True)
+        ]
 
     def _require(self, statistic: Statistic) -> None:
         statistic.require(self.columns)
@@ -275,8 +295,10 @@ class SimulatedQuery:
         self._source, self.operation = source, operation
         self.steps = 0
 
-    def step(self, statistic: Mapping[str, Any], via: str = "mpc") -> Released:
-        """Return what is released of one statistic.
+    def step(
+        self, statistic: Mapping[str, Any], via: str = "mpc", tensors: Mapping[str, NDArray[Any]] | None = None
+    ) -> Released:
+        """Return what is released of one statistic; `tensors` are the model that it is about.
 
         Raises
         ------
@@ -286,7 +308,11 @@ class SimulatedQuery:
             ``bad-statistic``, ``unknown-column``, ….
         """
         self.steps += 1
-        return self._source.answer(statistic, via)
+        return self._source.answer(statistic, via, tensors)
+
+    def distances(self) -> list[dict[str, Any]]:
+        """See `ConnectedQuery.distances`."""
+        return self._source.distances()
 
     def close(self, error: BaseException | None = None) -> None:
         """End the query; there is nothing to give back."""
@@ -338,6 +364,13 @@ def _together(parts: Sequence[Local]) -> Local:
 
 def _columns(data: Sequence[tuple[Any, Any]]) -> dict[str, NDArray[Any]]:
     each = [{**_named(x, "x"), **_named_target(x, y)} for x, y in data]
+    if any(set(columns) != set(each[0]) for columns in each):
+        raise InvalidInput(
+            "The clients' tables have different columns.",
+            code="schema-mismatch",
+            hint="federation.schema_differences() shows them; federation.mapped(federation.suggest_mapping()) brings "
+            "them together.",
+        )
     return {name: np.concatenate([columns[name] for columns in each]) for name in each[0]}
 
 
@@ -350,10 +383,8 @@ def _named_target(x: Any, y: Any) -> dict[str, NDArray[Any]]:
     return found
 
 
-def _target_names(y: Any) -> set[str]:
-    found = set(_named(y, "y"))
-    name = getattr(y, "name", None)
-    return found | {name} if isinstance(name, str) else found
+def _target_names(x: Any, y: Any) -> set[str]:
+    return set(_named_target(x, y))
 
 
 def _named(values: Any, name: str) -> dict[str, NDArray[Any]]:
@@ -371,7 +402,12 @@ def _named(values: Any, name: str) -> dict[str, NDArray[Any]]:
 
 def _column(values: Any) -> NDArray[Any]:
     array = np.asarray(values)
-    return array.astype(str) if array.dtype.kind == "O" else array
+    if array.dtype.kind != "O":
+        return array
+    if kind_of(array) == "number":
+        return numbers(array, "x")
+    written = texts(array, "x")
+    return written if any(text is None for text in written.tolist()) else written.astype(str)
 
 
 def _classes(values: NDArray[Any]) -> int | None:

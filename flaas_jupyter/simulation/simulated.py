@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from .behaviour import Behaviour
 from .executors import anonymous, check_backend, make_executor
 from .journal import Journal, SavedState
 from .partition import Partition, Split, partition, plot_partition
+from .raw_rows import RawRows
 from .rounds import SimulatedTraining
 from .secure import settings_of
 from .threads import cores
@@ -36,9 +37,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..analytics import Analytics, Frame
+    from ..exploration import Exploration
+    from ..preprocessing import Preprocessing
     from ..protocols.aggregation import Rule
     from ..protocols.analytics import ReleasePolicy
     from ..protocols.privacy import PrivacyPlan
+    from ..training.preprocessing import Mapping as ColumnMapping
+    from ..training.preprocessing import Recipe
 
 _PARTITION, _MALICIOUS, _POISON, _TESTS = 0, 1, 2, 3
 
@@ -58,6 +63,8 @@ def simulate(
     journal: bool = True,
     analytics_policy: ReleasePolicy | None = None,
     analytics_epsilon: float = 0.0,
+    raw: bool = False,
+    preprocessing: Preprocessing | None = None,
 ) -> SimulatedFederation:
     """Make a federation of simulated clients.
 
@@ -93,6 +100,11 @@ def simulate(
         statistics; ``flaas.ReleasePolicy()`` is what real nodes start with.
     analytics_epsilon : float
         Budget of answers with differential privacy; 0 for none.
+    raw : bool
+        Take tables with texts and missing values: for statistics, and for ``fit(federation, preprocessing=...)``.
+    preprocessing : Preprocessing, optional
+        What clients make of their raw columns in each ``fit`` that says nothing else; `raw` is then meant. It is fitted
+        on the federation, if it is not fitted yet.
 
     Returns
     -------
@@ -130,27 +142,66 @@ def simulate(
     if root is not None and (not isinstance(root, Sequence) or len(root) != 2):
         raise InvalidInput(f"root is not a pair (x, y), but {type(root).__name__}.", code="bad-data")
     check_backend(backend)
-    if isinstance(clients, Sequence) and not isinstance(clients, str):
+    own = isinstance(clients, Sequence) and not isinstance(clients, str)
+    raw = raw or preprocessing is not None
+    if own:
         if x is not None or y is not None:
             raise InvalidInput("clients=[(x, y), …] brings the data; leave x and y out.", code="bad-clients")
-        arrays, split = _own_data(clients)
-        divided, data = "own data", list(clients)
+        data = list(clients)  # type: ignore[arg-type]
+        arrays, split = _own_data(data, raw)
+        divided, column = "own data", None
     else:
-        arrays, split, divided = _shared_data(x, y, clients, partition, int(seed))
+        arrays, split, divided, column = _shared_data(x, y, clients, partition, int(seed), raw)  # type: ignore[arg-type]
         data = [(x, y)]
-    return SimulatedFederation(
-        arrays,
-        split,
-        seed=int(seed),
-        divided=divided,
-        attack=attack,
-        behaviour=behaviour or Behaviour(),
-        root=None if root is None else _arrays(*root, "root"),
-        backend=backend,
-        workers=cores() if workers is None else _positive("workers", workers),
-        journal=journal,
-        analytics=options_of(data, analytics_policy, analytics_epsilon),
-    )
+    rows = RawRows.of(data, split.names if own else None, column) if raw or _are_tables(data) else None
+
+    def make(arrays: Arrays, *, prepared: Recipe | None) -> SimulatedFederation:
+        ready = raw and prepared is None
+        return SimulatedFederation(
+            arrays,
+            split,
+            seed=int(seed),
+            divided=divided,
+            attack=None if ready else attack,
+            behaviour=behaviour or Behaviour(),
+            root=None if root is None or ready else _root(root, prepared),
+            backend=backend,
+            workers=cores() if workers is None else _positive("workers", workers),
+            journal=journal,
+            analytics=options_of(data, analytics_policy, analytics_epsilon),
+        )
+
+    def again(pairs: Sequence[tuple[Any, Any]]) -> SimulatedFederation:
+        return simulate(
+            clients=list(pairs), seed=seed, attack=attack, behaviour=behaviour, root=root, backend=backend,
+            workers=workers, journal=journal, analytics_policy=analytics_policy, analytics_epsilon=analytics_epsilon,
+            raw=True, preprocessing=preprocessing,
+        )  # fmt: skip
+
+    federation = make(arrays, prepared=None)
+    federation.raw, federation.preprocessing = raw, preprocessing
+    federation.given = None if rows is None else Given(rows, data, make, again if own else None)
+    return federation
+
+
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """What a federation was made of, to make it again of what preprocessing or a mapping leaves of that.
+
+    Attributes
+    ----------
+    rows : RawRows
+    data : sequence of (x, y)
+    make : callable
+        Returns the federation on other arrays, with the same clients.
+    again : callable or None
+        Returns the federation on other tables of its clients, where each has its own.
+    """
+
+    rows: RawRows
+    data: Sequence[tuple[Any, Any]]
+    make: Callable[..., SimulatedFederation]
+    again: Callable[[Sequence[tuple[Any, Any]]], SimulatedFederation] | None
 
 
 class SimulatedFederation:
@@ -170,7 +221,17 @@ class SimulatedFederation:
         Number of the client that stands for the aggregator's own data.
     data : ClientData
         Rows, and whose they are.
+    raw : bool
+        Whether inputs are what preprocessing makes of tables; until then there are none.
+    preprocessing : Preprocessing or None
+        Of each ``fit`` that says nothing else.
+    given : Given or None
+        The tables, where it was made of tables.
     """
+
+    raw: bool = False
+    preprocessing: Preprocessing | None = None
+    given: Given | None = None
 
     def __init__(
         self,
@@ -253,13 +314,22 @@ class SimulatedFederation:
         import pandas as pd
 
         clean = self._clean
+        raw = self.given.rows.tables[0] if self.raw and self.given is not None else {}
         rows: list[dict[str, Any]] = [
-            {"name": name, "dtype": str(clean.inputs[""].dtype), "shape": [], "role": "feature"}
-            for name in clean.columns
-        ] or [
-            {"name": name or "x", "dtype": str(values.dtype), "shape": list(values.shape[1:]), "role": "feature"}
-            for name, values in clean.inputs.items()
+            {"name": name, "dtype": _dtype(values), "shape": [], "role": "feature"} for name, values in raw.items()
         ]
+        rows += (
+            []
+            if raw
+            else [
+                {"name": name, "dtype": str(clean.inputs[""].dtype), "shape": [], "role": "feature"}
+                for name in clean.columns
+            ]
+            or [
+                {"name": name or "x", "dtype": str(values.dtype), "shape": list(values.shape[1:]), "role": "feature"}
+                for name, values in clean.inputs.items()
+            ]
+        )
         rows += [
             {"name": name or "y", "dtype": str(values.dtype), "shape": list(values.shape[1:]), "role": "target"}
             for name, values in clean.targets.items()
@@ -301,6 +371,79 @@ class SimulatedFederation:
         """Return a lazy table over the rows of all clients: ``frame[frame.age > 30].groupby("sex").age.mean()``."""
         return self.analytics.frame()
 
+    def explore(self) -> Exploration:
+        """Return what can be seen of the rows: distributions, missing values, correlations, …; see docs/explorer.md."""
+        from ..exploration import Exploration
+        from .exploration import SimulatedExplored
+
+        source = self.analytics.source
+        assert isinstance(source, SimulatedSource)  # as `analytics` makes it
+        return Exploration(SimulatedExplored(source, self.sizes.tolist()))
+
+    # ---- tables ------------------------------------------------------------------------------------------------
+
+    def prepared(self, recipe: Recipe) -> SimulatedFederation:
+        """Return the federation on what `recipe` makes of the tables that it was made of, with the same clients.
+
+        Raises
+        ------
+        InvalidInput
+            ``no-raw-columns``: it was made of arrays; ``recipe-does-not-fit``, ``missing-values``.
+        """
+        if self.given is None:
+            raise InvalidInput(
+                "This federation was made of arrays, which have no columns to be preprocessed.",
+                code="no-raw-columns",
+                hint="Give flaas.simulate DataFrames: flaas.simulate(table, y, clients=5, raw=True).",
+            )
+        known = self._prepared_for
+        if known is None or known[0] != recipe.digest:
+            if known is not None:
+                known[1].close()
+            made = self.given.make(self.given.rows.arrays(recipe), prepared=recipe)
+            self._prepared_for = known = (recipe.digest, made)
+        return known[1]
+
+    _prepared_for: tuple[str, SimulatedFederation] | None = None
+
+    def mapped(self, mapping: ColumnMapping) -> SimulatedFederation:
+        """Return the federation with each client's columns under their common names; see `suggest_mapping`.
+
+        Raises
+        ------
+        InvalidInput
+            ``recipe-does-not-fit``, ``duplicate-columns``.
+        """
+        if self.given is None or self.given.again is None:
+            return self
+        return self.given.again([(mapping.apply(x, str(place)), y) for place, (x, y) in enumerate(self.given.data)])
+
+    def schema_differences(self) -> pd.DataFrame:
+        """Return where clients' columns differ: a row for each column and client; see docs/preprocessing.md."""
+        from ..harmonising import differences
+
+        return differences(self._described(), self.names)
+
+    def suggest_mapping(self) -> ColumnMapping:
+        """Return a mapping that brings the clients' columns under common names, units and codes, as far as it is seen.
+
+        `mapping.table` shows it, `mapping.unresolved` what is left, `federation.mapped(mapping)` applies it.
+        """
+        from ..harmonising import suggest
+
+        return suggest(self._described(), self.names)
+
+    def _described(self) -> dict[str, list[dict[str, Any]]]:
+        from ..harmonising import described
+
+        if self.given is None:
+            columns = [{str(key): value for key, value in row.items()} for row in self.schema.to_dict("records")]
+            return dict.fromkeys(self.names, columns)
+        tables = self.given.rows.tables
+        if self.given.rows.clients is None:
+            return dict.fromkeys(self.names, described(tables[0]))
+        return {client: described(table) for client, table in zip(self.names, tables, strict=True)}
+
     # ---- training ----------------------------------------------------------------------------------------------
 
     def train(self, plan: TrainingPlan, weights: NDArray[Any], options: RunOptions) -> SimulatedTraining:
@@ -310,8 +453,10 @@ class SimulatedFederation:
         ------
         InvalidInput
             ``model-does-not-fit``, ``backend-unfit``, ``too-few-clients``, ``privacy-budget``,
-            ``aggregation-needs-updates``, ``secagg-too-many-nodes`` and other codes of what they come from.
+            ``aggregation-needs-updates``, ``secagg-too-many-nodes`` and other codes of what they come from;
+            ``needs-preprocessing``.
         """
+        self._require_inputs()
         seed = secrets.randbits(62) if options.seed is None else options.seed
         protocols = self._protocols(options)
         executor = self._executor_for(plan)
@@ -337,6 +482,7 @@ class SimulatedFederation:
         InvalidInput
             ``damaged-simulation``.
         """
+        self._require_inputs()
         journal = Journal.open(run)
         if journal.runs_elsewhere:
             raise Conflict(
@@ -378,6 +524,14 @@ class SimulatedFederation:
             journal=journal,
             reports=reports,
         )
+
+    def _require_inputs(self) -> None:
+        if self.raw:
+            raise InvalidInput(
+                "The clients' tables are raw, with texts or missing values; a model takes neither.",
+                code="needs-preprocessing",
+                hint="model.fit(federation, preprocessing=flaas.Preprocessing(...), rounds=...).",
+            )
 
     def _protocols(self, options: RunOptions) -> tuple[Rule, PrivacyPlan | None, int]:
         """Make rule and privacy of a run, and refuse what cannot end well before anything is trained.
@@ -446,6 +600,8 @@ class SimulatedFederation:
         if self._executor is not None:
             self._executor[1].close()
             self._executor = None
+        if self._prepared_for is not None:
+            self._prepared_for[1].close()
 
     def _header(self, plan: TrainingPlan, options: RunOptions, seed: int, executor: str) -> dict[str, Any]:
         attack = self.attack
@@ -526,9 +682,21 @@ class SimulatedFederation:
 # ---- data -------------------------------------------------------------------------------------------------------
 
 
+def _are_tables(data: Sequence[tuple[Any, Any]]) -> bool:
+    return all(hasattr(x, "columns") and not isinstance(y, Mapping) for x, y in data)
+
+
+def _root(root: tuple[Any, Any], recipe: Recipe | None) -> Arrays:
+    return _arrays(*root, "root") if recipe is None else RawRows.of([root], None).arrays(recipe, "root")
+
+
+def _dtype(values: NDArray[Any]) -> str:
+    return "string" if values.dtype.kind in "OUS" else str(values.dtype)
+
+
 def _shared_data(
-    x: Any, y: Any, clients: int | None, how: str | Partition | Sequence[Any], seed: int
-) -> tuple[Arrays, Split, str]:
+    x: Any, y: Any, clients: int | None, how: str | Partition | Sequence[Any], seed: int, raw: bool
+) -> tuple[Arrays, Split, str, str | None]:
     if x is None or y is None:
         raise InvalidInput(
             "There are no data to divide among clients.",
@@ -540,21 +708,21 @@ def _shared_data(
     column = getattr(way, "name", None)
     if table is not None and column in list(table.columns):
         x = table.drop(columns=[column])
-    arrays = _arrays(x, y, "simulated")
+    arrays = RawRows.of([(x, y)], None).arrays(None) if raw else _arrays(x, y, "simulated")
     labels = next(iter(arrays.targets.values()))
     count = clients if clients is not None or column is not None or not isinstance(how, str | Partition) else 100
     split = way.split(labels, count, np.random.default_rng([seed, _PARTITION]), table=table)
-    return arrays, split, "explicit" if not isinstance(how, str | Partition) else str(how)
+    return arrays, split, "explicit" if not isinstance(how, str | Partition) else str(how), column
 
 
-def _own_data(clients: Sequence[tuple[Any, Any]]) -> tuple[Arrays, Split]:
+def _own_data(clients: Sequence[tuple[Any, Any]], raw: bool) -> tuple[Arrays, Split]:
     if not clients:
         raise InvalidInput("A federation needs clients; the list is empty.", code="bad-clients")
     each = []
     for number, pair in enumerate(clients):
         if not isinstance(pair, Sequence) or len(pair) != 2:
             raise InvalidInput(f"Client {number} is not a pair (x, y), but {type(pair).__name__}.", code="bad-clients")
-        each.append(_arrays(*pair, f"client {number}"))
+        each.append(RawRows.of([pair], None).arrays(None) if raw else _arrays(*pair, f"client {number}"))
         _require_alike(each[0], each[-1])
     ends = np.cumsum([arrays.rows for arrays in each])
     parts = np.split(np.arange(ends[-1]), ends[:-1])

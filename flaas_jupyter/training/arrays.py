@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,12 +25,15 @@ class Arrays:
         By output name; the only, unnamed one is ``""``. First axis: rows.
     columns : tuple of str
         Names of the columns of the only input, if the data set is a table.
+    streamed : bool
+        Whether they are files that are mapped into memory, too large to be in it as a whole.
     """
 
     name: str
     inputs: dict[str, NDArray[Any]]
     targets: dict[str, NDArray[Any]]
     columns: tuple[str, ...] = ()
+    streamed: bool = False
 
     @property
     def rows(self) -> int:
@@ -44,6 +48,47 @@ class Arrays:
                 values = group[name] if rows is None else group[name][rows]
                 total = zlib.crc32(np.ascontiguousarray(values).data, total)
         return total
+
+
+class Mapped:
+    """An array in a file that is mapped into memory, in the dtype and shape that a model takes.
+
+    Rows are read, and converted, where they are asked for: ``mapped[rows]``.
+
+    Parameters
+    ----------
+    source : ndarray of shape (n, …)
+        Mapped into memory.
+    dtype : dtype
+    shape : tuple of int
+        Of one row.
+    """
+
+    def __init__(self, source: NDArray[Any], dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+        self._source = source
+        self.dtype, self.shape = dtype, (len(source), *shape)
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, rows: NDArray[np.int64] | slice) -> NDArray[Any]:
+        taken = np.ascontiguousarray(self._source[rows], self.dtype)
+        return taken.reshape(len(taken), *self.shape[1:])
+
+    def min(self) -> Any:
+        """Return the smallest value."""
+        return self._source.min()
+
+    def max(self) -> Any:
+        """Return the largest value."""
+        return self._source.max()
+
+
+def pieces(array: NDArray[Any], size: int = 1 << 24) -> Iterator[NDArray[Any]]:
+    """Yield some rows after the other, about `size` bytes of them: for looks at arrays that exceed memory."""
+    step = max(1, size // max(1, array.nbytes // max(1, len(array))))
+    for start in range(0, len(array), step):
+        yield array[start : start + step]
 
 
 def canonical_target(values: NDArray[Any]) -> NDArray[Any]:

@@ -20,19 +20,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import Aborted, InvalidInput
+from ..errors import InvalidInput
 from ..plan import TrainingPlan, weights_by_path
+from . import streaming
 from .anchor import Anchor
+from .epoch import BURST_SECONDS, Epoch, Stop, flat_metrics, stopped
 from .seeds import ClientSeeds
 
 if TYPE_CHECKING:
     import keras
 
-BURST_SECONDS = 0.05
-"""How long one call of the traced loop should take at most: how soon training can be stopped."""
-
-Stop = Callable[[], bool]
-Epoch = Callable[[NDArray[np.int64], Stop], dict[str, float]]
+Rows = NDArray[np.int64] | range
 
 
 @dataclass(frozen=True)
@@ -78,6 +76,7 @@ class LocalTraining:
         self.plan = plan
         self._model = model
         self._data = (x, y)
+        self._window = streaming.window_rows(x, y) if streaming.is_streamed(x, y) else None
         model.optimizer.build(model.trainable_variables)
         self._fresh = [(v, keras.ops.convert_to_numpy(v)) for v in model.optimizer.variables]
         self._schedule = learning_rate_schedule(plan)
@@ -88,13 +87,17 @@ class LocalTraining:
     def _trace(self) -> Epoch:
         import keras
 
-        make = graph_epoch if keras.backend.backend() == "tensorflow" else _keras_epoch
+        on_tensorflow = keras.backend.backend() == "tensorflow"
+        if self._window is not None:
+            stream = streaming.graph_epoch if on_tensorflow else streaming.keras_epoch
+            return stream(self._model, *self._data, self.plan.batch_size)
+        make = graph_epoch if on_tensorflow else _keras_epoch
         return make(self._model, *self._data, self.plan.batch_size)
 
     def train(
         self,
         weights: NDArray[Any],
-        rows: NDArray[np.int64],
+        rows: Rows,
         seeds: ClientSeeds,
         *,
         round_number: int,
@@ -110,7 +113,7 @@ class LocalTraining:
         ----------
         weights : ndarray of shape (p,)
             The global weights to start from.
-        rows : ndarray of int64, shape (n,)
+        rows : ndarray of int64, shape (n,), or range
             Indices of the client's rows.
         seeds : ClientSeeds
             The client's random numbers.
@@ -145,8 +148,7 @@ class LocalTraining:
             self._anchor.set(0.0, None)
         metrics: dict[str, float] = {}
         for epoch in range(epochs):
-            order = seeds.order(round_number, epoch, len(rows)) if self.plan.shuffle else np.arange(len(rows))
-            metrics = self._run_epoch(rows[order], should_stop)
+            metrics = self._run_epoch(self._order(rows, seeds, round_number, epoch), should_stop)
             if not math.isfinite(metrics["loss"]):
                 raise non_finite("loss", round_number, epoch)
         # Replaces the weights by their moving average if the optimizer keeps one.
@@ -155,6 +157,17 @@ class LocalTraining:
         if not np.isfinite(result).all():
             raise non_finite("weights", round_number, epochs - 1)
         return LocalResult(result, len(rows), metrics, time.perf_counter() - started)
+
+    def _order(self, rows: Rows, seeds: ClientSeeds, round_number: int, epoch: int) -> Any:
+        """Return the client's rows in the order of an epoch; of streamed ones an iterator over windows of them."""
+        if self._window is None:
+            order = seeds.order(round_number, epoch, len(rows)) if self.plan.shuffle else np.arange(len(rows))
+            return np.asarray(rows)[order]
+        if self.plan.shuffle:
+            windows = streaming.in_blocks(seeds.shuffling(round_number, epoch), len(rows), self._window)
+        else:
+            windows = streaming.in_order(len(rows), self._window)
+        return windows if rows == range(len(rows)) else (np.asarray(rows)[window] for window in windows)
 
     def _reset(self, rows: int, seeds: ClientSeeds, round_number: int, learning_rate: float | None) -> None:
         for variable, value in self._fresh:
@@ -225,7 +238,7 @@ def graph_epoch(model: keras.Model, x: Any, y: Any, batch_size: int) -> Epoch:
         order = tf.constant(order, tf.int64)
         while at < rows:
             if should_stop():
-                raise _stopped()
+                raise stopped()
             started = time.perf_counter()
             end = min(at + burst, rows)
             logs = traced(order, tf.constant(at, tf.int64), tf.constant(end, tf.int64))
@@ -245,7 +258,7 @@ def _keras_epoch(model: keras.Model, x: Any, y: Any, batch_size: int) -> Epoch:
         class StopBetweenBatches(keras.callbacks.Callback):  # type: ignore[misc]
             def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
                 if should_stop():
-                    raise _stopped()
+                    raise stopped()
 
         ordered = keras.tree.map_structure(lambda values: values[order], (x, y))
         callbacks = [StopBetweenBatches()]
@@ -253,18 +266,6 @@ def _keras_epoch(model: keras.Model, x: Any, y: Any, batch_size: int) -> Epoch:
         return flat_metrics({name: values[-1] for name, values in history.items()})
 
     return run
-
-
-def flat_metrics(logs: dict[str, Any]) -> dict[str, float]:
-    """Metrics as numbers by name; one of several values (an F-score per class) becomes ``name_0``, ``name_1`` …."""
-    flat: dict[str, float] = {}
-    for name, value in logs.items():
-        array = np.asarray(value, dtype=np.float64)
-        if array.ndim == 0:
-            flat[name] = float(array)
-        else:
-            flat |= {f"{name}_{i}": float(entry) for i, entry in enumerate(array.ravel())}
-    return flat
 
 
 def non_finite(what: str, round_number: int, epoch: int) -> InvalidInput:
@@ -275,7 +276,3 @@ def non_finite(what: str, round_number: int, epoch: int) -> InvalidInput:
         hint="Lower the learning rate, clip gradients (optimizer clipnorm=1.0), or scale the inputs.",
         round=round_number,
     )
-
-
-def _stopped() -> Aborted:
-    return Aborted("Training was stopped before the end of the round.", code="training-stopped")

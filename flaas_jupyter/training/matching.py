@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidInput
 from ..plan import TrainingPlan
-from .arrays import Arrays
+from .arrays import Arrays, Mapped, pieces
 
 if TYPE_CHECKING:
     import keras
@@ -51,7 +51,7 @@ def match(plan: TrainingPlan, model: keras.Model, arrays: Arrays) -> tuple[Any, 
         for (_, name), tensor in zip(inputs, model.inputs, strict=True)
     }
     ready_y = {
-        name: _output(name, tuple(tensor.shape), y[name], losses.get(name, ""), fail)
+        name: _output(name, tuple(tensor.shape), y[name], losses.get(name, ""), arrays.streamed, fail)
         for (_, name), tensor in zip(outputs, model.outputs, strict=True)
     }
     _check_embeddings(model, ready_x, fail)
@@ -117,7 +117,7 @@ def _named(
     return arrays
 
 
-def _input(name: str, tensor: Any, array: NDArray[Any], arrays: Arrays, fail: _Failure) -> NDArray[Any]:
+def _input(name: str, tensor: Any, array: NDArray[Any], arrays: Arrays, fail: _Failure) -> Any:
     expected, received = tuple(tensor.shape), (None, *array.shape[1:])
     # Keras itself adds or removes a last axis of 1.
     if not _compatible(_squeezed(expected), _squeezed(received)):
@@ -131,19 +131,23 @@ def _input(name: str, tensor: Any, array: NDArray[Any], arrays: Arrays, fail: _F
     if tensor.dtype == "string":
         raise fail(f"input {name!r} expects text; the data set has numbers ({array.dtype})")
     dtype = np.dtype("float32" if tensor.dtype == "bfloat16" else tensor.dtype)  # NumPy has no bfloat16
-    if dtype.kind in "iu" and array.dtype.kind == "f" and (array != np.trunc(array)).any():
+    if dtype.kind in "iu" and _has_fractions(array):
         raise fail(f"input {name!r} expects integers ({dtype}); the data set has fractions ({array.dtype})")
     with np.errstate(over="ignore"):
+        if dtype.kind == "f" and not all(np.isfinite(piece.astype(dtype, copy=False)).all() for piece in pieces(array)):
+            raise fail(f"the data exceed the range of input {name!r}, {dtype}", "Use a wider dtype, or scale the data.")
+        if arrays.streamed:
+            return Mapped(array, dtype, _known(expected[1:]) or array.shape[1:])
         cast = np.ascontiguousarray(array, dtype)
-    if dtype.kind == "f" and not np.isfinite(cast).all():
-        raise fail(f"the data exceed the range of input {name!r}, {dtype}", "Use a wider dtype, or scale the data.")
     return cast.reshape(len(cast), *expected[1:]) if None not in expected[1:] else cast
 
 
-def _output(name: str, shape: tuple[int | None, ...], array: NDArray[Any], loss: str, fail: _Failure) -> NDArray[Any]:
+def _output(
+    name: str, shape: tuple[int | None, ...], array: NDArray[Any], loss: str, streamed: bool, fail: _Failure
+) -> Any:
     units = shape[-1] if len(shape) > 1 else 1
     if loss.startswith("sparsecategorical"):
-        if array.dtype.kind == "f" and (array != np.trunc(array)).any():
+        if _has_fractions(array):
             raise fail(f"the loss of output {name!r} needs classes 0 to K-1; the target is a quantity", _QUANTITY)
         if not _compatible(_squeezed(shape[:-1]), _squeezed((None, *array.shape[1:]))):
             raise fail(
@@ -154,6 +158,8 @@ def _output(name: str, shape: tuple[int | None, ...], array: NDArray[Any], loss:
             raise fail(
                 f"its labels are 0..{count - 1}, and output {name!r} has {units} units", f"Give it {count} units."
             )
+        if streamed:
+            return Mapped(array, np.dtype(np.int32), array.shape[1 : len(shape) - 1])
         return array.astype(np.int32).reshape(len(array), *array.shape[1 : len(shape) - 1])
     if loss.startswith("binary") and ((array < 0).any() or (array > 1).any()):
         if array.dtype.kind == "f":
@@ -172,8 +178,21 @@ def _output(name: str, shape: tuple[int | None, ...], array: NDArray[Any], loss:
             expected=_text(shape),
             received=_text(_rows(array)),
         )
+    if streamed:
+        wanted = array.dtype if array.dtype.kind == "f" else np.dtype(np.float32)
+        return Mapped(array, wanted, _known(shape[1:]) or array.shape[1:])
     values = array.astype(np.float32) if array.dtype.kind != "f" else array
     return values.reshape(len(values), *shape[1:]) if None not in shape[1:] else values
+
+
+def _known(shape: tuple[int | None, ...]) -> tuple[int, ...]:
+    """Return a shape whose axes are all known; nothing if one is not."""
+    axes = tuple(size for size in shape if size is not None)
+    return axes if len(axes) == len(shape) else ()
+
+
+def _has_fractions(array: NDArray[Any]) -> bool:
+    return array.dtype.kind == "f" and any((piece != np.trunc(piece)).any() for piece in pieces(array))
 
 
 def _check_embeddings(model: keras.Model, x: dict[str, NDArray[Any]], fail: _Failure) -> None:

@@ -31,7 +31,11 @@ class ClientSeeds:
 
     def order(self, round_number: int, epoch: int, rows: int) -> NDArray[np.int64]:
         """Return a permutation of ``range(rows)``: the order of the rows in one local epoch."""
-        return np.random.default_rng(self._words(_SHUFFLING, round_number, epoch)).permutation(rows)
+        return self.shuffling(round_number, epoch).permutation(rows)
+
+    def shuffling(self, round_number: int, epoch: int) -> np.random.Generator:
+        """Return what the order of the rows in one local epoch is drawn from."""
+        return np.random.default_rng(self._words(_SHUFFLING, round_number, epoch))
 
     def random_state(self, round_number: int, index: int) -> int:
         """Return the seed of the model's `index`-th random layer in a round, below 2^31."""

@@ -18,6 +18,7 @@ import { IStatusBar } from '@jupyterlab/statusbar';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 import type { ReadonlyPartialJSONValue } from '@lumino/coreutils';
 
+import { saveTable } from './download';
 import { federationIcon } from './icons';
 import { Kernels } from './kernels';
 import {
@@ -27,24 +28,28 @@ import {
   AnalyticsModels,
   asNotebook,
   CostsModel,
+  ExplorerModels,
   FederationModel,
-  type IAnalyticsMemory,
   type IExperiment,
+  type IFormMemory,
   type IMemory,
   type ITraining,
   type IWizardMemory,
   notebookFor,
   trainingNotebook,
+  UploadsModel,
   WizardModel
 } from './model';
 import { createNotebook, insertCell } from './notebook';
 import { ServerApi } from './request';
 import { IFederation } from './tokens';
+import { IndexedDbKeep } from './upload/keep';
 import { version } from './version';
 import {
   AccessView,
   AnalyticsView,
   CostsView,
+  ExplorerView,
   FederationPanel,
   NewSimulation,
   RunView,
@@ -66,6 +71,8 @@ export const CommandIDs = {
   newSimulation: 'flaas:new-simulation',
   /** Open the form for questions over rows in the main area. */
   openAnalytics: 'flaas:open-analytics',
+  /** Open the data explorer in the main area. */
+  openExplorer: 'flaas:open-explorer',
   /** Open the dashboard of costs. */
   openCosts: 'flaas:open-costs',
   /** Open the wizard that compares clouds and launches machines. */
@@ -141,14 +148,18 @@ const panel: JupyterFrontEndPlugin<void> = {
     const translation = translator ?? nullTranslator;
     const trans = translation.load(DOMAIN);
     const kernels = new Kernels(app.serviceManager, notebooks);
-    const analytics = new AnalyticsModels(kernels, state ? analyticsMemoryIn(state) : null);
+    const analytics = new AnalyticsModels(kernels, state ? formMemoryIn(state, 'analytics') : null);
+    const explorers = new ExplorerModels(kernels, state ? formMemoryIn(state, 'explorer') : null);
     let identity = model.identity;
     model.changed.connect(() => {
       if (model.identity !== identity) {
         identity = model.identity;
         analytics.forget();
+        explorers.forget();
       }
     });
+    const uploads = new UploadsModel(model.api, new IndexedDbKeep());
+    model.changed.connect(() => void uploads.attach(model.identity));
     const insert = async (code: string, path: string): Promise<void> => {
       const panel = insertCell(notebooks, path, code);
       if (panel) {
@@ -161,6 +172,7 @@ const panel: JupyterFrontEndPlugin<void> = {
       await app.commands.execute('docmanager:open', { path: made, factory: 'Notebook' });
     };
     const openAnalytics = (): void => void app.commands.execute(CommandIDs.openAnalytics);
+    const openExplorer = (): void => void app.commands.execute(CommandIDs.openExplorer);
     const openRun = (run: { id: string }): void =>
       void app.commands.execute(CommandIDs.openRun, { id: run.id });
     const openSimulation = (simulation: { id: string }): void =>
@@ -179,8 +191,11 @@ const panel: JupyterFrontEndPlugin<void> = {
         openCosts,
         openWizard,
         openAccess,
+        uploads,
         analytics,
         openAnalytics,
+        explorers,
+        openExplorer,
         insert
       },
       translation
@@ -231,10 +246,31 @@ const panel: JupyterFrontEndPlugin<void> = {
     });
     void restorer?.restore(views, { command: CommandIDs.openAnalytics, name: () => 'analytics' });
 
+    const explorations = new WidgetTracker<MainAreaWidget<ExplorerView>>({ namespace: 'flaas-explorer' });
+    app.commands.addCommand(CommandIDs.openExplorer, {
+      label: args => (args.launcher ? trans.__('Federated Data Explorer') : trans.__('Explore Data')),
+      caption: trans.__('Look at data sets that are spread over nodes, as far as their owners show them'),
+      icon: federationIcon,
+      describedBy,
+      execute: () => {
+        let view = explorations.find(() => true);
+        if (!view) {
+          const content = new ExplorerView({ federation: model, explorers, insert }, translation);
+          view = new MainAreaWidget({ content });
+          view.id = 'flaas-explorer';
+          void explorations.add(view);
+          app.shell.add(view, labShell ? 'main' : 'right'); // as for runs
+        }
+        app.shell.activateById(view.id);
+      }
+    });
+    void restorer?.restore(explorations, { command: CommandIDs.openExplorer, name: () => 'explorer' });
+
     const category = trans.__('Federated Learning');
     for (const command of [
       CommandIDs.showPanel,
       CommandIDs.openRun,
+      CommandIDs.openExplorer,
       CommandIDs.openAnalytics,
       CommandIDs.openSimulation,
       CommandIDs.newSimulation,
@@ -441,7 +477,7 @@ const costs: JupyterFrontEndPlugin<void> = {
         let widget = dashboards.find(() => true);
         if (!widget) {
           const content = new CostsView(
-            { federation: model, model: new CostsModel(model.api), openWizard, showPanel, save: saveFile },
+            { federation: model, model: new CostsModel(model.api), openWizard, showPanel, save: saveTable },
             translation
           );
           widget = new MainAreaWidget({ content });
@@ -538,7 +574,7 @@ const access: JupyterFrontEndPlugin<void> = {
         if (!widget) {
           const shown = new AccessModel(model.api);
           const content = new AccessView(
-            { federation: model, model: shown, showPanel, save: saveFile },
+            { federation: model, model: shown, showPanel, save: saveTable },
             translation
           );
           const made = (widget = new MainAreaWidget({ content }));
@@ -603,9 +639,9 @@ function memoryIn(state: IStateDB): IMemory {
   };
 }
 
-/** The analytics forms by project, in the user's workspace state; what was answered is never among it. */
-function analyticsMemoryIn(state: IStateDB): IAnalyticsMemory {
-  const key = '@flaas/labextension:analytics';
+/** Forms by project, in the user's workspace state; what was answered is never among it. */
+function formMemoryIn(state: IStateDB, name: 'analytics' | 'explorer'): IFormMemory {
+  const key = `@flaas/labextension:${name}`;
   return {
     recall: () => state.fetch(key),
     remember: kept => state.save(key, kept as ReadonlyPartialJSONValue)
@@ -619,17 +655,6 @@ function wizardMemoryIn(state: IStateDB): IWizardMemory {
     recall: () => state.fetch(key),
     remember: kept => state.save(key, kept as ReadonlyPartialJSONValue)
   };
-}
-
-/** Give the user a file, as a download. */
-function saveFile(name: string, text: string): void {
-  const url = URL.createObjectURL(new Blob([text], { type: 'text/csv' }));
-  const link = document.createElement('a');
-  link.href = url;
-  link.download = name;
-  link.click();
-  // The browser reads it after the click.
-  setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }
 
 export { IFederation } from './tokens';

@@ -45,6 +45,13 @@ export class ServerApi implements IApi {
     return (await this._json(await this._fetch(URLExt.join(NAMESPACE, endpoint), init))) as T;
   }
 
+  async put<T>(endpoint: string, bytes: Uint8Array<ArrayBuffer>, signal: AbortSignal): Promise<T> {
+    const headers = { 'Content-Type': 'application/octet-stream' };
+    // As a Blob: Chromium takes ten times as long over the same bytes in an array, and keeps copies of them.
+    const init: RequestInit = { method: 'PUT', headers, body: new Blob([bytes]), signal };
+    return (await this._json(await this._fetch(URLExt.join(NAMESPACE, endpoint), init))) as T;
+  }
+
   async api<T>(path: string, { method = 'GET', idempotencyKey, ifMatch, body }: IApiInit = {}): Promise<T> {
     const headers: Record<string, string> = {};
     if (ifMatch) {

@@ -57,6 +57,8 @@ export interface INode extends IResource {
   last_seen: string | null;
   version: string;
   datasets: string[];
+  /** Whether it takes sealed uploads. */
+  uploads?: boolean;
 }
 
 export interface IDataset {
@@ -73,6 +75,8 @@ export interface IDataset {
   } | null;
   /** Names who each row is about, for vertical runs. */
   id_column?: string | null;
+  /** What its owner has declared of columns. */
+  schema?: Partial<IExploredColumn>[] | null;
 }
 
 export type RunState =
@@ -231,13 +235,17 @@ export interface IAnalyticsRequest {
   epsilon: number | null;
 }
 
-/** What was released, as the kernel displays it. */
-export interface IAnalyticsAnswer {
+/** Figures in rows; a chart's, too. */
+export interface ITable {
   /** Names of what rows are known by. */
   index: string[];
   columns: string[];
-  /** `hidden` says which figures were withheld. */
-  rows: { key: (number | string)[]; values: (number | null)[]; hidden: boolean[] }[];
+  /** `hidden` says which figures were withheld, `reason` why, where each row has its own. */
+  rows: { key: (number | string)[]; values: (number | null)[]; hidden: boolean[]; reason?: string }[];
+}
+
+/** What was released, as the kernel displays it. */
+export interface IAnalyticsAnswer extends ITable {
   chart: 'bars' | 'line' | null;
   /** Why figures were withheld. */
   reasons: string[];
@@ -259,6 +267,119 @@ export interface IBudgetLine {
   remaining: number | null;
   /** Why the node told nothing, if it did not; figures are 0 then. */
   problem: string | null;
+}
+
+/** What of a data set is looked at; each is asked for by itself. `nodes` is what each node itself says of you. */
+export type ExplorationPart =
+  'overview' | 'nodes' | 'column' | 'missing' | 'correlations' | 'labels' | 'drift';
+
+/** What an owner shows: nothing, names and types, figures about many rows, figures with noise, or one's own rows. */
+export type ExplorationLevel = 'nothing' | 'schema' | 'aggregates' | 'private' | 'owner';
+
+/** A look at a data set, as it goes to the kernel. */
+export interface IExplorationRequest {
+  project: string;
+  dataset: string;
+  part: ExplorationPart;
+  /** Of `column`: which one. */
+  column: string | null;
+  /** Of `correlations`: which ones; null for those that come first. */
+  columns: string[] | null;
+  /** Of `column` with noise: limits that values are clipped to, where none are declared. */
+  bounds: [number, number] | null;
+  epsilon: number | null;
+  /** Whether only the rows of the node on this machine are looked at. */
+  own: boolean;
+}
+
+/** A column as owners have described it. */
+export interface IExploredColumn {
+  name: string;
+  dtype: string;
+  role: string | null;
+  /** A text has no histogram, a label's values are known. */
+  kind: 'number' | 'text' | 'label';
+  unit: string | null;
+  description: string | null;
+  range: [number | null, number | null] | null;
+  categories: (string | number)[] | null;
+  /** What nodes say of it that others say otherwise. */
+  differences: { node: string; field: string; value: unknown }[];
+}
+
+/** Why figures were withheld, by their positions; '' is all of them. */
+export interface IReasons {
+  [position: string]: string;
+}
+
+/** How the values of one column are distributed. */
+export interface IDistribution {
+  name: string;
+  kind: 'histogram' | 'categories';
+  /** Limits of a histogram's bins, one more than there are bins; null where one is open. */
+  edges: (number | null)[];
+  labels: (string | number)[];
+  counts: (number | null)[];
+  suppressed: boolean[];
+  reasons: IReasons;
+  /** Figures by name; null where one is withheld. */
+  summary: { [figure: string]: number | null };
+  /** What counts are off by at most, or with noise nearly always. */
+  error_bound: number | null;
+  /** What least and greatest value and median are off by; null if it is not known. */
+  bounds_error: number | null;
+  epsilon: number | null;
+}
+
+/** What came of a look, as the kernel displays it; only the part that was asked for is there. */
+export interface IExploration {
+  version: number;
+  part: ExplorationPart;
+  dataset: string;
+  time: string | number | null;
+  level: ExplorationLevel;
+  rows: number | null;
+  nodes: {
+    node: string;
+    name: string;
+    organisation: string;
+    rows: number | null;
+    level: ExplorationLevel;
+    online: boolean;
+    /** Whether its owner lets it say how far it is from the whole; null if it was not asked. */
+    drift: boolean | null;
+    problem: { code: string; message: string; hint: string } | null;
+  }[];
+  columns: IExploredColumn[];
+  column: IDistribution | null;
+  missing:
+    | {
+        column: string;
+        count: number | null;
+        share: number | null;
+        suppressed: boolean;
+        reason: string | null;
+      }[]
+    | null;
+  labels: {
+    column: string;
+    classes: (string | number)[];
+    counts: (number | null)[];
+    suppressed: boolean[];
+    reasons: IReasons;
+  } | null;
+  correlations: {
+    columns: string[];
+    values: (number | null)[][];
+    suppressed: boolean[][];
+    reason: string | null;
+  } | null;
+  drift:
+    | { column: string; node: string; distance: number | null; suppressed: boolean; reason: string | null }[]
+    | null;
+  /** What nodes account of this person's queries; null where nobody sets a limit. */
+  budget: { node: string; spent: number; budget: number | null; remaining: number | null }[] | null;
+  notes: string[];
 }
 
 /** What code displays while it runs. */
@@ -719,6 +840,8 @@ export interface IApiInit {
 export interface IApi {
   /** Ask the server half itself. */
   server<T>(endpoint: string, method?: string, body?: unknown): Promise<T>;
+  /** Send bytes to the server half. */
+  put<T>(endpoint: string, bytes: Uint8Array<ArrayBuffer>, signal: AbortSignal): Promise<T>;
   /** Ask the coordination API, through the server half. */
   api<T>(path: string, init?: IApiInit): Promise<T>;
   /** Read a resource of the coordination API with its entity tag. */

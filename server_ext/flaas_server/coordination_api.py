@@ -33,6 +33,9 @@ ALLOWED: tuple[tuple[str, str], ...] = (
     ("GET", "/v1/projects/{id}/runs"),
     ("GET", "/v1/nodes"),
     ("GET", "/v1/nodes/{id}"),
+    ("GET", "/v1/nodes/{id}/upload-key"),
+    ("GET", "/v1/projects/{id}/uploads"),
+    ("GET", "/v1/uploads/{id}"),
     ("GET", "/v1/runs/{id}"),
     ("GET", "/v1/runs/{id}/events"),
     ("GET", "/v1/runs/{id}/rounds"),
@@ -94,7 +97,7 @@ ALLOWED: tuple[tuple[str, str], ...] = (
 )
 QUERY = frozenset(
     {
-        "actor", "after", "cursor", "days", "format", "from", "group", "limit", "mine", "object", "operation",
+        "actor", "after", "cursor", "days", "format", "from", "group", "limit", "mine", "node", "object", "operation",
         "outcome", "project", "provider", "resource", "state", "to",
     }
 )  # fmt: skip

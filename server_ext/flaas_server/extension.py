@@ -19,6 +19,9 @@ from .oauth import Renewal
 from .session import Session
 from .simulation_handlers import ProtocolsHandler, RoundsHandler, SimulationHandler, SimulationsHandler, StopHandler
 from .simulations import ID, Simulations
+from .upload_bridge import UploadBridge
+from .upload_handlers import ID as UPLOAD
+from .upload_handlers import ChunkHandler, FinishHandler, UploadHandler, UploadsHandler
 
 
 class FlaasServer(ExtensionApp):
@@ -71,6 +74,7 @@ class FlaasServer(ExtensionApp):
             flaas_allow_plain_http=self.allow_plain_http,
             flaas_simulations=Simulations(home / "simulations"),
             flaas_catalogue=Catalogue(),
+            flaas_uploads=UploadBridge(home, self.log),
         )
 
     def initialize_handlers(self) -> None:
@@ -87,6 +91,10 @@ class FlaasServer(ExtensionApp):
             (r"/flaas/simulations/([^/]+)/rounds", RoundsHandler),
             (r"/flaas/simulations/([^/]+)/stop", StopHandler),
             (r"/flaas/protocols", ProtocolsHandler),
+            (r"/flaas/uploads", UploadsHandler),
+            (rf"/flaas/uploads/({UPLOAD})", UploadHandler),
+            (rf"/flaas/uploads/({UPLOAD})/chunks/(\d{{1,10}})", ChunkHandler),
+            (rf"/flaas/uploads/({UPLOAD})/finish", FinishHandler),
         ]
         self.handlers.extend(routes)
 
@@ -95,3 +103,4 @@ class FlaasServer(ExtensionApp):
         await self.settings["flaas_device"].cancel()
         await self.settings["flaas_api"].close()
         await self.settings["flaas_catalogue"].close()
+        await self.settings["flaas_uploads"].close()

@@ -19,7 +19,8 @@ expect.set_options(timeout=30_000)
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        # What takes minutes is run by `make test-long`, with all else that does.
+        if Path(__file__).parent in item.path.parents and item.get_closest_marker("long") is None:
             item.add_marker(pytest.mark.browser)
 
 

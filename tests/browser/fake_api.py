@@ -47,6 +47,7 @@ class FakeApi:
         self.log: list[dict[str, Any]] = []
         self.requests: list[tuple[str, str]] = []
         self.nodes = {name: self._node(name) for name in KEYS}
+        self.more_datasets: list[dict[str, Any]] = []
         self.runs: dict[str, dict[str, Any]] = {}
         self.rounds: dict[str, list[dict[str, Any]]] = {}
         self._subscribers: set[asyncio.Queue[dict[str, Any] | None]] = set()
@@ -277,7 +278,7 @@ def _application(fake: FakeApi) -> FastAPI:
         features = [{"name": f"feature {number}", "dtype": "float64", "shape": []} for number in range(30)]
         target = {"name": "malignant", "dtype": "int64", "kind": "binary", "classes": 2}
         biopsies = {"name": "biopsies", "rows": 450, "nodes": holders, "features": features, "target": target}
-        return _list("datasets", [biopsies] if project == "demo" else [])
+        return _list("datasets", [biopsies, *fake.more_datasets] if project == "demo" else [])
 
     @app.get("/v1/projects/{project}/runs")
     def runs(project: str) -> Response:

@@ -49,6 +49,18 @@ def test_the_role_decides(domain: Domain, node: Identity) -> None:
     assert caught.value.code == "role-missing"
 
 
+def test_a_developer_may_do_what_an_explorer_may_and_not_the_other_way_round(domain: Domain, node: Identity) -> None:
+    developer, explorer = Identity.generate(), Identity.generate()
+    domain.admit(developer.node_id, roles=("developer",))
+    domain.admit(explorer.node_id, roles=("explorer",))
+    directory = domain.directory()
+    for person in (developer, explorer):
+        assert directory.require(person.node_id, "explorer").node_id == person.node_id
+    for person, role in ((explorer, "developer"), (explorer, "node"), (developer, "node"), (node, "explorer")):
+        with pytest.raises(NotAllowed, match=f"not as {role}"):
+            directory.require(person.node_id, role)
+
+
 def test_membership_has_a_beginning_and_an_end_and_points_at_the_clock(domain: Domain, node: Identity) -> None:
     directory, now = domain.directory(), time.time()
     assert _code(directory, node.node_id, now + 3600) == "membership-expired"

@@ -421,6 +421,26 @@ async def test_a_peer_that_closes_is_lost_at_once_with_all_pending_calls(start: 
     assert not ours._watchers
 
 
+async def test_two_processes_of_a_person_are_connected_side_by_side(domain: Domain, start: Start) -> None:
+    ours = await start({"echo": Route(_echo, role="developer", limit=LIMIT)})
+    lost: list[str] = []
+    ours.on_peer_lost(lost.append)
+    person = Identity.generate()
+    kernel = await start({}, identity=person, roles=("developer",), published=False)
+    await kernel.call(ours.node_id, Message("echo"))
+    bridge = await start({}, identity=person, roles=("developer",), published=False)
+    for _ in range(3):
+        await bridge.call(ours.node_id, Message("echo"))
+        await kernel.call(ours.node_id, Message("echo"))
+    await bridge.close()
+    await kernel.call(ours.node_id, Message("echo"))
+    assert lost == []
+    await kernel.close()
+    while not lost:
+        await asyncio.sleep(0.01)
+    assert lost == [person.node_id]
+
+
 async def test_a_restarted_node_takes_the_place_of_its_former_self_at_once(domain: Domain, start: Start) -> None:
     stuck = Stuck()
     identity = Identity.generate()

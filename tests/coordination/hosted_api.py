@@ -18,7 +18,8 @@ from fastapi.routing import APIRoute
 from starlette.routing import Match
 
 from flaas_jupyter.communications.directory import Membership, Record, sign_membership
-from flaas_jupyter.communications.identity import REGISTER, Identity, canonical, request_token
+from flaas_jupyter.communications.identity import REGISTER, Identity, canonical, request_token, sign_document
+from flaas_jupyter.communications.upload_key import UPLOAD_KEY
 from flaas_jupyter.coordination.app import create_app
 from flaas_jupyter.coordination.founding import PLATFORM, found
 from flaas_jupyter.coordination.meanings import MEANINGS
@@ -293,6 +294,12 @@ class Node:
         }
         return Record(**body).sign(self.identity)
 
+    def upload_key(self, **changes: Any) -> Json:
+        """Return the statement of an upload key."""
+        now = int(time.time())
+        body = {"v": 1, "node": self.id, "key": "12" * 32, "created": now, "expires": now + 3600, **changes}
+        return sign_document(self.identity, UPLOAD_KEY, body)
+
     def describe(self, name: str = "loans", **changes: Any) -> httpx.Response:
         """Tell of a data set."""
         return self.api.call("PUT", f"{self.path}/datasets/{name}", description(name, **changes))
@@ -490,6 +497,12 @@ def run_body(**changes: Any) -> Json:
         "submitter": "cd" * 32,
         **changes,
     }
+
+
+def upload_body(node: Node, **changes: Any) -> Json:
+    """Return the body that opens an upload to a node."""
+    body = {"id": "ab" * 16, "node": node.id, "dataset": "sent", "size": 1 << 31, "digest": "ef" * 32}
+    return {**body, "submitter": "cd" * 32, **changes}
 
 
 def query_body(**changes: Any) -> Json:

@@ -11,7 +11,7 @@ from flaas_jupyter.costs.launch import plan, states
 from flaas_jupyter.costs.launch.plan import Asked, Wanted
 from flaas_jupyter.costs.secrets import Keyring
 
-from .hosted_api import description, query_body, run_body
+from .hosted_api import description, query_body, run_body, upload_body
 
 
 def body_for(path: str, federation, node) -> dict | None:
@@ -31,6 +31,12 @@ def body_for(path: str, federation, node) -> dict | None:
         "/v1/projects/{project_id}/runs": run_body(),
         "/v1/projects/{project_id}/queries": query_body(),
         "/v1/queries/{query_id}/close": {"outcome": "released"},
+        "/v1/projects/{project_id}/recipes": {"name": "common", "recipe": {"nodes": {}}},
+        "/v1/projects/{project_id}/uploads": upload_body(node),
+        "/v1/uploads/{upload_id}/outcome": {"outcome": "aborted"},
+        "/v1/nodes/{node_id}/upload-key": node.upload_key(),
+        "/v1/projects/{project_id}/views": query_body(operation="explore-column"),
+        "/v1/views/{query_id}/close": {"outcome": "released"},
         "/v1/nodes": node.registration(),
         "/v1/nodes/{node_id}/record": node.record(),
         "/v1/nodes/{node_id}/datasets/{name}": description(),

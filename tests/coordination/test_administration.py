@@ -103,13 +103,14 @@ def test_links_show_what_may_be_done_with_a_project(federation):
     def links(caller):
         return set(caller.get(federation.path)["_links"])
 
-    reading = {"self", "directory", "nodes", "datasets", "runs", "queries", "events", "launches"}
-    launching = {"create_launch"}
+    reading = {"self", "directory", "nodes", "datasets", "runs", "queries", "recipes", "uploads", "events", "launches"}
+    launching = {"create_launch", "create_upload"}
     assert links(federation.person("viewer", "north")) == reading
     assert links(federation.person("operator", "north")) == reading | launching | {"add_membership"}
-    assert links(federation.developer) == reading | launching, "nothing can be run while there is no data set"
+    developing = reading | launching | {"create_recipe", "create_view"}
+    assert links(federation.developer) == developing, "nothing can be run while there is no data set"
     federation.node("north")
-    assert links(federation.developer) == reading | launching | {"create_run"}
+    assert links(federation.developer) == developing | {"create_run"}
     assert links(federation.admin) == reading | launching | {"add_membership", "edit", "delete"}
 
 

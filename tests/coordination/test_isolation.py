@@ -52,6 +52,7 @@ def foreign(federation):
         "user_id": "viewer.north", "role": "viewer", "scope": "organisation:north", "model_id": f"{run}-1",
         "token_id": viewer.embedded("/v1/tokens", "tokens")[0]["id"], "session_id": "s-of-north", "approval_id": "a-9",
         "digest": hashlib.sha256(b"an invitation of north").hexdigest(), "query_id": "q-of-north",
+        "upload_id": "0a" * 16, "recipe_id": "c-of-north",
     }  # fmt: skip
     template_of_north(federation, ids["name"])
     keep(federation, "node_invitations", digest=ids["digest"], organisation="north", name="invited", created_by="x")
@@ -62,6 +63,15 @@ def foreign(federation):
         digest="ab" * 32, submitter="cd" * 32, participants=[], releaser=node.id, created_by="developer.north",
         organisation="north",
     )  # fmt: skip
+    keep(
+        federation, "uploads", id=ids["upload_id"], node=node.id, dataset="sent", size=1, digest="ab" * 32,
+        submitter="cd" * 32, created_by="operator.north", organisation="north",
+    )  # fmt: skip
+    keep(
+        federation, "recipes", id=ids["recipe_id"], name="common", version=1, kind="mapping", digest="ab" * 32,
+        content={"v": 1, "nodes": {}}, created_by="developer.north", organisation="north",
+    )  # fmt: skip
+    keep(federation, "upload_keys", node=node.id, document=node.upload_key())
     keep(
         federation, "approval_requests", id=ids["approval_id"], action="member.roles", scope="organisation:north",
         requester="operator.north", organisation="north", document='{"who":"viewer.north"}', sha256="ef" * 32,
@@ -141,7 +151,8 @@ def test_what_is_not_there_and_what_is_anothers_look_the_same(federation, foreig
     other = {"project_id": "no-such", "run_id": "0" * 16, "node_id": "0" * 64, "organisation_id": "no-such",
              "launch_id": "l" + "0" * 16, "account_id": "0" * 16, "user_id": "no-such", "name": "no-such",
              "model_id": "no-such-1", "token_id": "0" * 12, "session_id": "no-such", "approval_id": "no-such",
-             "digest": "0" * 64, "query_id": "q" + "0" * 16}  # fmt: skip
+             "digest": "0" * 64, "query_id": "q" + "0" * 16, "upload_id": "0" * 32,
+             "recipe_id": "c" + "0" * 16}  # fmt: skip
     node, ids = foreign
     absent = (node, {**ids, **other})
     for theirs, nothing in zip(requests(federation, foreign), requests(federation, absent), strict=True):

@@ -153,3 +153,61 @@ def test_the_audit_log_tells_of_it_and_a_repetition_opens_nothing_more(federatio
     assert [(entry.actor, entry.project, entry.outcome) for entry in entries] == [
         ("developer.laboratory", "credit", "done")
     ]
+
+
+# ---- views of the explorer ------------------------------------------------------------------------------------------
+
+
+def view_body(**changes):
+    return query_body(operation="explore-column", **changes)
+
+
+def test_a_view_is_opened_by_who_may_explore_over_the_nodes_whose_owners_show_something(federation):
+    nodes = [*federation.three(), federation.node("fourth", organisation="north", online=True)]
+    for node in nodes[1:]:
+        assert node.describe(operations=["train", "explore"]).is_success
+    assert nodes[0].describe(operations=["train", "analytics"]).is_success
+    view = federation.person("data-owner", "laboratory").post(f"{federation.path}/views", view_body())
+    assert {each["name"] for each in view["participants"]} == {"south", "west", "fourth"}
+    assert (view["purpose"], view["operation"], view["state"]) == ("explore", "explore-column", "open")
+    assert view["_links"]["close"]["href"] == f"/v1/views/{view['id']}/close"
+    assert nodes[1].api.get(f"/v1/queries/{view['id']}")["purpose"] == "explore"
+
+
+def test_nobody_else_may_and_the_project_links_it_to_who_may(federation):
+    federation.three()
+    for role in ("viewer", "operator", "auditor", "org-admin", "cost-manager", "approver"):
+        person = federation.person(role, "laboratory")
+        assert person.refused("POST", f"{federation.path}/views", view_body()) == (403, "not-allowed")
+        assert "create_view" not in person.get(federation.path)["_links"]
+    for role in ("developer", "data-owner"):
+        assert federation.person(role, "laboratory").get(federation.path)["_links"]["create_view"]["method"] == "POST"
+
+
+def test_views_and_queries_are_not_opened_or_closed_as_each_other(federation):
+    federation.three()
+    owner = federation.person("data-owner", "laboratory")
+    assert owner.refused("POST", f"{federation.path}/queries", view_body()) == (403, "not-allowed")
+    for changes in ({"operation": "mean"}, {"operation": "explore-"}, {"purpose": "analytics"}, {"purpose": "train"}):
+        body = {**view_body(), **changes}
+        assert federation.developer.refused("POST", f"{federation.path}/views", body)[0] == 422, changes
+    free = asked(federation)
+    assert owner.refused("POST", f"/v1/views/{free['id']}/close", {"outcome": "released"}) == (404, "unknown-query")
+    assert federation.nodes["north"].describe(operations=["explore", "analytics"]).is_success
+    body = {"outcome": "released", "steps": 3}
+    view = owner.post(f"{federation.path}/views", view_body())
+    assert owner.post(f"/v1/views/{view['id']}/close", body)["state"] == "closed"
+    assert listed(federation)[0]["id"] == view["id"], "who has looked is seen by everybody who sees queries"
+
+
+def test_a_node_that_tells_no_columns_keeps_nobody_from_asking_and_is_not_shown_as_the_first(federation):
+    nodes = federation.three()
+    withheld = [{"name": "withheld", "dtype": "float32", "shape": [2]}]
+    assert nodes[0].describe(features=withheld, operations=["train", "explore-nothing"]).is_success
+    (entry,) = federation.developer.embedded(f"{federation.path}/datasets", "datasets")
+    assert [feature["name"] for feature in entry["features"]] == ["age", "income"]
+    assert federation.run()["id"], "a run of all three is one of the same columns, as far as they are told"
+    for node in nodes[1:]:
+        assert node.describe(features=withheld, operations=["train", "explore-nothing"]).is_success
+    (entry,) = federation.developer.embedded(f"{federation.path}/datasets", "datasets")
+    assert "age" not in str(entry)

@@ -13,7 +13,7 @@ import pandas as pd
 
 from flaas_jupyter.communications.directory import Directory, Membership, sign_membership
 from flaas_jupyter.communications.identity import Identity, verify
-from flaas_jupyter.communications.mesh import _Frame
+from flaas_jupyter.communications.mesh import Route, _Frame
 from flaas_jupyter.communications.wire import Message, decode, encode
 from flaas_jupyter.errors import FlaasError, NotFound, Unreachable
 from flaas_jupyter.execution import query_request
@@ -139,12 +139,16 @@ class QueryTable:
             self.cut.add(self.site(node).name)
         if self.site(node).name in self.cut:
             raise Unreachable("gone", code="peer-lost")
-        route = self.site(node).queries.routes()[message.type]
+        route = self.routes(self.site(node))[message.type]
         peer = self.directory.require(sender, route.role)
         request = await decode(_Frame(await encode(message)), route.limit)
         reply = await decode(_Frame(await encode(await route.handler(peer, request))), 1 << 30)
         self.seen.append(reply)
         return reply
+
+    def routes(self, site: Site) -> dict[str, Route]:
+        """Return what a node answers."""
+        return site.queries.routes()
 
     # ---- the notebook -----------------------------------------------------------------------------------------
 

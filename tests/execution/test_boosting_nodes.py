@@ -61,6 +61,9 @@ def test_nodes_train_the_model_of_the_pooled_rows(tmp_path):
     entries = table.site("north").queries.ledger.entries(DATASET)
     assert {entry["kind"] for entry in entries} == {"tree_histogram"}
     assert len(entries) == model.n_steps_
+    for site in table.sites:  # it is written down which rows the model is made of
+        (use,) = site.registry.get(DATASET).lineage
+        assert use["version"] == site.registry.get(DATASET).version
 
 
 def test_bins_of_few_rows_are_told_by_no_step(tmp_path):

@@ -11,7 +11,7 @@ def may(role: str) -> set[str]:
 
 READS = {
     "me:read", "organisation:read", "project:read", "directory:read", "node:read", "dataset:read", "run:read",
-    "model:read", "analytics:read",
+    "model:read", "analytics:read", "recipe:read",
 }  # fmt: skip
 ONESELF = {"me:read", "me:write", "token:issue", "role:read", "policy:read"}
 VIEWS = READS | ONESELF | {"costs:read", "launch:read"}
@@ -19,13 +19,16 @@ VIEWS = READS | ONESELF | {"costs:read", "launch:read"}
 
 def test_who_may_do_what():
     assert may("viewer") == VIEWS
-    assert may("data-owner") == READS | ONESELF | {"approval:read", "approval:decide"}
+    assert may("data-owner") == READS | ONESELF | {
+        "approval:read", "approval:decide", "data:explore", "dataset:upload", "recipe:write",
+    }  # fmt: skip
     assert may("developer") == VIEWS | {
-        "run:create", "run:cancel", "run:pause", "launch:write", "model:release", "analytics:query",
+        "run:create", "run:cancel", "run:pause", "launch:write", "model:release", "analytics:query", "data:explore",
+        "dataset:upload", "recipe:write",
     }  # fmt: skip
     assert may("operator") == VIEWS | {
         "node:register", "node:quarantine", "membership:write", "costs:manage", "launch:write", "run:pause",
-        "run:cancel",
+        "run:cancel", "dataset:upload",
     }  # fmt: skip
     assert may("cost-manager") == VIEWS | {"costs:manage", "launch:write"}
     assert may("approver") == VIEWS | {"approval:read", "approval:decide", "model:revoke"}

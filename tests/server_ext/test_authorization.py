@@ -16,6 +16,7 @@ from .fake_api import TOKEN, FakeApi
 from .simulation_files import header, write
 
 SIMULATION = "sim-a"
+UPLOAD = "ab" * 16
 VERBS = [
     ("GET", "status", "read", "flaas:status"),
     ("POST", "session", "write", "flaas:session"),
@@ -37,6 +38,11 @@ VERBS = [
     ("POST", f"simulations/{SIMULATION}/stop", "write", "flaas:simulations"),
     ("DELETE", f"simulations/{SIMULATION}", "write", "flaas:simulations"),
     ("GET", "protocols", "read", "flaas:protocols"),
+    ("POST", "uploads", "write", "flaas:uploads"),
+    ("GET", f"uploads/{UPLOAD}", "read", "flaas:uploads"),
+    ("DELETE", f"uploads/{UPLOAD}", "write", "flaas:uploads"),
+    ("PUT", f"uploads/{UPLOAD}/chunks/0", "write", "flaas:uploads"),
+    ("POST", f"uploads/{UPLOAD}/finish", "write", "flaas:uploads"),
 ]
 
 

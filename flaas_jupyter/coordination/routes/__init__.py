@@ -21,9 +21,11 @@ from . import (
     projects,
     queries,
     rbac,
+    recipes,
     recommendations,
     runs,
     tokens,
+    uploads,
     users,
 )
 
@@ -44,6 +46,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     runs.router,
     models.router,
     queries.router,
+    recipes.router,
+    uploads.router,
     launches.router,
     costs.router,
     recommendations.router,

@@ -16,7 +16,7 @@ router = APIRouter(prefix="/v1/me", tags=["me"])
 
 
 class PersonalData(_Resource):
-    """All that is kept about a person or service. `runs`, `queries` and `launches` are ids of what it has made."""
+    """All that is kept about a person or service; of runs, queries, recipes, uploads and launches the ids."""
 
     person: dict[str, Any]
     roles: list[dict[str, Any]]
@@ -25,6 +25,8 @@ class PersonalData(_Resource):
     approvals: dict[str, list[dict[str, Any]]]
     runs: list[str]
     queries: list[str]
+    recipes: list[str]
+    uploads: list[str]
     launches: list[str]
     audit: list[dict[str, Any]]
 

@@ -69,3 +69,31 @@ def close_query(
         return hal.answer(queries.show(session, call.view, query))
 
     return call.once(act)
+
+
+@router.post("/projects/{project_id}/views", status_code=201, response_model=query_schemas.Query)
+def create_view(
+    project_id: str, body: query_schemas.ViewIn, call: Annotated[Call, requires("data:explore")]
+) -> Response:
+    """Open a view of the data explorer: a query about a data set as a whole, whose shape the nodes check."""
+
+    def act(session: Session) -> Response:
+        project = find_project(session, call.view, project_id)
+        query = queries.create(session, call.view, project, body)
+        return created(queries.show(session, call.view, query), f"/v1/queries/{query.id}")
+
+    return call.once(act)
+
+
+@router.post("/views/{query_id}/close", response_model=query_schemas.Query)
+def close_view(
+    query_id: str, body: query_schemas.QueryEnd, call: Annotated[Call, requires("data:explore")]
+) -> Response:
+    """Say how a view has ended; one that nobody closes expires."""
+
+    def act(session: Session) -> Response:
+        query = queries.find_view(session, call.view, query_id)
+        queries.close(session, call.view, query, body)
+        return hal.answer(queries.show(session, call.view, query))
+
+    return call.once(act)

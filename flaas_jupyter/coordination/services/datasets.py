@@ -54,6 +54,7 @@ def describe(session: Session, node: Node, name: str, body: DatasetIn) -> Datase
             target=body.target.model_dump() if body.target else {},
             id_column=body.id_column,
             operations=body.operations,
+            declared=None if body.declared is None else [column.model_dump() for column in body.declared],
         )
     )
     session.flush()
@@ -124,12 +125,14 @@ def require_known(session: Session, project: Project, name: str) -> list[Holding
 def require_same_schema(name: str, found: Iterable[Holding]) -> None:
     """Check that all nodes describe the same columns, in the same order, as the first of them.
 
+    Nodes that tell no columns are passed over: they check what is asked of them by themselves.
+
     Raises
     ------
     InvalidInput
         Code ``schema-mismatch``: names the nodes and the columns that differ.
     """
-    first, *others = found
+    first, *others = [holding for holding in found if not is_withheld(holding.dataset)] or found
     differences = {
         other.node.name: columns
         for other in others
@@ -144,6 +147,11 @@ def require_same_schema(name: str, found: Iterable[Holding]) -> None:
             reference=first.node.name,
             differences={node: columns[:50] for node, columns in differences.items()},
         )
+
+
+def is_withheld(dataset: Dataset) -> bool:
+    """Tell whether the node's owner keeps names of columns back (policy ``explore = "nothing"``)."""
+    return "explore-nothing" in (dataset.operations or ())
 
 
 def projects_of(session: Session, node_id: str, name: str) -> list[str]:
@@ -165,8 +173,8 @@ def show_description(session: Session, dataset: Dataset) -> hal.Resource:
 
 
 def show(view: View, project: str, within: Sequence[str], found: Sequence[Holding]) -> hal.Resource:
-    """Return one data set of a project, which lies in the scopes `within`; its columns are the first node's."""
-    dataset = found[0].dataset
+    """Return one data set of a project, in the scopes `within`; its columns are those of the first node that tells."""
+    dataset = next((holding for holding in found if not is_withheld(holding.dataset)), found[0]).dataset
     body = {
         "name": dataset.name,
         "rows": sum(holding.dataset.rows for holding in found),
@@ -194,7 +202,12 @@ def show(view: View, project: str, within: Sequence[str], found: Sequence[Holdin
 
 
 def _columns(dataset: Dataset) -> dict[str, Any]:
-    return {"features": dataset.features, "target": dataset.target or None, "id_column": dataset.id_column}
+    return {
+        "features": dataset.features,
+        "target": dataset.target or None,
+        "id_column": dataset.id_column,
+        "schema": dataset.declared,
+    }
 
 
 def _different_columns(ours: Dataset, theirs: Dataset) -> Iterable[str]:

@@ -17,7 +17,7 @@ from .. import events, hal, states
 from ..access import View
 from ..schemas import NodeIn
 from ..tables import Assignment, Dataset, DatasetProject, Node, NodeProject, RecordRow, Run
-from . import directory
+from . import directory, upload_keys, uploads
 
 
 def joins(session: Session, body: NodeIn) -> bool:
@@ -63,6 +63,9 @@ def remove(session: Session, node: Node) -> None:
     for project in projects_of(session, node.id):
         leave(session, node, project)
     session.execute(delete(Dataset).where(Dataset.node == node.id))
+    upload_keys.remove(session, node)
+    gone = Aborted(f"Node {node.name} was removed.", code="node-removed", hint="Choose another node.")
+    uploads.end_all(session, node, gone.to_dict())
     node.removed = datetime.now(UTC)
     node.online, node.stream = False, None
 
@@ -151,13 +154,23 @@ def show_all(session: Session, view: View, found: Sequence[Node]) -> list[hal.Re
         projects[node_id].append(project)
     for node_id, name in session.execute(select(Dataset.node, Dataset.name).where(Dataset.node.in_(ids))):
         datasets[node_id].append(name)
+    taking = upload_keys.taking(session, ids, view.now)
     return [
-        _show(view, node, sorted(projects[node.id]), sorted(datasets[node.id]), directory.addresses(session, node.id))
+        _show(
+            view,
+            node,
+            projects=sorted(projects[node.id]),
+            datasets=sorted(datasets[node.id]),
+            addresses=directory.addresses(session, node.id),
+            takes_uploads=node.id in taking,
+        )
         for node in found
     ]
 
 
-def _show(view: View, node: Node, projects: list[str], datasets: list[str], addresses: int) -> hal.Resource:
+def _show(
+    view: View, node: Node, *, projects: list[str], datasets: list[str], addresses: int, takes_uploads: bool
+) -> hal.Resource:
     href = f"/v1/nodes/{node.id}"
     itself = view.caller.kind == "node" and view.caller.subject == node.id
     removes = view.may_for("node:register", node.organisation, *projects)
@@ -172,6 +185,7 @@ def _show(view: View, node: Node, projects: list[str], datasets: list[str], addr
         "registered": hal.instant(node.registered),
         "datasets": datasets,
         "addresses": addresses,
+        "uploads": takes_uploads,
         "quarantined": hal.instant(node.quarantined),
         "quarantine_reason": node.quarantine_reason,
     }
@@ -187,6 +201,7 @@ def _show(view: View, node: Node, projects: list[str], datasets: list[str], addr
         body,
         href,
         delete=hal.link(href, "DELETE") if removes else None,
+        upload_key=hal.link(f"{href}/upload-key") if takes_uploads else None,
         quarantine=hal.link(barred, "POST") if bars and node.quarantined is None else None,
         release=hal.link(barred, "DELETE") if bars and node.quarantined is not None else None,
         **(own if itself else {}),

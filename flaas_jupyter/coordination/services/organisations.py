@@ -14,7 +14,7 @@ from ...governance.identity.tables import Person
 from .. import hal
 from ..access import View
 from ..schemas import OrganisationIn
-from ..tables import Node, Organisation, ProjectOrganisation, Query, Run, Token
+from ..tables import Node, Organisation, ProjectOrganisation, Query, RecipeRow, Run, Token, Upload
 
 
 def visible(view: View) -> Select[Organisation]:
@@ -78,6 +78,8 @@ def remove(session: Session, organisation: Organisation) -> None:
         ("nodes", Node.organisation),
         ("runs", Run.organisation),
         ("queries", Query.organisation),
+        ("recipes", RecipeRow.organisation),
+        ("uploads", Upload.organisation),
     ):
         if session.scalar(select(column).where(column == organisation.id).limit(1)) is not None:
             raise Conflict(

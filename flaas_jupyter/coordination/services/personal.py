@@ -28,7 +28,7 @@ from ...governance.rbac.errors import RbacError
 from ...governance.rbac.tables import Assignment
 from ...governance.tables import Token
 from .. import hal
-from ..tables import Query, Run
+from ..tables import Query, RecipeRow, Run, Upload
 
 
 def export(session: Session, vault: Vault, user: str) -> dict[str, Any]:
@@ -85,6 +85,10 @@ def export(session: Session, vault: Vault, user: str) -> dict[str, Any]:
         },
         "runs": list(session.scalars(select(Run.id).where(Run.created_by == user).order_by(Run.number))),
         "queries": list(session.scalars(select(Query.id).where(Query.created_by == user).order_by(Query.number))),
+        "recipes": list(
+            session.scalars(select(RecipeRow.id).where(RecipeRow.created_by == user).order_by(RecipeRow.number))
+        ),
+        "uploads": list(session.scalars(select(Upload.id).where(Upload.created_by == user).order_by(Upload.number))),
         "launches": list(
             session.scalars(select(LaunchRow.id).where(LaunchRow.created_by == user).order_by(LaunchRow.id))
         ),

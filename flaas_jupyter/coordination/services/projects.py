@@ -140,10 +140,15 @@ def show(session: Session, view: View, project: Project) -> hal.Resource:
         datasets=hal.link(f"{href}/datasets"),
         runs=hal.link(f"{href}/runs"),
         queries=hal.link(f"{href}/queries") if view.may("analytics:read", *within) else None,
+        recipes=hal.link(f"{href}/recipes") if view.may("recipe:read", *within) else None,
+        create_recipe=hal.link(f"{href}/recipes", "POST") if view.may("recipe:write", *within) else None,
+        create_view=hal.link(f"{href}/views", "POST") if view.may("data:explore", *within) else None,
+        uploads=hal.link(f"{href}/uploads") if view.may("dataset:read", *within) else None,
         events=hal.link(f"{href}/events"),
         create_run=hal.link(f"{href}/runs", "POST")
         if view.may("run:create", *within) and _has_datasets(session, project)
         else None,
+        create_upload=hal.link(f"{href}/uploads", "POST") if view.may("dataset:upload", *within) else None,
         launches=hal.link(f"{href}/launches") if view.may("launch:read", *within) else None,
         create_launch=hal.link(f"{href}/launches", "POST") if view.may("launch:write", *within) else None,
         add_membership=hal.link(f"{href}/memberships", "POST") if view.may("membership:write", *within) else None,

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from ...errors import Conflict, NotAllowed, NotFound
 from .. import events, hal
 from ..access import View, project_ids, within_project
-from ..query_schemas import QueryEnd, QueryIn
+from ..query_schemas import QueryEnd, QueryIn, ViewIn
 from ..tables import Project, Query
 from . import datasets
 
@@ -26,7 +26,7 @@ MINIMUM, MOST = 3, 1000
 LIFETIME = timedelta(minutes=15)
 
 
-def create(session: Session, view: View, project: Project, body: QueryIn) -> Query:
+def create(session: Session, view: View, project: Project, body: QueryIn | ViewIn) -> Query:
     """Open a query over the nodes of a data set that are online.
 
     Raises
@@ -106,24 +106,37 @@ def of_project(project: str, dataset: str | None = None) -> Select[Query]:
     return wanted if dataset is None else wanted.where(Query.dataset == dataset)
 
 
+def find_view(session: Session, view: View, query_id: str) -> Query:
+    """Return a query that is a view of the explorer; `NotFound` as `find`."""
+    query = find(session, view, query_id)
+    if query.purpose != "explore":
+        raise _unknown(query_id)
+    return query
+
+
 def find(session: Session, view: View, query_id: str) -> Query:
     """Return a query; `NotFound` (code ``unknown-query``) if the caller sees none."""
     query = session.scalar(select(Query).where(Query.id == query_id, Query.project.in_(project_ids(view))))
     if query is None:
-        raise NotFound(
-            f"There is no query {query_id[:80]!r} for you.",
-            code="unknown-query",
-            hint="List the queries of the project.",
-        )
+        raise _unknown(query_id)
     session.info["project"] = query.project  # for the audit log
     return query
+
+
+def _unknown(query_id: str) -> NotFound:
+    return NotFound(
+        f"There is no query {query_id[:80]!r} for you.",
+        code="unknown-query",
+        hint="List the queries of the project.",
+    )
 
 
 def show(session: Session, view: View, query: Query) -> hal.Resource:
     """Return the query as the caller sees it."""
     href, state = f"/v1/queries/{query.id}", state_of(query, view.now)
     within = within_project(session, query.project)
-    closes = state != "closed" and view.may_for("analytics:query", query.organisation, query.project)
+    operation, kind = ("data:explore", "views") if query.purpose == "explore" else ("analytics:query", "queries")
+    closes = state != "closed" and view.may_for(operation, query.organisation, query.project)
     body = {
         "id": query.id,
         "project": query.project,
@@ -149,7 +162,7 @@ def show(session: Session, view: View, query: Query) -> hal.Resource:
         body,
         href,
         project=hal.link(f"/v1/projects/{query.project}"),
-        close=hal.link(f"{href}/close", "POST") if closes and view.may("analytics:query", *within) else None,
+        close=hal.link(f"/v1/{kind}/{query.id}/close", "POST") if closes and view.may(operation, *within) else None,
     )
 
 
@@ -167,7 +180,7 @@ def _is_open(holding: datasets.Holding, purpose: str) -> bool:
 
 def _require_enough(
     view: View,
-    body: QueryIn,
+    body: QueryIn | ViewIn,
     found: Sequence[datasets.Holding],
     open_ones: Sequence[datasets.Holding],
     present: Sequence[datasets.Holding],
@@ -184,7 +197,11 @@ def _require_enough(
         f"A query needs {MINIMUM} nodes that hold {body.dataset!r}; there are {len(present)} ({listed}).",
         code="analytics-too-few-nodes",
         hint="Of fewer, each would learn the others' figures. Have another node started, or registered with the data; "
-        f"an owner opens it with {body.purpose!r} among the operations of its node.toml.",
+        + (
+            "an owner opens it with explore in its node.toml."
+            if body.purpose == "explore"
+            else f"an owner opens it with {body.purpose!r} among the operations of its node.toml."
+        ),
         needed=MINIMUM,
         online=len(present),
     )

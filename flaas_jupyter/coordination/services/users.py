@@ -27,7 +27,18 @@ from ..tables import ProjectOrganisation
 from . import organisations
 
 _WORK_IN_PROJECTS = frozenset({VIEWER, DEVELOPER, OPERATOR, COST_MANAGER})
-_IN_THE_NAME = frozenset({"run:create", "analytics:query", "node:register", "launch:write", "costs:manage"})
+_IN_THE_NAME = frozenset(
+    {
+        "run:create",
+        "analytics:query",
+        "data:explore",
+        "dataset:upload",
+        "recipe:write",
+        "node:register",
+        "launch:write",
+        "costs:manage",
+    }
+)
 """What is done in a project in the name of the caller's organisation, and at its cost."""
 
 

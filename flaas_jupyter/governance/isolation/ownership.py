@@ -48,6 +48,9 @@ OWNERSHIP: Mapping[str, Ownership] = {
     "rounds": Ownership(_IN_RUN),
     "events": _PROJECT,
     "queries": _PROJECT,
+    "recipes": _PROJECT,
+    "uploads": _PROJECT,
+    "upload_keys": Ownership(AnyOf(_OWN_NODE, Through("node_projects", {"node": "node"})), _OWN_NODE),
     "model_versions": _PROJECT,
     # Costs and launches.
     "cloud_accounts": _OWN,

@@ -39,6 +39,8 @@ class _Operation:
 
 def _isnull(values: Any) -> Any:
     array = np.asarray(values)
+    if array.dtype.kind == "O":  # texts, None where one is missing
+        return np.fromiter((value is None or value != value for value in array.tolist()), bool, array.size)
     return np.isnan(array) if array.dtype.kind == "f" else np.zeros(array.shape, bool)
 
 

@@ -54,7 +54,7 @@ class Key:
         if self.edges:
             return bin_of(column, self.edges, outside=False)
         if isinstance(self.values[0], str):
-            return _among(column, self.values)
+            return _among(_texts(column), self.values)
         numbers = column.astype(np.float64, copy=False)
         return _among(numbers, [float(value) for value in self.values])
 
@@ -158,6 +158,13 @@ def _even_bins(values: NDArray[np.float64], borders: NDArray[np.float64]) -> NDA
     place += values >= extended[place + 1]
     np.clip(place, 0, len(borders), out=place)
     return place
+
+
+def _texts(column: NDArray[Any]) -> NDArray[Any]:
+    """Texts that can be ordered: a missing one as the empty text."""
+    if column.dtype.kind != "O":
+        return column
+    return np.array(["" if value is None or value != value else str(value) for value in column.tolist()], np.str_)
 
 
 def _among(column: NDArray[Any], values: Sequence[Any]) -> NDArray[np.int64]:

@@ -56,13 +56,23 @@ def parts_of(interval: Interval) -> list[int]:
     return [*beside, *range(focus, end + 1, width), *beyond, last + 1]
 
 
+def within(keys: NDArray[np.uint64], interval: Interval) -> tuple[NDArray[np.uint64], int, int]:
+    """Return the keys of an interval, and how many are below and above it."""
+    first, last = np.uint64(interval[0]), np.uint64(interval[1])
+    if interval[:2] == ROOT[:2]:
+        return keys, 0, 0
+    chosen = keys[(keys >= first) & (keys <= last)]
+    below = int(np.count_nonzero(keys < first))
+    return chosen, below, keys.size - below - chosen.size
+
+
 def count_parts(keys: NDArray[np.uint64], interval: Interval) -> NDArray[np.int64]:
     """Return the rows below an interval, in each of its parts, and above it.
 
     Parameters
     ----------
     keys : ndarray of uint64, shape (n,)
-        From `keys_of`, ascending.
+        From `keys_of`, in any order: of millions of rows a count takes a fraction of what sorting does.
     interval : Interval
 
     Returns
@@ -71,13 +81,19 @@ def count_parts(keys: NDArray[np.uint64], interval: Interval) -> NDArray[np.int6
         Parts that there are fewer of are followed by zeros.
     """
     borders = parts_of(interval)
-    inside = np.array([border for border in borders if border <= LAST_KEY], np.uint64)
-    places = np.searchsorted(keys, inside, side="left").astype(np.int64)
-    if len(inside) < len(borders):
-        places = np.append(places, len(keys))
+    chosen, below, above = within(keys, interval)
+    focus, end = interval[2], interval[3]
+    beside = int(interval[0] < focus)
+    width = np.uint64(-(-(end - focus + 1) // (PARTS - 2)))
+    # Parts but for those beside the focus are equally wide, and so found by a division.
+    places = ((np.maximum(chosen, np.uint64(focus)) - np.uint64(focus)) // width).astype(np.int64) + beside
+    if beside:
+        places[chosen < np.uint64(focus)] = 0
+    if end < interval[1]:
+        places[chosen > np.uint64(end)] = len(borders) - 2
     counts = np.zeros(PARTS + 2, np.int64)
-    counts[0], counts[-1] = places[0], len(keys) - places[-1]
-    counts[1 : len(places)] = np.diff(places)
+    counts[0], counts[-1] = below, above
+    counts[1 : len(borders)] = np.bincount(places, minlength=len(borders) - 1)
     return counts
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ...errors import InvalidInput
 from . import limits
 from .counting import Count, counts_of
-from .ordering import MAXIMUM_LEVELS, PARTS, ROOT, Interval, count_parts, follow, keys_of
+from .ordering import MAXIMUM_LEVELS, PARTS, ROOT, Interval, count_parts, follow, keys_of, within
 from .policy import ReleasePolicy
 from .release import Disclosed
 from .statistics import Local, Opened, Statistic, Table
@@ -129,12 +129,23 @@ class Order(Statistic):
             present += [counts_of(table.of_group(valid), self.groups), counts_of(table.of_group(~valid), self.groups)]
             for group in {target.group for target in self.targets if target.column == column}:
                 chosen = table.matched & valid & (table.labels == inner[group])
-                keys[column, group] = np.sort(keys_of(values[chosen]))
-        for (column, group, interval), place in self._places.items():
-            blocks[place] = count_parts(keys[column, group], interval)
+                keys[column, group] = keys_of(values if chosen.all() else values[chosen])
+        for target in self.targets:
+            self._count_along(target, keys[target.column, target.group], blocks)
         counts = np.concatenate([blocks.reshape(-1), *present])
         borders = (np.where(table.matched, table.labels, -1),) if self.movable else ()
         return Local(counts, np.zeros((counts.size, 0)), table.matched, borders)
+
+    def _count_along(self, target: Target, keys: NDArray[np.uint64], blocks: NDArray[np.int64]) -> None:
+        """Count in the intervals of a target's path, each among the keys of the one before."""
+        below = above = 0
+        for interval in target.intervals:
+            keys, less, more = within(keys, interval)
+            below, above = below + less, above + more
+            block = blocks[self._places[target.column, target.group, interval]]
+            if not block.any():
+                block[:] = count_parts(keys, interval)
+                block[0], block[-1] = below, above
 
     def encode(self, local: Local) -> NDArray[np.int64]:
         """Counts only: the fields are made of them when they are released."""

@@ -45,6 +45,8 @@ class Disclosed:
     spans : sequence of Span
         Withheld cells that are told together.
     reasons : sequence of str
+    rounding : float
+        What counts were rounded by at most, on purpose.
     """
 
     counts: NDArray[np.float64]
@@ -52,6 +54,7 @@ class Disclosed:
     suppressed: NDArray[np.bool_]
     spans: Sequence[Span] = ()
     reasons: Sequence[str] = ()
+    rounding: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -193,6 +196,7 @@ def release(opened: Opened, statistic: Statistic, policy: ReleasePolicy, nodes: 
         errors = np.zeros(1 + len(statistic.fields))
         if largest.size:
             errors[1:] = np.where(statistic.real, count * RESOLUTION + largest * _EPS * places, 0.0)
+    errors[0] += told.rounding
     return Released(
         told.counts,
         told.values,

@@ -84,12 +84,13 @@ class Opened:
 
 @dataclass(frozen=True)
 class Table:
-    """The rows a kind measures: columns as float64, derived ones included, and each row's cell."""
+    """The rows a kind measures: columns as float64, derived ones included, or as they are; and each row's cell."""
 
     columns: dict[str, NDArray[np.float64]]
     matched: NDArray[np.bool_]
     labels: NDArray[np.int64]
     groups: int
+    raw: dict[str, NDArray[Any]] = field(default_factory=dict)
 
     def of_group(self, valid: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return the cells of the rows that meet the condition and are `valid`."""
@@ -120,6 +121,8 @@ class Statistic(ABC):
     kind: ClassVar[str] = ""
     own: ClassVar[tuple[str, ...]] = ()
     """Entries of the JSON form beside the common ones."""
+    raw: ClassVar[bool] = False
+    """Whether columns are measured as they are, texts too, and not as numbers."""
 
     columns: tuple[str, ...] = ()
     where: Expression | None = None
@@ -329,6 +332,8 @@ class Statistic(ABC):
         for key in self.by:
             _require_alike(key, known[key.column])
         labels = label(self.by, known, rows)
+        if self.raw:
+            return Table({}, matched, labels, self.groups, {name: known[name] for name in self.columns})
         measured = {name: self._numbers(name, known[name]) for name in self.columns}
         return Table(measured, matched, labels, self.groups)
 
@@ -453,8 +458,9 @@ def parse(data: object) -> Statistic:
 
 _KINDS: dict[str, type[Statistic]] = {}
 _HOMES = {
-    **dict.fromkeys(("count", "moments", "histogram", "cross", "order"), ".kinds"),
+    **dict.fromkeys(("count", "moments", "histogram", "cross", "order", "prefixes"), ".kinds"),
     "tree_histogram": "..boosting",
+    **dict.fromkeys(("explanation", "performance"), "..explaining"),
 }
 """Modules that register a kind when they are imported."""
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from ...errors import InvalidInput
 from ..arrays import Arrays, canonical_target
-from ..local import flat_metrics, non_finite
+from ..epoch import flat_metrics
+from ..local import non_finite
 from ..matching import match
 from .part import Part
 from .scaling import Scaler

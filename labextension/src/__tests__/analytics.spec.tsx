@@ -4,7 +4,7 @@ import * as React from 'react';
 import { AnalyticsModels, EMPTY_FORM, type IAnalyticsForm } from '../model';
 import type { KernelOutput } from '../tokens';
 import { Analytics } from '../view/analytics';
-import { ticks } from '../view/figure';
+import { ticks } from '../view/axes';
 import { Queries } from '../view/queries';
 import { answer, budgetLine, displayed, FakeKernels, query } from './asked';
 import { DATASET, settle } from './mock';
@@ -78,6 +78,42 @@ describe('Analytics', () => {
     expect(told()).toBe('2, mean of radius: withheld');
     fireEvent.keyDown(chart, { key: 'ArrowLeft' });
     expect(told()).toBe('1, mean of radius: 17.46');
+  });
+
+  it('shows a histogram to scale, and correlations as a matrix', async () => {
+    show({ operation: 'histogram' });
+    const row = (key: (number | string)[], ...values: (number | null)[]): object => ({
+      key,
+      values,
+      hidden: values.map(value => value === null)
+    });
+    const bins = {
+      index: ['from', 'to'],
+      columns: ['count'],
+      rows: [row(['-∞', 10], 12), row([10, 20], 40), row([20, 50], null)]
+    };
+    kernels.outputs.push(displayed({ answer: { ...answer(), ...bins } }));
+    await press('Run');
+    const walk = (...keys: string[]): string | null | undefined => {
+      const chart = screen.getByRole('application');
+      keys.forEach(key => fireEvent.keyDown(chart, { key }));
+      return chart.parentElement?.querySelector('[role=status]')?.textContent;
+    };
+    expect(screen.getByRole('application').getAttribute('aria-roledescription')).toBe('histogram');
+    expect(walk('Home')).toBe('below 10: 12 rows');
+    expect(walk('End')).toBe('20 to 50: withheld');
+
+    const table = {
+      index: ['column'],
+      columns: ['a', 'b'],
+      rows: [row(['a'], 1, -0.5), row(['b'], -0.5, 1)]
+    };
+    await act(async () => {
+      models.of('demo').change({ operation: 'correlation' });
+      kernels.outputs.push(displayed({ answer: { ...answer({ chart: null, reasons: [] }), ...table } }));
+      await models.of('demo').ask({ ...models.of('demo').asked!.request, operation: 'correlation' });
+    });
+    expect(walk('Home', 'ArrowRight')).toBe('a and b: -0.5');
   });
 
   it('says what is missing instead of asking', async () => {

@@ -68,6 +68,13 @@ export class MockApi implements IApi {
     return this._answer(`${method} ${endpoint}`) as Promise<T>;
   }
 
+  put<T>(endpoint: string, bytes: Uint8Array<ArrayBuffer>, signal: AbortSignal): Promise<T> {
+    this.bodies.push(bytes);
+    return signal.aborted
+      ? Promise.reject(failure(0, 'server-unreachable'))
+      : (this._answer(`PUT ${endpoint}`) as Promise<T>);
+  }
+
   api<T>(path: string, init: IApiInit = {}): Promise<T> {
     if (init.method === 'POST') {
       this.posts.push({ path, body: init.body, key: init.idempotencyKey });

@@ -2,12 +2,13 @@ import { act, cleanup, fireEvent, render, screen, within } from '@testing-librar
 import { nullTranslator } from '@jupyterlab/translation';
 import * as React from 'react';
 
-import { AnalyticsModels, FederationModel } from '../model';
+import { AnalyticsModels, ExplorerModels, FederationModel, UploadsModel } from '../model';
 import type { IRun, ISimulation } from '../tokens';
 import { Panel } from '../view/panel';
 import { summary } from '../view/statusbar';
 import { FakeKernels, query } from './asked';
 import { ANA, event, failure, list, MockApi, round, run, settle, status, table, VERSION } from './mock';
+import { MemoryKeep } from './sealed';
 
 const trans = nullTranslator.load('');
 
@@ -20,11 +21,14 @@ const openCosts = jest.fn<void, []>();
 const openWizard = jest.fn<void, []>();
 const openAccess = jest.fn<void, []>();
 const openAnalytics = jest.fn<void, []>();
+const openExplorer = jest.fn<void, []>();
 const insert = jest.fn<Promise<void>, [string, string]>();
 
 async function show(): Promise<void> {
   federation = new FederationModel({ api, version: VERSION });
   const analytics = new AnalyticsModels(new FakeKernels(), null);
+  const uploads = new UploadsModel(api, new MemoryKeep());
+  const explorers = new ExplorerModels(new FakeKernels(), null);
   const open = {
     openRun,
     openSimulation,
@@ -33,7 +37,10 @@ async function show(): Promise<void> {
     openWizard,
     openAccess,
     openAnalytics,
+    uploads,
     analytics,
+    openExplorer,
+    explorers,
     insert
   };
   render(<Panel federation={federation} {...open} />);
@@ -95,6 +102,23 @@ describe('Panel', () => {
       await settle();
     });
     expect(live()).toBe('Run run r1: completed');
+  });
+
+  it('opens the data explorer, which asks for nothing by that', async () => {
+    await show();
+    const before = api.requests.length;
+    const heading = screen.getByRole('heading', { name: 'Data explorer' });
+    const part = heading.closest('details')!;
+    expect(within(part).queryByRole('form')).toBeNull();
+    await act(async () => {
+      part.open = true;
+      fireEvent(part, new Event('toggle'));
+      await settle();
+    });
+    expect(within(part).getByRole('form', { name: 'Data explorer' })).toBeTruthy();
+    fireEvent.click(within(part).getByRole('button', { name: 'Open with more room' }));
+    expect(openExplorer).toHaveBeenCalled();
+    expect(api.requests).toHaveLength(before);
   });
 
   it('opens a run', async () => {

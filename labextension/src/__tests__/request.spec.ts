@@ -52,6 +52,16 @@ describe('ServerApi', () => {
     expect(fetched.mock.calls[0][0].headers.get('Idempotency-Key')).toBe('k');
   });
 
+  it('sends bytes as bytes', async () => {
+    fetched.mockResolvedValue(response(200, '{"received": 1}'));
+    const bytes = new Uint8Array([1, 2, 3]);
+    const answer = await api.put('uploads/u/chunks/0', bytes, new AbortController().signal);
+    expect(answer).toEqual({ received: 1 });
+    expect(path()).toBe('http://lab/user/ana/flaas/uploads/u/chunks/0');
+    expect(fetched.mock.calls[0][0].method).toBe('PUT');
+    expect(fetched.mock.calls[0][0].headers.get('Content-Type')).toBe('application/octet-stream');
+  });
+
   it('turns problem details into an error that carries them', async () => {
     const problem = {
       status: 409,

@@ -5,31 +5,18 @@
 
 import { type ISignal, Signal } from '@lumino/signaling';
 
-import type {
-  IAnalyticsAnswer,
-  IAnalyticsRequest,
-  IBudgetLine,
-  IKernels,
-  IModel,
-  IProblem,
-  KernelOutput
-} from '../tokens';
+import type { IAnalyticsAnswer, IAnalyticsRequest, IBudgetLine, IKernels, IModel, IProblem } from '../tokens';
+import { Asking, type IHeard, kernelOf } from './asking';
+import { type IFormMemory, PerProject } from './perproject';
 import { callOf, EMPTY_FORM, type IAnalyticsForm, restored } from './question';
 
 /** Under which name the kernel displays what the panel shows. */
 export const ANALYTICS_MIME = 'application/vnd.flaas.analytics+json';
 
-/** Where forms are kept between visits. */
-export interface IAnalyticsMemory {
-  recall(): Promise<unknown>;
-  remember(kept: unknown): Promise<void>;
-}
-
 /** What the kernel displays: one of these. */
 interface IDisplayed {
   answer?: IAnalyticsAnswer;
   budget?: IBudgetLine[];
-  error?: { code: string; message: string; hint: string };
 }
 
 /** A question that was asked, and what came of it. */
@@ -53,6 +40,7 @@ export class AnalyticsModel implements IModel {
   ) {
     this._form = form;
     this._keep = keep;
+    this._asking = new Asking(kernels, ANALYTICS_MIME);
     kernels.changed.connect(this._emit, this);
   }
 
@@ -71,7 +59,7 @@ export class AnalyticsModel implements IModel {
 
   /** What the kernel tells meanwhile; its last line. */
   get progress(): string {
-    return this._progress;
+    return this._asking.progress;
   }
 
   /** The last question. */
@@ -88,9 +76,9 @@ export class AnalyticsModel implements IModel {
     return this._budgetProblem;
   }
 
-  /** The kernel that is used: that of the notebook in the form while it is open, else the one without a notebook. */
+  /** The kernel that is used. */
   get kernel(): string {
-    return this.kernels.choices.some(({ id }) => id === this._form.kernel) ? this._form.kernel : '';
+    return kernelOf(this.kernels, this._form.kernel);
   }
 
   get isDisposed(): boolean {
@@ -138,9 +126,8 @@ export class AnalyticsModel implements IModel {
   }
 
   /** Interrupt the kernel. */
-  async stop(): Promise<void> {
-    this._stopped = true;
-    await this.kernels.interrupt(this._runsIn).catch(() => undefined); // gone already
+  stop(): Promise<void> {
+    return this._asking.stop();
   }
 
   dispose(): void {
@@ -151,50 +138,12 @@ export class AnalyticsModel implements IModel {
     }
   }
 
-  private async _run(
-    what: 'asking' | 'budget',
-    code: string
-  ): Promise<{ displayed: IDisplayed | null; problem: IProblem | null }> {
+  private async _run(what: 'asking' | 'budget', code: string): Promise<IHeard<IDisplayed>> {
     this._busy = what;
-    this._progress = '';
-    this._stopped = false;
-    this._runsIn = this.kernel;
     this._emit();
-    let displayed: IDisplayed | null = null;
-    let problem: IProblem | null = null;
-    const tell = (output: KernelOutput): void => {
-      if (output.kind === 'data') {
-        displayed = (output.data[ANALYTICS_MIME] as IDisplayed | undefined) ?? displayed;
-      } else if (output.kind === 'error') {
-        problem = this._problemIn(output.name, output.value);
-      } else {
-        this._progress = output.text.trim().split('\n').pop() ?? '';
-        this._emit();
-      }
-    };
-    try {
-      await this.kernels.execute(this._runsIn, code, tell);
-    } catch (error) {
-      problem = own('kernel-lost', error instanceof Error ? error.message : String(error));
-    }
+    const heard = await this._asking.ask<IDisplayed>(this.kernel, code, () => this._emit());
     this._busy = null;
-    this._progress = '';
-    const shown = displayed as IDisplayed | null;
-    if (shown?.error) {
-      const { code, message, hint } = shown.error;
-      problem = { ...own(code, message), title: message, detail: '', hint };
-    } else if (!shown && !problem) {
-      problem = own('no-answer', '');
-    }
-    return { displayed: shown, problem };
-  }
-
-  private _problemIn(name: string, value: string): IProblem {
-    if (this._stopped && name === 'KeyboardInterrupt') {
-      return own('stopped', '');
-    }
-    const missing = /^No module named ['"]flaas_jupyter/.test(value);
-    return own(missing ? 'not-installed' : 'kernel-error', `${name}: ${value}`);
+    return heard;
   }
 
   private _emit(): void {
@@ -206,9 +155,7 @@ export class AnalyticsModel implements IModel {
   private _form: IAnalyticsForm;
   private _keep: (form: IAnalyticsForm) => void;
   private _busy: 'asking' | 'budget' | null = null;
-  private _runsIn = '';
-  private _stopped = false;
-  private _progress = '';
+  private _asking: Asking;
   private _asked: IAsked | null = null;
   private _budgets = new Map<string, readonly IBudgetLine[]>();
   private _budgetProblem: IProblem | null = null;
@@ -216,54 +163,20 @@ export class AnalyticsModel implements IModel {
   private _changed = new Signal<this, void>(this);
 }
 
-/** The questions of each project: one model, however many views show it, with a form that survives a reload. */
-export class AnalyticsModels {
+/** The questions of each project. */
+export class AnalyticsModels extends PerProject<IAnalyticsForm, AnalyticsModel> {
   constructor(
     readonly kernels: IKernels,
-    private readonly _memory: IAnalyticsMemory | null
+    memory: IFormMemory | null
   ) {
-    this._recalled = this._recall();
+    super(memory, EMPTY_FORM, restored);
   }
 
-  of(project: string): AnalyticsModel {
-    let model = this._models.get(project);
-    if (!model) {
-      const made = new AnalyticsModel(project, this.kernels, this._kept[project] ?? EMPTY_FORM, form => {
-        this._kept = { ...this._kept, [project]: form };
-        void this._memory?.remember(this._kept);
-      });
-      this._models.set(project, made);
-      void this._recalled.then(() => {
-        const form = this._kept[project];
-        if (form && made.form === EMPTY_FORM) {
-          made.take(form);
-        }
-      });
-      model = made;
-    }
-    return model;
+  protected make(
+    project: string,
+    form: IAnalyticsForm,
+    keep: (form: IAnalyticsForm) => void
+  ): AnalyticsModel {
+    return new AnalyticsModel(project, this.kernels, form, keep);
   }
-
-  /** Forget what was asked and answered: somebody else is there. Forms stay, they hold no data. */
-  forget(): void {
-    this._models.forEach(model => model.dispose());
-    this._models.clear();
-  }
-
-  private async _recall(): Promise<void> {
-    const kept = await Promise.resolve(this._memory?.recall()).catch(() => null);
-    if (typeof kept === 'object' && kept !== null) {
-      const forms = Object.entries(kept).map(([project, form]) => [project, restored(form)] as const);
-      this._kept = { ...Object.fromEntries(forms), ...this._kept };
-    }
-  }
-
-  private _recalled: Promise<void>;
-  private _kept: { [project: string]: IAnalyticsForm } = {};
-  private _models = new Map<string, AnalyticsModel>();
-}
-
-/** A problem that has its words from the view, which can translate them. */
-function own(code: string, detail: string): IProblem {
-  return { status: 0, code, title: '', detail, hint: '' };
 }

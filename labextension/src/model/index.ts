@@ -7,13 +7,7 @@ export {
   scopeKind,
   TABS as ACCESS_TABS
 } from './access';
-export {
-  AnalyticsModel,
-  AnalyticsModels,
-  ANALYTICS_MIME,
-  type IAnalyticsMemory,
-  type IAsked
-} from './analytics';
+export { AnalyticsModel, AnalyticsModels, ANALYTICS_MIME, type IAsked } from './analytics';
 export { ApprovalsModel, isWhole, missingOf, pretty, visible } from './approvals';
 export { AuditModel, EVERYTHING, type IAuditQuery } from './audit';
 export {
@@ -26,6 +20,7 @@ export {
   type NamedRange,
   words
 } from './costs';
+export { csvOf, fileName } from './csv';
 export { DeviceModel } from './device';
 export {
   asNotebook,
@@ -36,9 +31,39 @@ export {
   notebookFor,
   PARTITIONS
 } from './experiment';
+export {
+  canBeAsked,
+  correlationsTable,
+  described,
+  distributionTable,
+  driftTable,
+  explorationOf,
+  type IScale,
+  type ITableWords,
+  labelsTable,
+  missingTable,
+  reasonAt,
+  reasonsIn,
+  scaleOf,
+  withheldIn
+} from './exploration';
+export {
+  EMPTY_CHOICE,
+  EXPLORATION_MIME,
+  explorationCode,
+  ExplorerModel,
+  ExplorerModels,
+  type ExplorerTab,
+  type IExplorerChoice,
+  type ILook,
+  restoredChoice,
+  TABS as EXPLORER_TABS,
+  type Wanted
+} from './explorer';
 export { FederationModel, type IMemory } from './federation';
 export { isLive, isReady, LaunchModel } from './launches';
 export { follow, linkOf } from './links';
+export { type IFormMemory } from './perproject';
 export { ProjectModel } from './project';
 export {
   checked,
@@ -73,6 +98,19 @@ export { sha256 } from './sha256';
 export { type RoundFigures, SimulationModel } from './simulation';
 export { SimulationsModel } from './simulations';
 export { type ITraining, trainingNotebook } from './training';
+export { type IUploadAnswer, UPLOAD_WAITS, UploadModel, type UploadPhase } from './upload';
+export {
+  columnsIn,
+  datasetName,
+  detailsOf,
+  EMPTY_UPLOAD,
+  faultOf,
+  faultsOf,
+  type IUploadForm,
+  READABLE,
+  type UploadFault
+} from './uploadform';
+export { type IKeyCheck, type IUploadOrder, UploadsModel } from './uploads';
 export {
   areaOf,
   areaText,

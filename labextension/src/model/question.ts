@@ -4,6 +4,7 @@
  */
 
 import type { AnalyticsOperation, Comparison, IAnalyticsRequest, IDataset, Via } from '../tokens';
+import { callIn } from './asking';
 import { literal } from './experiment';
 
 /** What is typed in the form; numbers are texts until they are asked for. */
@@ -333,10 +334,9 @@ function arrayOf(value: unknown): unknown[] {
   return Array.isArray(value) ? value : [];
 }
 
-/** One statement that has the kernel answer; nothing of the request is code, and no name of the notebook changes. */
+/** Have the kernel answer a question, or tell the budget. */
 export function callOf(action: 'show' | 'show_budget', request: unknown): string {
-  const module = literal('flaas_jupyter.notebook.analytics_request');
-  return `__import__(${module}, fromlist=[${literal(action)}]).${action}(${literal(JSON.stringify(request))})`;
+  return callIn('analytics_request', action, request);
 }
 
 /** The question as a notebook has it, with the answer at the end; what was typed is literals in it. */

@@ -163,6 +163,10 @@ function wordsOf(trans: TranslationBundle, { code, title, hint }: IProblem): { t
       title: trans.__('The kernel displayed nothing'),
       hint: trans.__('It may have another version of flaas_jupyter (pip install -U flaas_jupyter).')
     },
+    'other-version': {
+      title: trans.__('The kernel has another version of flaas_jupyter'),
+      hint: trans.__('Install this one in the kernel’s environment (pip install -U flaas_jupyter).')
+    },
     stopped: {
       title: trans.__('Stopped'),
       hint: trans.__('What nodes have charged to the privacy budget stays charged.')

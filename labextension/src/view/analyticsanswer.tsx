@@ -1,14 +1,17 @@
 /** What was released: chart and table, what was withheld and why, who answered. */
 
-import { Button } from '@jupyterlab/ui-components';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
-import { exact, metric, seconds } from '../format';
+import { metric, seconds } from '../format';
+import { scaleOf } from '../model';
 import type { IAnalyticsAnswer, IAnalyticsRequest } from '../tokens';
 import { operationName } from './analyticsfields';
+import { ChartFrame } from './chartframe';
 import { Figure, MOST_SERIES } from './figure';
+import { Histogram, type IBins } from './histogram';
 import { useTrans } from './hooks';
+import { Matrix } from './matrix';
 import { Settings, type Setting } from './settings';
 
 export interface IAnswerProps {
@@ -18,93 +21,78 @@ export interface IAnswerProps {
 
 export function AnalyticsAnswer({ request, answer }: IAnswerProps): JSX.Element {
   const trans = useTrans();
-  const [asTable, setAsTable] = React.useState(false);
   const series = React.useMemo(() => seriesOf(answer), [answer]);
   const title = titleOf(trans, request);
-  const withheld = answer.rows.flatMap(row => row.hidden).filter(Boolean).length;
-  const drawn = answer.chart !== null && series.length > 0 && answer.rows.length > 0;
+  const settings = facts(trans, answer);
   return (
     <section className="flaas-Answer" aria-label={trans.__('Result')}>
-      <div className="flaas-Chart-head">
-        <h4>{title}</h4>
-        {drawn && (
-          <Button small className="flaas-Button" aria-pressed={asTable} onClick={() => setAsTable(!asTable)}>
-            {trans.__('Show as table')}
-          </Button>
-        )}
-      </div>
-      {drawn && !asTable ? (
-        <Figure
-          kind={answer.chart ?? 'bars'}
-          title={trans.__('Chart of %1', title)}
-          labels={answer.rows.map(({ key }) => key.join(answer.index[0] === 'from' ? ' – ' : ', '))}
-          at={answer.chart === 'line' ? placesOf(answer) : undefined}
-          series={series}
-        />
-      ) : (
-        <AnswerTable answer={answer} title={title} />
-      )}
-      {(withheld > 0 || answer.reasons.length > 0) && (
-        <div className="flaas-Withheld">
-          <strong>
-            {withheld > 0
-              ? trans._n('%1 figure is withheld', '%1 figures are withheld', withheld)
-              : trans.__('Some figures are told together')}
-          </strong>
-          <ul>
-            {answer.reasons.map(reason => (
-              <li key={reason}>{reason}</li>
-            ))}
-          </ul>
-        </div>
-      )}
-      <Settings settings={facts(trans, answer)} />
+      <ChartFrame
+        title={title}
+        table={answer}
+        chart={chartOf(trans, request, answer, series, trans.__('Chart of %1', title))}
+        file={[request.dataset, title]}
+        notes={[
+          trans.__('Data set %1', request.dataset),
+          settings.map(([name, value]) => `${name}: ${value}`).join(' · ')
+        ]}
+        reasons={answer.reasons}
+      />
+      <Settings settings={settings} />
     </section>
   );
 }
 
-function AnswerTable({ answer, title }: { answer: IAnalyticsAnswer; title: string }): JSX.Element {
-  const trans = useTrans();
-  return (
-    <div className="flaas-Scroll">
-      <table className="flaas-Table" aria-label={title}>
-        <thead>
-          <tr>
-            {answer.index.map(name => (
-              <th key={`index ${name}`} scope="col">
-                {name}
-              </th>
-            ))}
-            {answer.columns.map(name => (
-              <th key={name} scope="col" className="flaas-mod-number">
-                {name}
-              </th>
-            ))}
-          </tr>
-        </thead>
-        <tbody>
-          {answer.rows.map(row => (
-            <tr key={row.key.join(' ')}>
-              {row.key.map((part, place) => (
-                <th key={place} scope="row">
-                  {part}
-                </th>
-              ))}
-              {row.values.map((value, place) => (
-                <td key={place} className="flaas-mod-number">
-                  {value !== null ? exact(value) : row.hidden[place] ? trans.__('withheld') : '–'}
-                </td>
-              ))}
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+type Series = { name: string; values: (number | null)[] }[];
+
+/** The figures as they are best seen; null where a table says it all. */
+function chartOf(
+  trans: TranslationBundle,
+  request: IAnalyticsRequest,
+  answer: IAnalyticsAnswer,
+  series: Series,
+  title: string
+): JSX.Element | null {
+  const { operation } = request;
+  const { rows, columns, index, chart } = answer;
+  if (operation === 'correlation' && rows.length > 1 && rows.length === columns.length) {
+    const nameOf = (one: string, other: string): string => trans.__('%1 and %2', one, other);
+    return <Matrix title={title} table={answer} most={1} nameOf={nameOf} />;
+  }
+  if (chart === null || series.length === 0 || rows.length === 0) {
+    return null;
+  }
+  const distribution = operation === 'histogram' ? binsOf(request.columns[0] ?? '', answer) : null;
+  const scale = distribution ? scaleOf(distribution) : null;
+  return distribution && scale ? (
+    <Histogram distribution={distribution} scale={scale} title={title} unit={null} />
+  ) : (
+    <Figure
+      kind={chart}
+      title={title}
+      labels={rows.map(({ key }) => key.join(index[0] === 'from' ? ' – ' : ', '))}
+      at={chart === 'line' ? placesOf(answer) : undefined}
+      series={series}
+    />
   );
 }
 
+/** A histogram's bins; null if they do not lie side by side. */
+function binsOf(column: string, { rows }: IAnalyticsAnswer): IBins | null {
+  const edges = [rows[0].key[0], ...rows.map(({ key }) => key[1])];
+  const joined = rows.every(({ key }, place) => key.length === 2 && key[0] === edges[place]);
+  return joined
+    ? {
+        name: column,
+        edges: edges.map(edge => (typeof edge === 'number' ? edge : null)),
+        counts: rows.map(({ values }) => values[0]),
+        suppressed: rows.map(({ hidden }) => hidden[0]),
+        reasons: {}
+      }
+    : null;
+}
+
 /** The columns of numbers, as many as can be told apart. */
-function seriesOf({ columns, rows }: IAnalyticsAnswer): { name: string; values: (number | null)[] }[] {
+function seriesOf({ columns, rows }: IAnalyticsAnswer): Series {
   return columns
     .map((name, place) => ({
       name,

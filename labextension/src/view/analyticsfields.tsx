@@ -16,13 +16,9 @@ import {
   operationOf
 } from '../model';
 import type { AnalyticsOperation, Comparison, IDataset, Via } from '../tokens';
-import { Field, TextField } from './fields';
+import { ColumnPicker } from './columnpicker';
+import { SelectField, TextField } from './fields';
 import { useTrans } from './hooks';
-
-/** Columns from which on they can be looked for by their names. */
-const MANY = 10;
-/** Columns that are listed at once. */
-const MOST_LISTED = 200;
 
 interface IFieldsProps {
   model: AnalyticsModel;
@@ -41,21 +37,21 @@ export function AnalyticsFields({ model, datasets, dataset }: IFieldsProps): JSX
     model.change({ dataset: dataset.name, ...changes });
   return (
     <div className="flaas-Analytics-fields">
-      <Select
+      <SelectField
         label={trans.__('Data set')}
         value={dataset.name}
         options={datasets.map(({ name }) => [name, name])}
         choose={name => change({ dataset: name })}
       />
-      <Select
+      <SelectField
         label={trans.__('Operation')}
         value={form.operation}
         options={OPERATIONS.map(({ name }) => [name, operationName(trans, name)])}
         choose={name => change({ operation: name as AnalyticsOperation })}
       />
       {operation.columns[1] > 0 && (
-        <Columns
-          columns={columns.filter(({ numeric }) => numeric)}
+        <ColumnPicker
+          columns={columns.filter(({ numeric }) => numeric).map(({ name }) => name)}
           chosen={form.columns}
           single={operation.columns[1] === 1}
           choose={chosen => change({ columns: chosen })}
@@ -111,7 +107,7 @@ export function AnalyticsFields({ model, datasets, dataset }: IFieldsProps): JSX
       )}
       {operation.grouped !== 'no' && (
         <>
-          <Select
+          <SelectField
             label={trans.__('Groups by')}
             value={columns.some(({ name }) => name === form.by) ? form.by : ''}
             options={[
@@ -122,7 +118,7 @@ export function AnalyticsFields({ model, datasets, dataset }: IFieldsProps): JSX
           />
           {form.by !== '' && (
             <div className="flaas-Form-row">
-              <Select
+              <SelectField
                 label={trans.__('Groups are')}
                 value={form.ranges}
                 options={[
@@ -144,7 +140,7 @@ export function AnalyticsFields({ model, datasets, dataset }: IFieldsProps): JSX
       )}
       <Filters columns={columns} filters={form.filters} change={filters => change({ filters })} />
       <div className="flaas-Form-row">
-        <Select
+        <SelectField
           label={trans.__('Computed by')}
           value={form.via}
           options={[
@@ -162,7 +158,7 @@ export function AnalyticsFields({ model, datasets, dataset }: IFieldsProps): JSX
         />
       </div>
       {needsBounds(form) && <Bounds form={form} columns={columns} change={bounds => change({ bounds })} />}
-      <Select
+      <SelectField
         label={trans.__('Kernel')}
         value={model.kernel}
         options={[
@@ -209,89 +205,6 @@ function functionName(trans: TranslationBundle, name: string): string {
     max: trans.__('greatest value')
   };
   return names[name] ?? name;
-}
-
-interface ISelectProps {
-  label: string;
-  value: string;
-  options: readonly (readonly [value: string, label: string])[];
-  choose: (value: string) => void;
-}
-
-function Select({ label, value, options, choose }: ISelectProps): JSX.Element {
-  return (
-    <Field label={label}>
-      {id => (
-        <HTMLSelect
-          id={id}
-          value={value}
-          onChange={event => choose(event.target.value)}
-          options={options.map(([key, name]) => ({ value: key, label: name }))}
-        />
-      )}
-    </Field>
-  );
-}
-
-interface IColumnsProps {
-  columns: readonly IColumn[];
-  chosen: readonly string[];
-  /** Whether there can be only one. */
-  single: boolean;
-  choose: (columns: string[]) => void;
-}
-
-/** Columns to tick; with many of them, those whose names have what is typed. */
-function Columns({ columns, chosen, single, choose }: IColumnsProps): JSX.Element {
-  const trans = useTrans();
-  const name = React.useId();
-  const [wanted, setWanted] = React.useState('');
-  const ticked = columns.filter(column => chosen.includes(column.name)).map(column => column.name);
-  const found = columns.filter(column => column.name.toLowerCase().includes(wanted.toLowerCase()));
-  const first = single ? ticked.slice(0, 1) : ticked;
-  return (
-    <fieldset className="flaas-Columns">
-      <legend>
-        {single ? trans.__('Column') : trans.__('Columns, %1 of %2', first.length, columns.length)}
-      </legend>
-      {columns.length > MANY && (
-        <input
-          type="text"
-          className="flaas-Input"
-          value={wanted}
-          placeholder={trans.__('Find a column')}
-          aria-label={trans.__('Find a column')}
-          spellCheck={false}
-          onChange={event => setWanted(event.target.value)}
-        />
-      )}
-      <div className="flaas-Columns-list">
-        {found.slice(0, MOST_LISTED).map(column => (
-          <label key={column.name}>
-            <input
-              type={single ? 'radio' : 'checkbox'}
-              name={name}
-              checked={first.includes(column.name)}
-              onChange={event =>
-                choose(
-                  single
-                    ? [column.name]
-                    : event.target.checked
-                      ? [...ticked, column.name]
-                      : ticked.filter(each => each !== column.name)
-                )
-              }
-            />
-            <span>{column.name}</span>
-          </label>
-        ))}
-        {found.length === 0 && <p className="flaas-Empty">{trans.__('No column has this in its name.')}</p>}
-        {found.length > MOST_LISTED && (
-          <p className="flaas-Empty">{trans.__('and %1 more', found.length - MOST_LISTED)}</p>
-        )}
-      </div>
-    </fieldset>
-  );
 }
 
 interface IFiltersProps {

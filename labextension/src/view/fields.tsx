@@ -1,5 +1,6 @@
 /** Fields of forms, each with its label. */
 
+import { HTMLSelect } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
 export interface IFieldProps {
@@ -101,6 +102,29 @@ export function TextField({ label, value, placeholder, title, change }: ITextFie
           placeholder={placeholder}
           spellCheck={false}
           onChange={event => change(event.target.value)}
+        />
+      )}
+    </Field>
+  );
+}
+
+export interface ISelectFieldProps {
+  label: string;
+  value: string;
+  options: readonly (readonly [value: string, label: string])[];
+  choose: (value: string) => void;
+}
+
+/** One of several. */
+export function SelectField({ label, value, options, choose }: ISelectFieldProps): JSX.Element {
+  return (
+    <Field label={label}>
+      {id => (
+        <HTMLSelect
+          id={id}
+          value={value}
+          onChange={event => choose(event.target.value)}
+          options={options.map(([key, name]) => ({ value: key, label: name }))}
         />
       )}
     </Field>

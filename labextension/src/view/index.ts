@@ -1,6 +1,7 @@
 export { AccessView } from './access';
 export { AnalyticsView } from './analyticsview';
 export { CostsView } from './costs';
+export { ExplorerView } from './explorerview';
 export { FederationPanel } from './panel';
 export { NewSimulation } from './newsimulation';
 export { RunView } from './runview';

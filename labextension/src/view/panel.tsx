@@ -13,16 +13,19 @@ import { federationIcon } from '../icons';
 import {
   type AnalyticsModels,
   CostsModel,
+  type ExplorerModels,
   type FederationModel,
   follow,
   linkOf,
   type ProjectModel,
-  stopRun
+  stopRun,
+  type UploadsModel
 } from '../model';
 import type { IApi, ILink, IRun, ISimulation } from '../tokens';
 import { Analytics } from './analytics';
 import { CostSection, monthFigure } from './costsection';
 import { Datasets } from './datasets';
+import { Explorer } from './explorer';
 import { heldText } from './accessparts';
 import { DOMAIN, TranslationContext, useModel, useTrans } from './hooks';
 import { Models } from './models';
@@ -32,6 +35,7 @@ import { Queries } from './queries';
 import { Runs } from './runs';
 import { SignIn } from './signin';
 import { Simulations } from './simulations';
+import { UploadPart } from './upload';
 
 export interface IPanelProps {
   federation: FederationModel;
@@ -47,10 +51,16 @@ export interface IPanelProps {
   openWizard: () => void;
   /** Opens members, roles, approvals and audit log. */
   openAccess: (tab?: 'approvals') => void;
+  /** Files that are sealed here for a node. */
+  uploads: UploadsModel;
   /** Questions over rows, by project. */
   analytics: AnalyticsModels;
   /** Opens the same form in the main area, where there is more room. */
   openAnalytics: () => void;
+  /** Looks at data sets, by project. */
+  explorers: ExplorerModels;
+  /** Opens the data explorer in the main area. */
+  openExplorer: () => void;
   /** Puts code into a notebook: the one with a path, or '' for the one that was used last, or a new one. */
   insert: (code: string, notebook: string) => Promise<void>;
 }
@@ -272,8 +282,11 @@ function Content(props: IPanelProps): JSX.Element | null {
           stop={run => stopRun(federation.api, run)}
           api={federation.api}
           openApprovals={() => openAccess('approvals')}
+          uploads={props.uploads}
           analytics={props.analytics}
           openAnalytics={props.openAnalytics}
+          explorers={props.explorers}
+          openExplorer={props.openExplorer}
           insert={props.insert}
         />
       )}
@@ -326,7 +339,10 @@ function Spent({ federation, openCosts, openWizard }: IPanelProps): JSX.Element 
   );
 }
 
-interface IProjectProps extends Pick<IPanelProps, 'analytics' | 'openAnalytics' | 'insert'> {
+interface IProjectProps extends Pick<
+  IPanelProps,
+  'uploads' | 'analytics' | 'openAnalytics' | 'explorers' | 'openExplorer' | 'insert'
+> {
   project: ProjectModel;
   own: string | null;
   openRun: (run: IRun) => void;
@@ -367,6 +383,8 @@ function Project(props: IProjectProps): JSX.Element {
       </Section>
       <Section title={trans.__('Data sets')} figure={String(project.datasets.length)}>
         <Datasets datasets={project.datasets} />
+        <UploadPart uploads={props.uploads} project={project} />
+        <Exploring {...props} />
         <Asking {...props} />
         {project.queries.length > 0 && (
           <Part title={trans.__('Queries')} figure={String(project.queries.length)}>
@@ -393,6 +411,26 @@ function Project(props: IProjectProps): JSX.Element {
         </Section>
       )}
     </>
+  );
+}
+
+/** The data explorer; closed until somebody wants it. After a reload nothing is asked before somebody says so. */
+function Exploring({ project, explorers, openExplorer, insert }: IProjectProps): JSX.Element {
+  const trans = useTrans();
+  const model = explorers.of(project.project.id);
+  useModel(model);
+  return (
+    <Part
+      title={trans.__('Data explorer')}
+      figure=""
+      open={model.form.open === 'yes'}
+      toggle={open => model.change({ open: open ? 'yes' : '' })}
+    >
+      <Button small minimal className="flaas-Button" onClick={openExplorer}>
+        {trans.__('Open with more room')}
+      </Button>
+      <Explorer model={model} datasets={project.datasets} insert={insert} />
+    </Part>
   );
 }
 

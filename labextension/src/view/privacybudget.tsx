@@ -43,7 +43,7 @@ export function PrivacyBudget({ model, dataset }: { model: AnalyticsModel; datas
 /** From which share on little is left. */
 const LITTLE = 0.8;
 
-function BudgetMeter({ line }: { line: IBudgetLine }): JSX.Element {
+export function BudgetMeter({ line }: { line: IBudgetLine }): JSX.Element {
   const trans = useTrans();
   const { node, spent, budget, remaining, problem } = line;
   if (problem !== null) {

@@ -1,0 +1,241 @@
+"""Data sets from a notebook on the node: ``flaas.datasets.register(…)``, ``flaas.datasets.open(…)``.
+
+Rows are for the node's owner, which is whoever can read the node's `FLAAS_HOME` on the node's own machine. Everybody
+else works with them through the federation: statistics (``federation.analytics``), views (``federation.explore()``),
+training.
+"""
+
+from __future__ import annotations
+
+import builtins
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from .errors import NotAllowed, NotFound
+from .home import Home
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from .execution.datasets import DatasetRegistry
+    from .execution.datasets.schema import DatasetSchema
+
+    Rows: TypeAlias = pd.DataFrame | Mapping[str, NDArray[Any]] | tuple[NDArray[Any], NDArray[Any]] | pa.Table
+
+__all__ = ["describe", "list", "open", "register", "remove"]
+
+_SUMMARY = ("name", "rows", "target", "path", "version", "projects", "operations", "raw")
+
+
+def register(
+    name: str,
+    source: str | Path | Rows,
+    *,
+    target: str | None = None,
+    id_column: str | None = None,
+    schema: DatasetSchema | Mapping[str, Any] | Path | str | None = None,
+    projects: Sequence[str] = (),
+    operations: Sequence[str] = ("train",),
+    classes: int | None = None,
+    raw: bool = False,
+    query: str | None = None,
+    secret: str | None = None,
+    format: str | None = None,
+) -> dict[str, Any]:
+    """Register data at the node on this machine, after reading and checking all of them; a running node offers them.
+
+    Parameters
+    ----------
+    name : str
+        What it is offered as: the same at all nodes that train on it together.
+    source : str, Path, DataFrame, dict of arrays, (x, y) or Arrow table
+        Path of a file or folder, or a URL (``s3://``, ``gs://``, ``az://``, ``https://``, a data base's), without
+        credentials. Objects are written to ``FLAAS_HOME/data`` first.
+    target : str, optional
+        The column to predict.
+    id_column : str, optional
+        The column that names whom a row is about.
+    schema : DatasetSchema, mapping, or path of a TOML file, optional
+        What the columns mean: types, roles, units, ranges, categories.
+    projects : sequence of str
+        Projects it is offered to; without any, all that the node's policy lets in.
+    operations : sequence of str
+        What it is for.
+    classes : int, optional
+        Number of classes of the target, where this node may not have rows of each.
+    raw : bool
+        Keep texts and missing values: for statistics, and for runs with preprocessing only.
+    query : str, optional
+        The SELECT, for data bases.
+    secret : str, optional
+        Name of the credentials in the node's store (``flaas secret set NAME``).
+    format : str, optional
+        Where the name of a file does not tell.
+
+    Returns
+    -------
+    dict
+        What others are told: names, types, counts.
+
+    Raises
+    ------
+    FlaasError
+        As `flaas dataset add` tells: ``dataset-exists``, ``non-numeric``, ``missing-values`` ….
+
+    Examples
+    --------
+    >>> flaas.datasets.register("loans", frame, target="default")  # doctest: +SKIP
+    >>> flaas.datasets.register("claims", "s3://bucket/claims/*.parquet", target="fraud", raw=True)  # doctest: +SKIP
+    """
+    home = Home.default()
+    _require_owner(home, name, new=True)
+    registry = _registry(home)
+    options: dict[str, Any] = {
+        "target": target,
+        "id_column": id_column,
+        "schema": _schema(schema),
+        "projects": tuple(projects),
+        "operations": tuple(operations),
+        "classes": classes,
+        "raw": raw,
+        "query": query,
+        "secret": secret,
+        "format": format,
+    }
+    if isinstance(source, str | Path):
+        return registry.add(name, source, **options).description()
+    return registry.add_rows(name, source, **options).description()
+
+
+def open(name: str, *, columns: Sequence[str] | None = None, rows: int | None = None) -> pd.DataFrame:
+    """Return the rows of a data set of the node on this machine, to its owner.
+
+    Parameters
+    ----------
+    name : str
+    columns : sequence of str, optional
+        Some of its columns, in this order; all by default, ids and sensitive ones included.
+    rows : int, optional
+        The first so many rows.
+
+    Returns
+    -------
+    DataFrame
+        A copy. Arrays with more axes have numbered columns: ``x[0]``, ``x[1]`` ….
+
+    Raises
+    ------
+    NotAllowed
+        Code ``not-the-owner``: it is not at a node of this machine whose `FLAAS_HOME` you may read.
+    NotFound
+        Code ``unknown-dataset``: this machine's node has no such data set.
+    """
+    from .execution.datasets.frames import frame_of
+
+    home = Home.default()
+    _require_owner(home, name)
+    try:
+        dataset = _registry(home).get(name)
+    except NotFound as error:
+        raise NotFound(
+            error.message, code=error.code, hint=f"Rows of other nodes are not opened. {_INSTEAD}"
+        ) from error
+    return frame_of(dataset.batches(columns), rows)
+
+
+def list() -> pd.DataFrame:
+    """Return the data sets of the node on this machine: names, rows, where they come from, versions.
+
+    Raises
+    ------
+    NotAllowed
+        Code ``not-the-owner``.
+    """
+    import pandas as pd
+
+    home = Home.default()
+    _require_owner(home, None)
+    entries = [entry.to_dict() for entry in _registry(home).list()]
+    return pd.DataFrame([{key: entry[key] for key in _SUMMARY} for entry in entries], columns=builtins.list(_SUMMARY))
+
+
+def remove(name: str) -> None:
+    """Offer a data set no more, and remove what was derived from it; the file it came from is not touched.
+
+    The copy that `register` wrote of an object is removed.
+
+    Raises
+    ------
+    NotAllowed
+        Code ``not-the-owner``.
+    NotFound
+        Code ``unknown-dataset``.
+    """
+    home = Home.default()
+    _require_owner(home, name)
+    _registry(home).remove(name)
+
+
+def describe(name: str) -> dict[str, Any]:
+    """Return what others are told of a data set, with its version and where it comes from, to its owner.
+
+    Raises
+    ------
+    NotAllowed
+        Code ``not-the-owner``.
+    NotFound
+        Code ``unknown-dataset``.
+    """
+    home = Home.default()
+    _require_owner(home, name)
+    dataset = _registry(home).get(name)
+    told = dataset.description()
+    entry = dataset.to_dict()
+    return {**told, **{key: entry[key] for key in ("path", "version", "operations", "raw", "query", "schema")}}
+
+
+_INSTEAD = (
+    "What you may do with the data sets of a project: statistics with federation.analytics, views with "
+    "federation.explore(), training with model.fit(federation)."
+)
+
+
+def _require_owner(home: Home, name: str | None, *, new: bool = False) -> None:
+    """Refuse whoever is not at the node's own machine, or may not read its folder."""
+    file = home.path / "datasets.json"
+    try:
+        there = home.path.exists()
+        mine = not there or os.access(home.path, os.R_OK | os.W_OK | os.X_OK)
+        here = there and (not mine or file.exists() or home.enrolment.exists())
+        mine = mine and (not file.exists() or os.access(file, os.R_OK | os.W_OK))
+    except PermissionError:
+        here, mine = True, False
+    if mine and (here or new):
+        return
+    what = "Data sets are listed" if name is None else f"The rows of {name[:80]!r} are opened"
+    why = f"{home.path} is not yours to read" if here else f"there is no node with data sets in {home.path}"
+    raise NotAllowed(
+        f"{what} to the owner of their node only, on the node's own machine; {why}.",
+        code="not-the-owner",
+        hint=f"{_INSTEAD} If this is your node, set FLAAS_HOME to its folder.",
+    )
+
+
+def _registry(home: Home) -> DatasetRegistry:
+    from .execution.datasets import DatasetRegistry
+
+    return DatasetRegistry(home.path)
+
+
+def _schema(given: DatasetSchema | Mapping[str, Any] | Path | str | None) -> DatasetSchema | None:
+    if given is None:
+        return None
+    from .execution.datasets.schema import DatasetSchema
+
+    if isinstance(given, str | Path):
+        return DatasetSchema.load(Path(given))
+    return DatasetSchema.from_dict(given) if isinstance(given, Mapping) else given

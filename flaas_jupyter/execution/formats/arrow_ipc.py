@@ -1,0 +1,53 @@
+"""Arrow files (the IPC file format, which Feather version 2 is)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from .canonical import canonical_batch, canonical_schema
+from .data_file import DataFile
+from .limits import LIMITS
+
+
+class ArrowFile:
+    """The format; see the module."""
+
+    name = "arrow"
+    suffixes = (".arrow", ".feather", ".ipc")
+
+    def schema(self, file: DataFile, texts: Sequence[str]) -> Any:
+        """See `Format.schema`."""
+        with file.random() as opened:
+            return canonical_schema(file.shown, _opened(file, opened).schema)
+
+    def batches(self, file: DataFile, schema: Any, columns: Sequence[str], rows: int) -> Iterator[Any]:
+        """See `Format.batches`."""
+        wanted = pa.schema([schema.field(name) for name in columns])
+        expanded = 0
+        with file.random() as opened:
+            reader = _opened(file, opened)
+            try:
+                for number in range(reader.num_record_batches):
+                    batch = reader.get_batch(number)
+                    expanded += batch.get_total_buffer_size()
+                    LIMITS.check(file.shown, file.size, expanded)
+                    batch = canonical_batch(batch, wanted)
+                    for start in range(0, len(batch), rows):
+                        yield batch.slice(start, rows)
+            except (pa.ArrowException, OSError) as error:
+                raise file.refused(error) from error
+
+
+def _opened(file: DataFile, opened: Any) -> Any:
+    try:
+        return pa.ipc.open_file(opened)
+    except (pa.ArrowException, OSError) as error:
+        raise file.refused(
+            error, "Feather version 1 and Arrow streams are not read: DataFrame.to_feather(path)."
+        ) from error
+
+
+FORMAT = ArrowFile()

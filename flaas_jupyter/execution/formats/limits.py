@@ -1,0 +1,51 @@
+"""How much a file may expand to: a wall against files that are small on disk and fill memory or disk when read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...errors import InvalidInput
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of one file; below `free` bytes nothing is refused.
+
+    Parameters
+    ----------
+    ratio : float
+        Most bytes read for each byte on disk. Deflate cannot do more than 1,032; tables of numbers come to 3 to 20.
+    free : int
+        Bytes that any file may expand to.
+    total : int
+        Bytes that no file may expand to.
+    line : int
+        Bytes of one line, or of one record.
+    columns : int
+        Columns of a table.
+    """
+
+    ratio: float = 200.0
+    free: int = 64 << 20
+    total: int = 1 << 40
+    line: int = 64 << 20
+    columns: int = 100_000
+
+    def check(self, shown: str, stored: int, expanded: int) -> None:
+        """Refuse what expands to more than it may.
+
+        Raises
+        ------
+        InvalidInput
+            Code ``expands-too-much``.
+        """
+        if expanded > self.total or (expanded > self.free and expanded > self.ratio * max(stored, 1)):
+            raise InvalidInput(
+                f"{shown} has {stored} bytes and expands to more than {min(expanded, self.total)}: allowed are "
+                f"{self.ratio:g} times its size, or {self.free >> 20} MiB.",
+                code="expands-too-much",
+                hint="If it really holds that much, write it as Parquet and register that.",
+            )
+
+
+LIMITS = Limits()

@@ -1,0 +1,145 @@
+"""The data explorer as a widget: what there is of a data set, and what its owners show of its rows.
+
+The kernel has views made and holds them; the page draws `DataExplorer.state` and says what is asked. So it can be
+driven from code as well as by hand, also outside JupyterLab. Saved notebooks have what was shown, and no more: withheld
+figures never came here.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import anywidget
+import traitlets
+
+from ..errors import FlaasError, InvalidInput
+from . import exploration_request, widget_files
+
+if TYPE_CHECKING:
+    from ..exploration import Exploration, View
+
+Json = dict[str, Any]
+
+
+class DataExplorer(anywidget.AnyWidget):  # type: ignore[misc]
+    """Look at the data of a project, as far as its owners show them.
+
+    Parameters
+    ----------
+    what : Project, federation or Exploration
+        ``flaas.connect().project("credit")``, whose data sets can be chosen from; a federation, connected or simulated;
+        or ``flaas.explore("loans")``, the rows of the node on this machine.
+    dataset : str, optional
+        Of a project: which to begin with; the first by name unless it is given.
+
+    Raises
+    ------
+    InvalidInput
+        Codes ``no-exploration``: there is nothing to explore in `what`; ``no-datasets``.
+    NotFound
+        Code ``unknown-dataset``.
+
+    Examples
+    --------
+    >>> project = flaas.connect().project("credit")  # doctest: +SKIP
+    >>> explorer = flaas.widgets.DataExplorer(project)  # doctest: +SKIP
+    >>> explorer.show("column", column="age")["column"]["counts"]  # doctest: +SKIP
+    """
+
+    _esm = widget_files.module("data_explorer")
+    _css = widget_files.style("data_explorer")
+    state = traitlets.Dict().tag(sync=True)
+
+    def __init__(self, what: Any, dataset: str | None = None) -> None:
+        super().__init__()
+        self._project = what if hasattr(what, "federation") and hasattr(what, "datasets") else None
+        self._exploration: Exploration
+        datasets: list[str] = []
+        if self._project is not None:
+            datasets = [str(name) for name in self._project.datasets["name"]]
+            if not datasets:
+                raise InvalidInput(
+                    f"No node of project {self._project.id!r} has a data set.",
+                    code="no-datasets",
+                    hint="Their owners register them with `flaas dataset add`.",
+                )
+            self._exploration = self._project.federation(dataset=dataset or datasets[0]).explore()
+        elif hasattr(what, "explore"):
+            self._exploration = what.explore()
+        elif hasattr(what, "overview") and hasattr(what, "view"):
+            self._exploration = what
+        else:
+            raise InvalidInput(
+                f"There is nothing to explore in {type(what).__name__}.",
+                code="no-exploration",
+                hint="Give a project, flaas.connect().project(…), a federation, or flaas.explore(NAME).",
+            )
+        self.state = {"datasets": datasets, "overview": None, "shown": None, "nodes": None, "error": None}
+        self.on_msg(self._clicked)
+        self.show("overview")
+
+    def choose(self, dataset: str) -> None:
+        """Go over to another data set of the project."""
+        if self._project is None:
+            raise InvalidInput("There is one data set here.", code="no-datasets")
+        self._exploration = self._project.federation(dataset=dataset).explore()
+        self.state = {**self.state, "shown": None, "nodes": None}
+        self.show("overview")
+
+    def show(self, part: str, **options: Any) -> Json:
+        """Have a view made, and show it.
+
+        Parameters
+        ----------
+        part : str
+            ``"overview"``, ``"nodes"``, ``"column"``, ``"missing"``, ``"correlations"``, ``"labels"``, ``"drift"``.
+        **options
+            ``column``, ``columns``, ``bins``, ``bounds``, ``epsilon``, as the part takes them.
+
+        Returns
+        -------
+        dict
+            See `flaas_jupyter.exploration.View`.
+        """
+        view: View = exploration_request.view_of(self._exploration, {"part": part, **options})
+        shown = view.to_dict()
+        place = part if part in ("overview", "nodes") else "shown"
+        self.state = {**self.state, "error": None, place: shown}
+        return shown
+
+    def __repr__(self) -> str:
+        overview, shown = self.state.get("overview"), self.state.get("shown")
+        if overview is None:
+            return "Data explorer"
+        head = f"Data set {overview['dataset']}: {overview['level']}, {len(overview['columns'])} columns"
+        if shown is None:
+            return head
+        from ..exploration import View
+
+        return f"{head}\n{View(shown)!r}"
+
+    def _repr_html_(self) -> str:
+        """Return it as text, for pages without widgets; everything in it is escaped."""
+        return f"<pre>{html.escape(repr(self))}</pre>"
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[Json, Json] | None:
+        bundle = super()._repr_mimebundle_(**kwargs)
+        if bundle is None:
+            return None
+        data, metadata = bundle
+        return {**data, "text/plain": repr(self), "text/html": self._repr_html_()}, metadata
+
+    def _clicked(self, _widget: object, content: Json, _buffers: object) -> None:
+        """Do what the page asks for; what goes wrong is shown there."""
+        try:
+            asked = content.get("view")
+            if content.get("do") == "choose":
+                self.choose(str(content.get("dataset")))
+            elif content.get("do") == "show" and isinstance(asked, Mapping):
+                options = {str(name): value for name, value in asked.items() if name != "part"}
+                self.show(str(asked.get("part")), **options)
+        except FlaasError as error:
+            told = {"message": error.message, "hint": error.hint, "code": error.code}
+            self.state = {**self.state, "shown": None, "error": told}
