@@ -78,7 +78,7 @@ def dataset_add(
     goal = f"target {description['target']['name']}" if description["target"] else "no target"
     ids = f", ids in {options['id_column']}" if options["id_column"] else ""
     show(
-        description,
+        _told(entry),
         json_output,
         f"{name}: {description['rows']} rows, {len(description['features'])} features, {goal}{ids}.",
     )
@@ -89,7 +89,7 @@ def dataset_add(
 @told
 def dataset_list(json_output: bool) -> None:
     """List the registered data sets."""
-    rows = [entry.to_dict() for entry in _registry().list()]
+    rows = [entry.to_dict() | {"target": entry.target_names} for entry in _registry().list()]
     shown = [row | {"version": row["version"][:12]} for row in rows]
     show(rows, json_output, table(shown, ["name", "path", "target", "rows", "version", "projects"]))
 
@@ -107,7 +107,7 @@ def dataset_show(name: str, json_output: bool) -> None:
         **{key: entry.to_dict()[key] for key in ("name", "path", "query", "format", "secret", "id_column", "raw")},
         "operations": list(now.operations),
         "version": now.version,
-        "told": description,
+        "told": _told(entry),
     }
     columns = [{"role": "feature", **each} for each in now.features] + [{"role": "target", **e} for e in now.targets]
     lines = [f"{name}: {now.path}"]
@@ -199,3 +199,11 @@ def _registry() -> DatasetRegistry:
 
 def _dataset(name: str) -> Dataset:
     return _registry().get(name)
+
+
+def _told(entry: Dataset) -> dict[str, Any]:
+    """Return what others are told of a data set, by the node's policy."""
+    from .execution.datasets.dataset import policy_of
+    from .execution.exploring import offered
+
+    return offered(entry.description(), policy_of(Home.default().path).for_dataset(entry.name))

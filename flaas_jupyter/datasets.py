@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from .errors import NotAllowed, NotFound
+from .errors import InvalidInput, NotAllowed, NotFound
 from .home import Home
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from .execution.datasets import DatasetRegistry
+    from .execution.datasets import Dataset, DatasetRegistry
     from .execution.datasets.schema import DatasetSchema
 
     Rows: TypeAlias = pd.DataFrame | Mapping[str, NDArray[Any]] | tuple[NDArray[Any], NDArray[Any]] | pa.Table
@@ -38,8 +38,8 @@ def register(
     target: str | None = None,
     id_column: str | None = None,
     schema: DatasetSchema | Mapping[str, Any] | Path | str | None = None,
-    projects: Sequence[str] = (),
-    operations: Sequence[str] = ("train",),
+    projects: Sequence[str] | str = (),
+    operations: Sequence[str] | str = ("train",),
     classes: int | None = None,
     raw: bool = False,
     query: str | None = None,
@@ -52,7 +52,7 @@ def register(
     ----------
     name : str
         What it is offered as: the same at all nodes that train on it together.
-    source : str, Path, DataFrame, dict of arrays, (x, y) or Arrow table
+    source : str, Path, DataFrame, dict of arrays, structured array, (x, y) or Arrow table
         Path of a file or folder, or a URL (``s3://``, ``gs://``, ``az://``, ``https://``, a data base's), without
         credentials. Objects are written to ``FLAAS_HOME/data`` first.
     target : str, optional
@@ -61,10 +61,10 @@ def register(
         The column that names whom a row is about.
     schema : DatasetSchema, mapping, or path of a TOML file, optional
         What the columns mean: types, roles, units, ranges, categories.
-    projects : sequence of str
+    projects : str or sequence of str
         Projects it is offered to; without any, all that the node's policy lets in.
-    operations : sequence of str
-        What it is for.
+    operations : str or sequence of str
+        What it is for: ``"train"``, ``"analytics"``, ``"vertical"`` ….
     classes : int, optional
         Number of classes of the target, where this node may not have rows of each.
     raw : bool
@@ -79,45 +79,55 @@ def register(
     Returns
     -------
     dict
-        What others are told: names, types, counts.
+        What others are told, by the node's policy: names, types, counts.
 
     Raises
     ------
     FlaasError
-        As `flaas dataset add` tells: ``dataset-exists``, ``non-numeric``, ``missing-values`` ….
+        As `flaas dataset add` tells: ``dataset-exists``, ``non-numeric``, ``missing-values`` …; ``bad-argument``.
 
     Examples
     --------
     >>> flaas.datasets.register("loans", frame, target="default")  # doctest: +SKIP
     >>> flaas.datasets.register("claims", "s3://bucket/claims/*.parquet", target="fraud", raw=True)  # doctest: +SKIP
     """
+    from .execution.datasets import asked
+
     home = Home.default()
-    _require_owner(home, name, new=True)
+    _require_owner(home, asked.name_of(name), new=True)
     registry = _registry(home)
     options: dict[str, Any] = {
-        "target": target,
-        "id_column": id_column,
-        "schema": _schema(schema),
-        "projects": tuple(projects),
-        "operations": tuple(operations),
-        "classes": classes,
-        "raw": raw,
-        "query": query,
-        "secret": secret,
-        "format": format,
+        "target": asked.column_of("target", target),
+        "id_column": asked.column_of("id_column", id_column),
+        "schema": asked.schema_of(schema),
+        "projects": asked.texts_of("projects", projects),
+        "operations": asked.texts_of("operations", operations, asked.OPERATIONS),
+        "classes": asked.classes_of(classes),
+        "raw": asked.flag_of("raw", raw),
+        "query": asked.text_of("query", query, "a SELECT"),
+        "secret": asked.text_of("secret", secret, "the name of a secret"),
+        "format": asked.text_of("format", format, "the name of a format"),
     }
-    if isinstance(source, str | Path):
-        return registry.add(name, source, **options).description()
-    return registry.add_rows(name, source, **options).description()
+    place = asked.place_of(source)
+    if place is not None:
+        return _told(home, registry.add(name, place, **options))
+    for argument in ("query", "secret", "format"):
+        if options[argument] is not None:
+            raise InvalidInput(
+                f"{argument} is given for an object that holds its rows; it goes with a path or URL alone.",
+                code="bad-argument",
+                hint=f"Leave {argument} out.",
+            )
+    return _told(home, registry.add_rows(name, source, **options))
 
 
-def open(name: str, *, columns: Sequence[str] | None = None, rows: int | None = None) -> pd.DataFrame:
+def open(name: str, *, columns: Sequence[str] | str | None = None, rows: int | None = None) -> pd.DataFrame:
     """Return the rows of a data set of the node on this machine, to its owner.
 
     Parameters
     ----------
     name : str
-    columns : sequence of str, optional
+    columns : str or sequence of str, optional
         Some of its columns, in this order; all by default, ids and sensitive ones included.
     rows : int, optional
         The first so many rows.
@@ -133,18 +143,22 @@ def open(name: str, *, columns: Sequence[str] | None = None, rows: int | None = 
         Code ``not-the-owner``: it is not at a node of this machine whose `FLAAS_HOME` you may read.
     NotFound
         Code ``unknown-dataset``: this machine's node has no such data set.
+    InvalidInput
+        ``bad-argument``; ``unknown-column``.
     """
+    from .execution.datasets import asked
     from .execution.datasets.frames import frame_of
 
     home = Home.default()
-    _require_owner(home, name)
+    _require_owner(home, asked.name_of(name))
+    wanted, most = asked.columns_of(columns), asked.rows_of(rows)
     try:
         dataset = _registry(home).get(name)
     except NotFound as error:
         raise NotFound(
             error.message, code=error.code, hint=f"Rows of other nodes are not opened. {_INSTEAD}"
         ) from error
-    return frame_of(dataset.batches(columns), rows)
+    return frame_of(dataset.batches(wanted), most)
 
 
 def list() -> pd.DataFrame:
@@ -159,7 +173,7 @@ def list() -> pd.DataFrame:
 
     home = Home.default()
     _require_owner(home, None)
-    entries = [entry.to_dict() for entry in _registry(home).list()]
+    entries = [entry.to_dict() | {"target": entry.target_names} for entry in _registry(home).list()]
     return pd.DataFrame([{key: entry[key] for key in _SUMMARY} for entry in entries], columns=builtins.list(_SUMMARY))
 
 
@@ -175,8 +189,10 @@ def remove(name: str) -> None:
     NotFound
         Code ``unknown-dataset``.
     """
+    from .execution.datasets import asked
+
     home = Home.default()
-    _require_owner(home, name)
+    _require_owner(home, asked.name_of(name))
     _registry(home).remove(name)
 
 
@@ -190,12 +206,14 @@ def describe(name: str) -> dict[str, Any]:
     NotFound
         Code ``unknown-dataset``.
     """
+    from .execution.datasets import asked
+
     home = Home.default()
-    _require_owner(home, name)
+    _require_owner(home, asked.name_of(name))
     dataset = _registry(home).get(name)
-    told = dataset.description()
+    told = _told(home, dataset)
     entry = dataset.to_dict()
-    return {**told, **{key: entry[key] for key in ("path", "version", "operations", "raw", "query", "schema")}}
+    return {**told, **{key: entry[key] for key in ("path", "version", "operations", "raw", "query")}}
 
 
 _INSTEAD = (
@@ -231,11 +249,9 @@ def _registry(home: Home) -> DatasetRegistry:
     return DatasetRegistry(home.path)
 
 
-def _schema(given: DatasetSchema | Mapping[str, Any] | Path | str | None) -> DatasetSchema | None:
-    if given is None:
-        return None
-    from .execution.datasets.schema import DatasetSchema
+def _told(home: Home, dataset: Dataset) -> dict[str, Any]:
+    """Return what others are told of a data set, by the node's policy."""
+    from .execution.datasets.dataset import policy_of
+    from .execution.exploring import offered
 
-    if isinstance(given, str | Path):
-        return DatasetSchema.load(Path(given))
-    return DatasetSchema.from_dict(given) if isinstance(given, Mapping) else given
+    return offered(dataset.description(), policy_of(home.path).for_dataset(dataset.name))

@@ -420,21 +420,26 @@ class FederatedModel(keras.Model):  # type: ignore[misc]
             Arrays only.
         *args, **kwargs
             Of `keras.Model.evaluate`; with a federation ``target``, ``by_client``, ``via`` of
-            `flaas_jupyter.explaining.evaluate`, and ``preprocessing`` as of `explain`.
+            `flaas_jupyter.explaining.evaluate`, ``preprocessing`` as of `explain`, and ``return_dict``, which is True
+            by default there.
 
         Returns
         -------
-        Performance, or what Keras returns
-            Over a federation the metrics over all rows by name, and ``.by_client``: what is told of single ones.
+        Performance, list of float, or what Keras returns
+            Over a federation a dictionary of the metrics over all rows by name, the loss first, with ``.by_client``:
+            what is told of single ones. With ``return_dict=False`` these figures as a list, as Keras gives them (a
+            number where there is the loss only): ``loss, accuracy = model.evaluate(federation, return_dict=False)``.
 
         Raises
         ------
         InvalidInput
-            ``not-compiled``; ``keras-arguments-with-federation``; ``model-does-not-fit``; ``no-target``.
+            ``not-compiled``; ``keras-arguments-with-federation``; ``model-does-not-fit``; ``no-target``;
+            also: arrays are a table of raw columns, which the last ``fit`` had a preprocessing for.
         NotAllowed
             ``policy-explain`` and the other refusals of statistics.
         """
         if not _is_federation(x):
+            self._refuse_raw_columns(x)
             return super().evaluate(x, y, *args, **kwargs)
         preprocessing = kwargs.pop("preprocessing", None)
         strange = sorted(set(kwargs) - {"target", "by_client", "via", "verbose", "return_dict"})
@@ -448,7 +453,22 @@ class FederatedModel(keras.Model):  # type: ignore[misc]
         from .explaining import evaluate
 
         options = {name: value for name, value in kwargs.items() if name not in ("verbose", "return_dict")}
-        return evaluate(x, self.as_travelling(preprocessing), **options)
+        found = evaluate(x, self.as_travelling(preprocessing), **options)
+        if kwargs.get("return_dict", True):
+            return found
+        figures = list(found.values())
+        return figures[0] if len(figures) == 1 else figures
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return predictions for arrays, as `keras.Model.predict` does.
+
+        Raises
+        ------
+        InvalidInput
+            Code ``model-does-not-fit``: `x` is a table of raw columns, which the last ``fit`` had a preprocessing for.
+        """
+        self._refuse_raw_columns(x)
+        return super().predict(x, *args, **kwargs)
 
     def as_travelling(self, preprocessing: Preprocessing | None = None) -> Travelling:
         """Return the model as it travels with a question to nodes; see `flaas_jupyter.explaining`.
@@ -462,6 +482,21 @@ class FederatedModel(keras.Model):  # type: ignore[misc]
 
         chosen = preprocessing if preprocessing is not None else self.fitted_preprocessing
         return keras_model(self, None if chosen is None else chosen.recipe)
+
+    def _refuse_raw_columns(self, x: Any) -> None:
+        """Refuse a table that the preprocessing of the last ``fit`` was to be applied to first."""
+        prep = self.fitted_preprocessing
+        if prep is None or not prep.is_fitted or not hasattr(x, "columns") or not hasattr(x, "dtypes"):
+            return
+        names = [str(name) for name in x.columns]
+        if names == prep.columns or not set(prep.inputs) <= set(names):
+            return
+        raise InvalidInput(
+            f"x is a table of the {len(names)} raw columns; the model takes the {len(prep.columns)} that its "
+            "preprocessing makes of them.",
+            code="model-does-not-fit",
+            hint="preprocessing.export(model) takes preprocessing.raw(table); or give preprocessing.transform(table).",
+        )
 
     def _require_compiled(self) -> None:
         if not self.compiled or self.optimizer is None:

@@ -38,7 +38,7 @@ from .training.preprocessing import (
 )
 from .training.preprocessing.limits import bad
 from .training.preprocessing.mapping import ColumnMap
-from .training.preprocessing.step import Step
+from .training.preprocessing.step import Step, names_of
 from .training.preprocessing.values import Kind, columns_of, kind_of_dtype, numbers, texts
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ class Preprocessing:
         if rest not in _REST:
             raise InvalidInput(f"rest is {rest!r}; allowed are 'keep' and 'drop'.", code="bad-step")
         self.steps: list[Step] = [step for step in listed if isinstance(step, Step)]
+        _require_order(self.steps)
         self.mapping: Mapping | None = mappings[0] if mappings else None
         self._rest, self._exclude = rest, frozenset([exclude] if isinstance(exclude, str) else exclude)
         self._recipe: Recipe | None = None
@@ -300,6 +301,29 @@ class Preprocessing:
         return cls.from_dict(data)
 
 
+def _require_order(steps: Sequence[Step]) -> None:
+    """Refuse what is fitted on raw values and would be done with scaled ones."""
+    scaled: set[str] = set()
+    for step in steps:
+        names = set(names_of(getattr(step, "columns", getattr(step, "column", ())), type(step).__name__))
+        raw = (
+            isinstance(step, OneHot)
+            or (isinstance(step, Impute) and step.strategy != "constant")
+            or (isinstance(step, Scale) and step.ranges is None)
+        )
+        late = sorted(names & scaled)
+        if raw and late:
+            raise InvalidInput(
+                f"{type(step).__name__} of {late[0]!r} comes after Scale, but is fitted on its raw values, which are "
+                "there no more.",
+                code="bad-step",
+                hint=f"Put {type(step).__name__} before Scale, or leave one of them out.",
+                column=late[0],
+            )
+        if isinstance(step, Scale):
+            scaled |= names
+
+
 def _mapped(federation: Any, mapping: Mapping) -> Any:
     if not hasattr(type(federation), "mapped"):
         raise InvalidInput(
@@ -383,6 +407,9 @@ class FederatedStatistics:
         """Return the number of rows of all nodes."""
         answer: Any = self._analytics.count(**self._asked)
         return self._told("number of rows", ["the table"], [float(answer)], answer.reasons)[0]
+
+    def texts_at_hand(self, column: str) -> None:
+        """Return None: rows stay where they are."""
 
     def _by_parts(
         self, what: str, columns: Sequence[str], ask: Callable[[list[str], dict[str, Any]], Any]

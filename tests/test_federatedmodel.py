@@ -377,7 +377,7 @@ def test_fit_hands_a_federation_over(fitted):
     assert options == {
         "rounds": 3, "local_epochs": 2, "batch_size": 16, "clients_per_round": 5, "minimum_nodes": 2,
         "validation_data": (x, y), "callbacks": [callback], "seed": 7, "verbose": 0, "resume": None,
-        "run_name": "first", "validation_freq": 1, "shuffle": True,
+        "run_name": "first", "validation_freq": 1, "shuffle": True, "preprocessing": None,
     }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ..column_kinds import column_kind
 from ..errors import InvalidInput
 from ..protocols.analytics.prefixes import MAXIMUM_BYTES
 from . import categories, grouping
@@ -29,8 +30,6 @@ Bounds = Mapping[str, tuple[float, float]] | tuple[float, float] | None
 
 FUNCTIONS = (*MOMENTS, *ORDER)
 """What groups can be aggregated by."""
-_TEXT = ("<U", "|S", "object", "str", "large_string", "category", "dictionary", "date", "timestamp")
-"""What types of columns that are text begin with."""
 
 
 class Analytics:
@@ -79,7 +78,7 @@ class Analytics:
     @property
     def _numbers(self) -> list[str]:
         """Columns that are measured unless told otherwise: those that are not text."""
-        return [str(c["name"]) for c in self.source.schema if not str(c.get("dtype", "")).startswith(_TEXT)]
+        return [str(c["name"]) for c in self.source.schema if column_kind(str(c.get("dtype", ""))) == "number"]
 
     def frame(self) -> Frame:
         """Return a lazy table over the rows: ``frame[frame.age > 30].groupby("sex").age.mean()``."""
@@ -295,7 +294,7 @@ class Analytics:
         Parameters
         ----------
         column : str
-            A column of the data, of texts or numbers.
+            A column of the data, of texts or numbers; of dates the explorer counts the months.
         most : int, optional
             Only so many, the most frequent ones.
         longest : int, optional
@@ -309,6 +308,11 @@ class Analytics:
         AnalyticsSeries
             Values as the index, the most frequent first; how many rows have each, at least: multiples of the smallest
             group, or with noise.
+
+        Raises
+        ------
+        InvalidInput
+            ``wrong-column-kind``: it is dates; ``bad-groups``, ``bad-setting``.
         """
         return self._found(column, "values", most, longest, options)
 
@@ -330,11 +334,20 @@ class Analytics:
             if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1 << 17:
                 raise InvalidInput(f"{what} is {value!r}; allowed is a whole number from 1 on.", code="bad-setting")
         bytes_ = min(bytes_, MAXIMUM_BYTES)
+        dtype = next((str(c.get("dtype", "")) for c in self.source.schema if c["name"] == column), "")
+        kind = column_kind(dtype)
+        if kind == "date":
+            raise InvalidInput(
+                f"Column {column!r} is dates ({dtype}); which of them there are is not looked for.",
+                code="wrong-column-kind",
+                hint="The explorer counts their months, federation.explore().column(...); a model takes them by "
+                "flaas.DateParts.",
+                column=column,
+            )
         with Call(self.source, split, given) as call:
             found = categories.find(call, column, split, bytes_)
-        dtype = next((str(c.get("dtype", "")) for c in self.source.schema if c["name"] == column), "")
         listed: list[Any] = list(found.values)
-        if split == "values" and listed and not dtype.startswith(_TEXT):
+        if split == "values" and listed and kind == "number":
             listed = [int(value) if value.lstrip("-").isdigit() else float(value) for value in listed]
         error = max((each.errors[0] for each in call.releases), default=0.0)
         facts = call.facts(error)

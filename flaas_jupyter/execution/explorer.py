@@ -19,7 +19,8 @@ from ..communications.directory import Directory, Peer
 from ..communications.identity import canonical
 from ..communications.mesh import Route
 from ..communications.wire import Message
-from ..errors import Conflict, FlaasError, NotAllowed, NotFound
+from ..errors import Conflict, FlaasError, NotAllowed
+from . import dataset_name
 from .datasets import DatasetRegistry
 from .exploring import OPEN
 from .policy import Policy
@@ -82,17 +83,16 @@ class Explorer:
         """Tell what this person may see of a data set here."""
         project, name = str(message.body.get("project")), str(message.body.get("dataset"))
         member = self._directory(project).require(peer.node_id, "explorer")
-        description = await asyncio.to_thread(self._datasets.get(name).description)
+        description = await asyncio.to_thread(self._datasets.get_for_peer(name).description)
         policy = self._policy.for_dataset(name)
         if project not in policy.projects or project not in description["projects"]:
-            raise NotFound(f"This node offers project {project!r} no data set {name!r}.", code="unknown-dataset")
+            raise dataset_name.unknown(name)
         policy.check_developer(peer.node_id, member.organisation)
         asker = Asker(peer.node_id, member.organisation)
         await asyncio.to_thread(self._queries.ledger.looked, name, project, asker, LOOK)
         if policy.level not in OPEN:
             return Message("ok", {"level": policy.level, "drift": False, "budget": None})
         spent = await asyncio.to_thread(self._queries.ledger.spent, name, peer.node_id)
-        limited = policy.level == "private" or policy.analytics_epsilon > 0
         return Message(
             "ok",
             {
@@ -101,8 +101,8 @@ class Explorer:
                 "minimum_group": policy.minimum_group,
                 "budget": {
                     "spent": spent,
-                    "budget": policy.analytics_epsilon if limited else None,
-                    "remaining": max(0.0, policy.analytics_epsilon - spent) if limited else None,
+                    "budget": policy.analytics_epsilon,
+                    "remaining": max(0.0, policy.analytics_epsilon - spent),
                 },
             },
         )

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
+from ..column_kinds import months_of
 from ..errors import NotAllowed
 from .columns import Columns
 from .policy import ANALYTICS, EXPLORE, Policy
@@ -116,7 +116,7 @@ def read_columns(dataset: Dataset, columns: Columns, used: Sequence[str]) -> dic
         from .datasets.arrays import columns_of
 
         found |= columns_of(dataset.batches(further), further)
-    return {name: _months(values) if values.dtype.kind == "M" else values for name, values in found.items()}
+    return {name: months_of(values) if values.dtype.kind == "M" else values for name, values in found.items()}
 
 
 def require_view(statistic: Statistic, schema: Declared, id_column: str | None, policy: Policy) -> None:
@@ -169,12 +169,6 @@ def _no_view(statistic: Statistic) -> str | None:
         if expression.op != "isnull" or expression.args[0].column is None or name not in counted:
             return "it has a derived column"
     return None
-
-
-def _months(moments: NDArray[Any]) -> NDArray[Any]:
-    texts = np.datetime_as_string(moments, unit="M").astype(object)
-    texts[np.isnat(moments)] = None
-    return texts
 
 
 def _nameless(features: list[dict[str, Any]]) -> list[dict[str, Any]]:

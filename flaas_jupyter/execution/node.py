@@ -413,7 +413,7 @@ class Node:
             known.run = run
             return known
         directory = self._domains[run["project"]]
-        dataset = self.datasets.get(run["dataset"])
+        dataset = self.datasets.get_for_peer(run["dataset"])
         self.policy.check(run, await asyncio.to_thread(dataset.description))
         participant = Participant(
             run,

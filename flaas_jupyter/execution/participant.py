@@ -232,9 +232,10 @@ class Participant:
         recipe = self._recipe(plan)
         arrays = self._dataset.load(recipe=recipe)
         self._dataset.note_use(self.run, recipe)
+        named = self._policy.for_dataset(self._dataset.name).level != "nothing"
         if self._attack is not None:
-            return RedTeamTrainer(plan, arrays, self._attack, rounds=rounds, allowed_custom=allowed)
-        return Trainer(plan, arrays, allowed_custom=allowed)
+            return RedTeamTrainer(plan, arrays, self._attack, rounds=rounds, allowed_custom=allowed, named=named)
+        return Trainer(plan, arrays, allowed_custom=allowed, named=named)
 
     def _recipe(self, plan: TrainingPlan) -> RecipeAtNode | None:
         """Return the plan's preprocessing as it is at this node; refuse a data set that has other columns by now."""

@@ -13,7 +13,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,13 +25,13 @@ from ..communications.directory import Directory, Peer
 from ..communications.identity import Identity
 from ..communications.mesh import Route
 from ..communications.wire import Message
-from ..errors import Conflict, FlaasError, InvalidInput, NotAllowed, NotFound
-from . import explaining, exploring
+from ..errors import Conflict, FlaasError, InvalidInput, NotAllowed
+from . import dataset_name, explaining, exploring, row_hashes
 from .columns import names
 from .consent import may_be_stale
-from .datasets import Dataset, DatasetRegistry
+from .datasets import Dataset, DatasetRegistry, Registration
 from .policy import ANALYTICS, EXPLORE, Policy
-from .query_ledger import Asker, QueryLedger, Question
+from .query_ledger import Asker, QueryLedger, Question, changed_meanwhile
 from .query_release import Ask, QueryRelease
 from .query_request import EXPLORING, QueryStep, purpose_of
 from .query_session import Contribution, QuerySession, Verify
@@ -105,7 +105,7 @@ class Queries:
         self.ledger = QueryLedger(folder)
         self._records: OrderedDict[str, dict[str, Any]] = OrderedDict()
         self._steps: OrderedDict[tuple[str, int], str] = OrderedDict()
-        self._contributions: OrderedDict[str, Contribution] = OrderedDict()
+        self._contributions: OrderedDict[str, tuple[str, Contribution]] = OrderedDict()
         self._trained: OrderedDict[str, None] = OrderedDict()
         self._sessions: OrderedDict[tuple[str, int], QuerySession] = OrderedDict()
         self._answers: OrderedDict[str, Message] = OrderedDict()
@@ -135,7 +135,8 @@ class Queries:
         known = self._contributions.get(step.sha256)
         if known is None or not await asyncio.to_thread(self.ledger.was_answered, step):
             return None
-        return known.statistic, await asyncio.shield(known.local)
+        _, contribution = known
+        return contribution.statistic, await asyncio.shield(contribution.local)
 
     # ---- what the notebook asks -----------------------------------------------------------------------------------
 
@@ -184,10 +185,10 @@ class Queries:
         """Tell a developer what private answers about a data set have cost, and what is left."""
         project, name = str(message.body.get("project")), str(message.body.get("dataset"))
         self._directory(project).require(peer.node_id, "explorer")
-        description = await asyncio.to_thread(self._datasets.get(name).description)
+        description = await asyncio.to_thread(self._datasets.get_for_peer(name).description)
         policy = self._policy.for_dataset(name)
         if project not in policy.projects or project not in description["projects"]:
-            raise NotFound(f"This node offers project {project!r} no data set {name!r}.", code="unknown-dataset")
+            raise dataset_name.unknown(name)
         spent = await asyncio.to_thread(self.ledger.spent, name, peer.node_id)
         return Message(
             "ok",
@@ -223,7 +224,9 @@ class Queries:
             self._require_first(step, attempt)
             session = self._session(asked, present, attempt)
         except FlaasError as error:
-            await asyncio.to_thread(self.ledger.refused, step, error)
+            # A ledger is that of a data set that there is: others are not kept for whatever a peer names.
+            if self._datasets.entry(step.dataset) is not None:
+                await asyncio.to_thread(self.ledger.refused, step, error)
             raise
         _keep(self._sessions, (step.query, step.step), session, KEPT_SESSIONS)
         policy = release_policy(self._policy, asked)
@@ -293,11 +296,16 @@ class Queries:
         """Return this node's part of the step; its rows are gone through once."""
         known = self._contributions.get(asked.step.sha256)
         if known is not None:
-            return known
+            state, contribution = known
+            if state != asked.question.state:
+                raise changed_meanwhile(asked.step.dataset)
+            return contribution
 
         def work() -> Local:
             operation = asked.question.operation
             columns = asked.dataset.columns(ANALYTICS if operation == EXPLORE else operation)
+            if asked.dataset.registration.version != asked.question.state:
+                raise changed_meanwhile(asked.step.dataset)
             used = sorted(asked.statistic.columns_used) or list(columns)[:1]
             if operation == EXPLORE:
                 return asked.statistic.local(exploring.read_columns(asked.dataset, columns, used))
@@ -307,7 +315,7 @@ class Queries:
         # A step that is given up is never awaited; its error is told to whoever asks for the vector.
         local.add_done_callback(lambda future: future.cancelled() or future.exception())
         contribution = Contribution(asked.statistic, local)
-        _keep(self._contributions, asked.step.sha256, contribution, KEPT_ANSWERS)
+        _keep(self._contributions, asked.step.sha256, (asked.question.state, contribution), KEPT_ANSWERS)
         return contribution
 
     # ---- is it in order -------------------------------------------------------------------------------------------
@@ -327,7 +335,7 @@ class Queries:
             The API cannot be asked about the query.
         """
         statistic, _, organisation = await self._require_known(step)
-        dataset = self._datasets.get(step.dataset)
+        dataset = self._datasets.get_for_peer(step.dataset)
         operation = purpose_of(statistic.kind, step.operation)
         self._policy.for_dataset(step.dataset).check_developer(step.developer, organisation)
         description = await asyncio.to_thread(dataset.description)
@@ -338,7 +346,7 @@ class Queries:
             own = self._policy.for_dataset(step.dataset)
             exploring.require_view(statistic, registration.schema, registration.id_column, own)
             known += exploring.shown_columns(registration.schema, own)
-        statistic.require(known)
+        _require_columns(statistic, known, self._policy.for_dataset(step.dataset))
         statistic = await self._with_model(step, statistic, tensors)
         question = Question(
             asker=Asker(step.developer, organisation),
@@ -346,6 +354,7 @@ class Queries:
             statistic=statistic,
             operation=operation,
             state=registration.version,
+            hashed=lambda key: _hashed(dataset, registration, self._policy.for_dataset(step.dataset), key),
         )
         asked = Asked(step, statistic, dataset, question)
         release_policy(self._policy, asked).require(statistic)
@@ -412,6 +421,43 @@ def release_policy(policy: Policy, asked: Asked) -> ReleasePolicy:
         derived="any" if own.analytics_derived == "any" else "plain",
         privacy="required" if required else "optional",
     )
+
+
+def _require_columns(statistic: Statistic, known: Sequence[str], policy: Policy) -> None:
+    """Refuse columns that are not there; where names are withheld, without telling those there are.
+
+    Raises
+    ------
+    InvalidInput
+        Code ``unknown-column``.
+    """
+    try:
+        statistic.require(known)
+    except InvalidInput as error:
+        if policy.level != "nothing":
+            raise
+        raise InvalidInput(
+            "A column that is asked about is not there; this node does not tell the names of those that are.",
+            code="unknown-column",
+            hint=f"Ask {policy.whom} which columns there are, or to change explore in its node.toml.",
+        ) from error
+
+
+def _hashed(dataset: Dataset, asked: Registration, policy: Policy, key: bytes) -> row_hashes.HashedRows:
+    """Return the hashes of the rows of a version, over all columns that can be asked about."""
+    from .datasets.kinds import values_of
+
+    columns = list(dict.fromkeys([*asked.columns, *exploring.shown_columns(asked.schema, policy)]))
+    found = row_hashes.hashed(
+        (
+            {name: values_of(column) for name, column in zip(batch.schema.names, batch.columns, strict=True)}
+            for batch in dataset.batches(columns)
+        ),
+        key,
+    )
+    if dataset.registration.version != asked.version:
+        raise changed_meanwhile(asked.name)
+    return found
 
 
 def _keep(kept: OrderedDict[Any, Any], key: Any, value: Any, most: int) -> None:

@@ -7,6 +7,8 @@ named by their digests. From these come
 * the *query audit*: an answer whose rows differ from those of an earlier one to the same developer by too few
   (`protocols.analytics.audit`), and the same exact statistic for a set of nodes that differs by too few from an earlier
   one, whoever asks, are refused;
+* the same for a version of the data whose rows differ from those of a version that the developer was answered about by
+  too few, for which hashes of the rows are kept (`row_hashes`);
 * the *budget* of private answers of each developer (`protocols.analytics.budget`).
 
 An entry is on disk before the signature that opens the sum leaves the node. A last line that was not written to its
@@ -15,26 +17,31 @@ end belongs to an answer that was never given, and is left out.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Conflict, FlaasError, InvalidInput
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import Conflict, FlaasError, InvalidInput, NotAllowed
 from ..protocols.secure_aggregation import MINIMUM_MEMBERS
-from . import query_rows
+from . import dataset_name, query_rows, row_hashes
 from .policy import Policy
 from .query_request import QueryStep
 
 if TYPE_CHECKING:
-    from ..protocols.analytics.audit import QueryAudit
+    from ..protocols.analytics.audit import QueryAudit, RowSets
     from ..protocols.analytics.budget import PrivacyBudget
     from ..protocols.analytics.statistics import Local, Statistic
+    from .row_hashes import HashedRows
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +69,9 @@ class Question:
     operation : str
         ``"analytics"`` or ``"train"``.
     state : str
-        Of the file that the rows are from; row sets of different states are not compared.
+        The version of the data that the rows are from.
+    hashed : callable
+        Takes a key and returns the hashes of the rows of that version; see `row_hashes`.
     """
 
     asker: Asker
@@ -70,6 +79,21 @@ class Question:
     statistic: Statistic
     operation: str
     state: str
+    hashed: Callable[[bytes], HashedRows]
+
+
+@dataclass(frozen=True)
+class _Version:
+    """The rows that a question is about, as they are known again in whatever order a file has them."""
+
+    kept: dict[str, Any]
+    rows: RowSets
+    """Of the answer, in the order of the hashes."""
+
+    @property
+    def state(self) -> str:
+        """By which row sets of the same rows are found."""
+        return str(self.kept["all"])
 
 
 @dataclass
@@ -81,6 +105,8 @@ class _Book:
     settled: set[tuple[str, int]] = field(default_factory=set)
     audits: dict[tuple[str, str], QueryAudit] = field(default_factory=dict)
     budgets: dict[str, PrivacyBudget] = field(default_factory=dict)
+    versions: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    """Developer to the versions that exact answers were about, by their states."""
 
 
 class QueryLedger:
@@ -95,7 +121,9 @@ class QueryLedger:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._books: dict[str, _Book] = {}
+        self._hashed: dict[str, tuple[str, dict[str, Any], NDArray[np.int64]]] = {}
         self._lock = threading.Lock()
+        self._hashing = threading.Lock()  # takes seconds where there are many rows
 
     # ---- is it to be answered -------------------------------------------------------------------------------------
 
@@ -107,9 +135,9 @@ class QueryLedger:
         NotAllowed
             ``query-differs-by-few``, ``query-audit-full``, ``analytics-budget``.
         """
+        version = self._version(question, local)
         with self._lock:
-            book = self._book(question.step.dataset)
-            self._require(book, question, local, policy)
+            self._require(self._book(question.step.dataset), question, local, version, policy)
 
     def settle(self, question: Question, local: Local, policy: Policy, survivors: frozenset[str], attempt: int) -> None:
         """As `check`, of who is in the sum too; then enter the answer, on disk before this returns.
@@ -123,6 +151,7 @@ class QueryLedger:
             As `check`.
         """
         step, statistic = question.step, question.statistic
+        version = self._version(question, local)  # which may take seconds, the first time
         with self._lock:
             book = self._book(step.dataset)
             if (step.sha256, attempt) in book.settled:
@@ -131,13 +160,14 @@ class QueryLedger:
                     code="query-replayed",
                     hint="Ask again: each call opens a query of its own.",
                 )
-            self._require(book, question, local, policy)
-            key = _same(question)
-            if key is not None:
+            self._require(book, question, local, version, policy)
+            keys = _same(question, version)
+            # As answers of before rows were hashed are known again.
+            for key in (*keys, f"|{question.state}|{statistic.digest}"):
                 _require_no_few(book.opened.get(key, ()), survivors)
             rows: dict[str, Any] = {}
-            if _is_audited(question):
-                rows = query_rows.keep(self._folder / "rows", local)
+            if version is not None:
+                rows = query_rows.keep(self._folder / "rows", version.rows)
             entry = {
                 **_about(step, statistic),
                 "organisation": question.asker.organisation,
@@ -145,13 +175,14 @@ class QueryLedger:
                 "outcome": ANSWERED,
                 "attempt": attempt,
                 "step_sha256": step.sha256,
-                "same": key,
+                "same": keys,
                 "members": sorted(survivors),
                 "state": question.state,
+                "hashes": None if version is None else version.kept,
                 "audited": rows,
             }
             self._append(book, entry)
-            self._enter(book, entry, local)
+            self._enter(book, entry, None if version is None else version.rows)
 
     def refused(self, step: QueryStep, error: FlaasError) -> None:
         """Enter a refusal."""
@@ -200,20 +231,63 @@ class QueryLedger:
             budget = self._book(dataset).budgets.get(developer)
             return 0.0 if budget is None else budget.spent
 
-    def _require(self, book: _Book, question: Question, local: Local, policy: Policy) -> None:
+    def _version(self, question: Question, local: Local) -> _Version | None:
+        """Return the rows of an exact answer as they are known again; None of a private one.
+
+        They are hashed once for each version, by whichever question comes first.
+        """
+        if not _is_audited(question):
+            return None
+        dataset = question.step.dataset
+        with self._hashing:
+            known = self._hashed.get(dataset)
+            if known is None or known[0] != question.state or known[2].size != local.rows.size:
+                rows = question.hashed(row_hashes.key_of(self._folder))
+                if rows.order.size != local.rows.size:
+                    raise changed_meanwhile(dataset)
+                known = question.state, row_hashes.keep(self._folder / "hashes", rows), rows.order
+                self._hashed[dataset] = known
+        _, kept, order = known
+        partitions = tuple(np.asarray(labels)[order] for labels in local.partitions)
+        return _Version(kept, query_rows.KeptRows(np.asarray(local.rows, bool)[order], partitions))
+
+    def _require(self, book: _Book, question: Question, local: Local, version: _Version | None, policy: Policy) -> None:
         from ..protocols.analytics.budget import PrivacyBudget
 
         settings = policy.for_dataset(question.step.dataset)
         epsilon = question.statistic.epsilon
+        developer = question.asker.developer
         if epsilon is not None:
-            if settings.analytics_epsilon > 0 or settings.level == "private":
-                budget = book.budgets.get(question.asker.developer) or PrivacyBudget()
-                budget.require(epsilon, settings.analytics_epsilon)
+            if settings.analytics_epsilon <= 0:
+                raise _no_budget(question.step.dataset, epsilon, settings)
+            budget = book.budgets.get(developer) or PrivacyBudget()
+            budget.require(epsilon, settings.analytics_epsilon)
             return
-        if _is_audited(question):
-            audit = _audit(book, question.asker.developer, question.state)
-            audit.minimum_group = settings.minimum_group
-            audit.require(local)
+        if version is None:
+            return
+        self._require_no_few_changed(book, developer, version, settings.minimum_group)
+        # Answers of before rows were hashed are compared in the order that the file has.
+        for state, rows in ((version.state, version.rows), (question.state, local)):
+            if (developer, state) in book.audits:
+                audit = book.audits[developer, state]
+                audit.minimum_group = settings.minimum_group
+                audit.require(rows)
+
+    def _require_no_few_changed(self, book: _Book, developer: str, version: _Version, minimum: int) -> None:
+        """Refuse an exact answer about a version of the data that differs by a few rows from one of an earlier answer.
+
+        How many rows have changed is not told.
+        """
+        for state, kept in book.versions.get(developer, {}).items():
+            if state != version.state and row_hashes.few_apart(self._folder / "hashes", kept, version.kept, minimum):
+                raise NotAllowed(
+                    f"The data have changed by fewer than {minimum} rows since an earlier answer to you; subtracting "
+                    "one answer from the other would tell about these few.",
+                    code="query-differs-by-few",
+                    hint=f"Ask with differential privacy (epsilon=...), or again when {minimum} rows or more have "
+                    "changed.",
+                    minimum_group=minimum,
+                )
 
     # ---- on disk --------------------------------------------------------------------------------------------------
 
@@ -228,6 +302,8 @@ class QueryLedger:
         return list(_lines(self._path(dataset)))
 
     def _path(self, dataset: str) -> Path:
+        if not dataset_name.is_name(dataset):
+            raise dataset_name.unknown(dataset)
         return self._folder / f"{dataset}.jsonl"
 
     def _book(self, dataset: str) -> _Book:
@@ -242,19 +318,24 @@ class QueryLedger:
         self._books[dataset] = book
         return book
 
-    def _enter(self, book: _Book, entry: Mapping[str, Any], local: Local | None) -> None:
+    def _enter(self, book: _Book, entry: Mapping[str, Any], rows: RowSets | None) -> None:
         """Take an answer into account: one that is given now, or that the file tells of."""
         from ..protocols.analytics.budget import PrivacyBudget
 
         developer = str(entry["developer"])
         book.settled.add((str(entry["step_sha256"]), int(entry["attempt"])))
-        if entry["same"] is not None:
-            book.opened.setdefault(str(entry["same"]), []).append(frozenset(entry["members"]))
+        same = entry["same"] or ()
+        for key in (same,) if isinstance(same, str) else same:
+            book.opened.setdefault(str(key), []).append(frozenset(entry["members"]))
         if entry["epsilon"] is not None:
             book.budgets.setdefault(developer, PrivacyBudget()).charge(float(entry["epsilon"]))
         if entry["audited"]:
-            audit = _audit(book, developer, str(entry["state"]))
-            audit.record(query_rows.read(self._folder / "rows", entry["audited"]) if local is None else local)
+            state, kept = str(entry["state"]), entry.get("hashes")
+            if kept:  # else it is of before rows were hashed
+                state = str(kept["all"])
+                book.versions.setdefault(developer, {})[state] = kept
+            audit = _audit(book, developer, state)
+            audit.record(query_rows.read(self._folder / "rows", entry["audited"]) if rows is None else rows)
 
     def _append(self, book: _Book, entry: Mapping[str, Any]) -> None:
         """Write a line, and have it on disk."""
@@ -311,15 +392,48 @@ def _is_audited(question: Question) -> bool:
     return question.statistic.epsilon is None
 
 
-def _same(question: Question) -> str | None:
-    """Return by what the same exact statistic is known again, None where its repetition for other nodes tells nothing.
+def _same(question: Question, version: _Version | None) -> list[str]:
+    """Return by what an exact answer is known again whose repetition for other nodes would tell about single nodes.
 
-    A model's histograms are compared within their query only, as rounds of a run are within the run.
+    Two answers about the same rows have the same number of rows in them, and the same sums of a column, whatever else
+    was asked with it: so they are known by the rows, and where these are all, whose number is no secret, by each of the
+    columns. Where no row is chosen here, by the statistic. A model's histograms are compared within their query only,
+    as rounds of a run are within the run.
     """
-    if question.statistic.epsilon is not None:
-        return None
-    query = question.step.query if question.operation == "train" else ""
-    return f"{query}|{question.state}|{question.statistic.digest}"
+    statistic = question.statistic
+    if version is None:
+        return []
+    if question.operation == "train":
+        return [f"{question.step.query}|{question.state}|{statistic.digest}"]
+    rows = np.asarray(version.rows.rows, bool)
+    if not rows.any():
+        return [f"|{version.state}|{statistic.digest}"]
+    if rows.all():
+        return [f"|{version.state}|all|{column}" for column in sorted(statistic.columns_used) or ("",)]
+    return [f"|{version.state}|{hashlib.sha256(np.packbits(rows).tobytes()).hexdigest()}"]
+
+
+def _no_budget(dataset: str, epsilon: float, settings: Policy) -> NotAllowed:
+    return NotAllowed(
+        f"The answer costs epsilon {epsilon:g}; nothing may be spent on private answers about data set {dataset!r} "
+        "at this node.",
+        code="analytics-budget",
+        hint=f"Ask {settings.whom} to set analytics_epsilon in its node.toml"
+        + ("." if settings.analytics_privacy == "required" else ", or ask without epsilon."),
+        epsilon=epsilon,
+        spent=0.0,
+        limit=0.0,
+        left=0.0,
+    )
+
+
+def changed_meanwhile(dataset: str) -> Conflict:
+    """Return the error for rows that are of another version than the step was held against."""
+    return Conflict(
+        f"The rows of data set {dataset!r} have changed while the step was under way.",
+        code="query-over",
+        hint="Ask again.",
+    )
 
 
 def _require_no_few(earlier: list[frozenset[str]] | tuple[()], survivors: frozenset[str]) -> None:

@@ -19,6 +19,7 @@ from ..communications.directory import CLOCK_TOLERANCE
 from ..communications.identity import Identity, canonical, open_document, require_node_id, sign_document
 from ..errors import InvalidInput, NotAllowed
 from ..protocols.secure_aggregation import default_threshold
+from .dataset_name import is_name
 
 QUERY = "flaas/query/1"
 LIFETIME = 900
@@ -118,6 +119,8 @@ class QueryStep:
         for name in ("step", "issued", "expires"):
             if type(body[name]) is not int or body[name] < 0:
                 raise _bad(f"its {name} is no count")
+        if not is_name(body["dataset"]):
+            raise _bad("its dataset is no name of a data set")
         if not isinstance(body["statistic"], dict) or not isinstance(body["summary"], dict):
             raise _bad("its statistic or summary is no object")
         members = body["members"]

@@ -52,12 +52,19 @@ class RedTeamTrainer(Trainer):
     """
 
     def __init__(
-        self, plan: TrainingPlan, arrays: Arrays, attack: Attack, *, rounds: int, allowed_custom: Collection[str] = ()
+        self,
+        plan: TrainingPlan,
+        arrays: Arrays,
+        attack: Attack,
+        *,
+        rounds: int,
+        allowed_custom: Collection[str] = (),
+        named: bool = True,
     ) -> None:
         self._attack, self._rounds = attack, rounds
         self._seed = plan.seed or 0, arrays.checksum()
         poisoned = self._poisoned(arrays) if attack.poisons_data else arrays
-        super().__init__(plan, poisoned, allowed_custom=allowed_custom)
+        super().__init__(plan, poisoned, allowed_custom=allowed_custom, named=named)
         self._previous: NDArray[Any] | None = None
         self._current: tuple[int, NDArray[Any]] | None = None
         log.warning("this node attacks the run by %s: a drill that its owner asked for", attack.name)

@@ -32,6 +32,8 @@ class Trainer:
         The owner's `allow_layers`.
     salt : str, optional
         Makes this node's shuffling its own. By default a checksum of the data, which is the same after a restart.
+    named : bool
+        Whether errors may tell names of columns.
 
     Attributes
     ----------
@@ -53,11 +55,12 @@ class Trainer:
         *,
         allowed_custom: Collection[str] = (),
         salt: str | None = None,
+        named: bool = True,
     ) -> None:
         self.plan = plan
         self.examples = arrays.rows
         model = plan.build(allowed_custom=allowed_custom)
-        self._training = LocalTraining(plan, model, *match(plan, model, arrays))
+        self._training = LocalTraining(plan, model, *match(plan, model, arrays, named=named))
         # Eight bytes for each row are too many where the rows themselves are.
         self._rows: Rows = range(arrays.rows) if arrays.streamed else np.arange(arrays.rows, dtype=np.int64)
         self._seeds = ClientSeeds(

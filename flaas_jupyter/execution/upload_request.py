@@ -83,6 +83,11 @@ class UploadRequest:
         header = Header(body["upload"], body["node"], body["size"], body["chunk_size"])
         return cls(body["project"], body["dataset"], header, body["seal"], body["sender"], issued, expires, document)
 
+    def is_same(self, other: UploadRequest) -> bool:
+        """Tell whether another request is for the same file, of the same sender, for the same place."""
+        own = (self.header, self.seal, self.sender, self.project, self.dataset)
+        return own == (other.header, other.seal, other.sender, other.project, other.dataset)
+
     def require_in_force(self, now: float) -> None:
         """Check that the request is good at `now` (Unix seconds), clocks being up to 60 s apart.
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import hashlib
 import logging
 import time
 from collections import OrderedDict
@@ -42,7 +43,7 @@ from ..protocols.upload import (
 )
 from . import upload_log
 from .consent import may_be_stale
-from .datasets import DatasetRegistry
+from .datasets import DatasetRegistry, Registration
 from .policy import Policy
 from .upload_request import UploadRequest
 from .upload_store import RECEIVING, REGISTERED, REJECTED, Incoming, Kept, UploadStore, require_incoming
@@ -129,6 +130,7 @@ class Uploads:
         self._looked: dict[str, float] = {}
         self._creating = asyncio.Lock()
         self._concluding: dict[str, asyncio.Task[None]] = {}
+        self._leaving: set[str] = set()
         self._working = ThreadPoolExecutor(WORKERS, thread_name_prefix="uploads")
 
     def routes(self) -> dict[str, Route]:
@@ -171,10 +173,12 @@ class Uploads:
             self.quarantined = (node.get("quarantine_reason") or "no reason given") if node.get("quarantined") else None
         self._looked.clear()
         for incoming in await asyncio.to_thread(self.store.list):
-            if incoming.kept.state == REGISTERED:
-                continue
             request = incoming.kept.request
+            if incoming.kept.state == REGISTERED or request.upload in self._concluding:
+                continue
             try:
+                if await self._settled(incoming):
+                    continue
                 request.require_in_force(time.time())
                 await self._require_open(request, incoming)
             except (NotAllowed, NotFound) as error:
@@ -224,13 +228,17 @@ class Uploads:
                 hint="A file is sent by whoever has signed for it.",
             )
         known = await asyncio.to_thread(self.store.find, request.upload)
-        if known is not None and known.kept.state == REGISTERED and known.kept.request.seal == request.seal:
+        if known is not None and known.kept.state == REGISTERED and known.kept.request.is_same(request):
             self._require_sender(known, peer)
             return self._told(known)  # the API has closed it; who asks again is told how it has ended
         try:
             incoming = await self._open(request, message.body.get("envelope"), known)
         except FlaasError as error:
-            self._note(request, "refused", error.code)
+            # What strangers try is for the log of the process: any member of the project could fill the disk with it.
+            if request.sender in self._policy.for_dataset(request.dataset).uploads:
+                self._note(request, "refused", error.code)
+            else:
+                log.debug("upload %s of %s: refused (%s)", request.upload, request.sender[:12], error.code)
             raise
         return self._told(incoming)
 
@@ -258,7 +266,7 @@ class Uploads:
                 await asyncio.to_thread(self._require_registrable, request, opened.details)
                 known = await asyncio.to_thread(self.store.create, Kept(request, envelope))
                 self._note(request, "accepted")
-            elif known.kept.request.seal != request.seal:
+            elif not known.kept.request.is_same(request):
                 raise Conflict(
                     f"The id {request.upload} is that of another upload.", code="upload-exists", hint="Start anew."
                 )
@@ -315,6 +323,8 @@ class Uploads:
             )
         details = finish.details or opened.details
         await asyncio.to_thread(self._suffix_of, details)
+        if upload in self._leaving:
+            require_incoming(None, upload)
         if upload in self._concluding:
             return self._told(incoming)
         task = asyncio.create_task(self._conclude(incoming, opened, details))
@@ -326,13 +336,12 @@ class Uploads:
         incoming = await self._find(message)
         if incoming is not None:
             self._require_sender(incoming, peer)
-            if incoming.kept.state == REGISTERED or incoming.header.upload in self._concluding:
+            if incoming.kept.state == REGISTERED or not await self._forget(incoming, None):
                 raise Conflict(
                     f"Upload {incoming.header.upload} is being registered, or is registered.",
                     code="upload-closed",
                     hint="The node's owner removes the data set.",
                 )
-            await self._forget(incoming, None)
         return Message("ok", {})
 
     # ---- is it in order -------------------------------------------------------------------------------------------
@@ -477,12 +486,19 @@ class Uploads:
             log.error("upload %s: the disk does not have what was written; it is asked for again", request.upload)
             await asyncio.to_thread(incoming.settle, RECEIVING, None)
             return
-        sealed = seal_receipt(opened.seal, opened.key, receipt)
-        await asyncio.to_thread(incoming.settle, receipt.state, sealed)
         if receipt.state == REJECTED:
+            sealed = seal_receipt(opened.seal, opened.key, receipt)
+            await asyncio.to_thread(incoming.settle, REJECTED, sealed)
             code = str((receipt.problem or {}).get("code"))
             self._note(request, "rejected", code)
             return
+        await self._settle(incoming, opened, receipt)
+
+    async def _settle(self, incoming: Incoming, opened: _Opened, receipt: Receipt) -> None:
+        """Write down, and tell, that an upload is a data set now."""
+        request = incoming.kept.request
+        sealed = seal_receipt(opened.seal, opened.key, receipt)
+        await asyncio.to_thread(incoming.settle, REGISTERED, sealed)
         self._note(request, "registered")
         self._report(f"/v1/uploads/{request.upload}/outcome", {"outcome": "registered"})
         self._opened.pop(request.upload, None)
@@ -534,14 +550,50 @@ class Uploads:
         if not task.cancelled() and task.exception() is not None:
             log.error("upload %s could not be concluded", upload, exc_info=task.exception())
 
-    async def _forget(self, incoming: Incoming, why: str | None) -> None:
-        """Remove an upload that will not be finished."""
+    async def _settled(self, incoming: Incoming) -> bool:
+        """Tell whether an upload is a data set; settle it if the node was killed before it could write that down."""
+        registration = await asyncio.to_thread(self._registration, incoming)
+        if registration is None:
+            return False
         request = incoming.kept.request
-        await asyncio.to_thread(self.store.remove, incoming)
+        if request.upload in self._concluding or incoming.kept.state == REGISTERED:
+            return True
+        try:
+            opened = await self._opened_of(incoming)
+            digest = await asyncio.to_thread(_digest, Path(registration.path))
+        except (FlaasError, OSError) as error:  # the data set stays, whatever the sender can be told
+            why = error.code if isinstance(error, FlaasError) else error.strerror
+            log.warning("upload %s is registered, and its sender cannot be told: %s", request.upload, why)
+            return True
+        rows = int(registration.rows)
+        receipt = Receipt(REGISTERED, digest, request.header.size, registration.name, rows=rows)
+        if request.upload not in self._concluding and incoming.kept.state != REGISTERED:
+            await self._settle(incoming, opened, receipt)
+        return True
+
+    def _registration(self, incoming: Incoming) -> Registration | None:
+        """Return what is registered of an upload's folder, whatever it is called."""
+        folder = incoming.folder.resolve()
+        for known in self._datasets.list():
+            if folder in Path(known.registration.path).parents:
+                return known.registration
+        return None
+
+    async def _forget(self, incoming: Incoming, why: str | None) -> bool:
+        """Remove an upload that will not be finished; tell whether it was, since a data set stays."""
+        request = incoming.kept.request
+        if await self._settled(incoming) or request.upload in self._concluding:
+            return False
+        self._leaving.add(request.upload)
+        try:
+            await asyncio.to_thread(self.store.remove, incoming)
+        finally:
+            self._leaving.discard(request.upload)
         self._opened.pop(request.upload, None)
         self._looked.pop(request.upload, None)
         self._note(request, "aborted", why)
         self._report(f"/v1/uploads/{request.upload}/outcome", {"outcome": "aborted"})
+        return True
 
     # ---- what is told ---------------------------------------------------------------------------------------------
 
@@ -603,6 +655,11 @@ def _problem(error: Exception, dataset: str, path: Path, name: str) -> dict[str,
         "message": "The node failed to register the file.",
         "hint": "Its log says why; ask the node's owner.",
     }
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _keep(kept: OrderedDict[str, _Opened], upload: str, opened: _Opened) -> None:

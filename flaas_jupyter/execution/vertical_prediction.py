@@ -205,7 +205,7 @@ class Predictions:
                 code="policy-vertical-predictions",
                 hint=f"Leave ids out, or ask {own.whom} to change vertical_predictions in its node.toml.",
             )
-        description = await asyncio.to_thread(self._datasets.get(place.dataset).description)
+        description = await asyncio.to_thread(self._datasets.get_for_peer(place.dataset).description)
         require_allowed(self._station.policy, run, place, description)
         return request, kept, place
 
@@ -241,7 +241,7 @@ class Predictions:
         from ..training.vertical.predict import predict_party
 
         own, offload = self._station.policy.for_dataset(place.dataset), self._station.offload
-        dataset = self._datasets.get(place.dataset)
+        dataset = self._datasets.get_for_peer(place.dataset)
         wanted = None if only is None else frozenset(canonical_ids(only))
         table = await offload(lambda: party_table(dataset, kept.plan, place, wanted))
         scores = await predict_party(

@@ -84,7 +84,7 @@ class VerticalRuns:
         await self._require_consent(run, place.dataset)
         if run["id"] in self._runs:
             return
-        dataset = self._datasets.get(place.dataset)
+        dataset = self._datasets.get_for_peer(place.dataset)
         description = await asyncio.to_thread(dataset.description)
         require_allowed(self._station.policy, run, place, description)
         under_way = [other for other in self._runs.values() if not other.ended]

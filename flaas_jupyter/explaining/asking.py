@@ -8,6 +8,7 @@ Where the query audit of a node refuses the bins of a column, the explanation do
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from ..analytics import grouping
 from ..analytics.calls import Call, Options
 from ..analytics.results import Facts
 from ..analytics.scope import Scope
+from ..column_kinds import column_kind
 from ..errors import FlaasError, InvalidInput, NotAllowed
 from ..exploration import views
 from ..protocols.analytics import statistics
@@ -27,6 +29,7 @@ from ..protocols.explaining import Background, FeatureBins, Marginal, draw
 from ..protocols.explaining import Explanation as ExplanationStatistic
 from ..protocols.explaining.background import MAXIMUM_POINTS
 from ..protocols.explaining.explanation import MAXIMUM_ORDERS, told_bins
+from ..training.preprocessing.values import columns_of, missing_of, texts
 from .explanation import Explanation
 
 if TYPE_CHECKING:
@@ -40,6 +43,9 @@ _CALLS = 1 << 22
 """Predictions that a node is asked for, at most, unless the number of orders is given."""
 _EXACT = 10
 _CROSSED = 64
+_MONTH = re.compile(r"\d{4}-\d{2}")
+_WEEK = (12, 13, 14, 15, 16, 17, 18)
+"""Days that stand for a month: one of each day of the week."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +175,7 @@ class _Asking:
         self._features = self._chosen_features()
         self._reasons: list[str] = []
         self._withdrawn: set[str] = set()  # features whose bins were refused
+        self._stand_ins: set[str] = set()  # features whose background is not what rows have
 
     def explain(self) -> Explanation:
         """Ask, and return the answer."""
@@ -189,7 +196,12 @@ class _Asking:
                 hint="Explain the model over more rows.",
             )
         return Explanation.of(
-            statistic, released, self._model, _with_reasons(facts, self._reasons), self._worth(background)
+            statistic,
+            released,
+            self._model,
+            _with_reasons(facts, self._reasons),
+            self._worth(background),
+            [name for name in self._features if name in self._stand_ins],
         )
 
     @property
@@ -217,6 +229,9 @@ class _Asking:
     def _is_text(self, name: str) -> bool:
         column = self._columns.get(name)
         return name in self._model.texts or (column is not None and column["kind"] == "text")
+
+    def _is_date(self, name: str) -> bool:
+        return column_kind(str((self._columns.get(name) or {}).get("dtype", ""))) == "date"
 
     def _no_bins(self) -> tuple[FeatureBins, ...]:
         return tuple(FeatureBins(name) for name in self._features)
@@ -247,6 +262,8 @@ class _Asking:
     def _values(self, name: str) -> tuple[str, ...]:
         """Return the values of a text column that the model or its owners know, or that enough rows have."""
         column = self._columns.get(name) or {}
+        if self._is_date(name):
+            return ()
         known = self._model.texts.get(name) or column.get("categories")
         if not known:
             known = list(self._federation.analytics.categories(name, via=self._settings.via))
@@ -281,7 +298,14 @@ class _Asking:
                 column=empty[0],
             )
         correlation = self._correlation(call) if self._settings.correlated else None
-        return draw(marginals, self._settings.background_size, self._settings.seed, correlation)
+        size = self._settings.background_size
+        drawn = draw(marginals, size, self._settings.seed, correlation)
+        while self._on_all_rows and drawn.misses(marginals) and 2 * size <= MAXIMUM_POINTS:
+            size *= 2  # costs next to nothing here
+            drawn = draw(marginals, size, self._settings.seed, correlation)
+        if self._on_all_rows:
+            self._stand_ins |= set(drawn.misses(marginals))
+        return drawn
 
     def _profile(self, call: Call, bins: tuple[FeatureBins, ...]) -> dict[str, Marginal]:
         """Return what is released of each column, by its bins."""
@@ -306,11 +330,16 @@ class _Asking:
         for bins, start in zip(statistic.bins, statistic.starts, strict=False):
             values: list[float | str | None] = []
             rows: list[float] = []
-            for place, _, at in told_bins(bins, start, released.counts.tolist(), released.spans):
+            codes = self._model.codes.get(bins.name, ())
+            for place, stop, at in told_bins(bins, start, released.counts.tolist(), released.spans):
                 count = float(released.counts[at])
-                text = bool(bins.values)
-                values.append(bins.labels[place] if text else float(released.values[at, 0]) / count)
+                if bins.values:
+                    values.append(bins.labels[place])
+                else:
+                    values.append(self._number(bins, place, stop, float(released.values[at, 0]) / count, codes))
                 rows.append(count)
+                if bins.values and place == len(bins.values) and not self._model.texts.get(bins.name):
+                    self._stand_ins.add(bins.name)  # several texts, of which the model may not make the same
             missing = start + 1 + bins.cells
             if bins.cells and released.counts[missing] > 0:
                 values.append(None)
@@ -318,13 +347,30 @@ class _Asking:
             if not rows:
                 found[bins.name] = self._around_mean(call, bins)
                 continue
+            if not abs(sum(rows) - float(released.counts[start])) < 0.5:
+                self._stand_ins.add(bins.name)  # of some rows nothing is told
             there = [(value, count) for value, count in zip(values, rows, strict=True) if isinstance(value, float)]
             mean = sum(value * count for value, count in there) / sum(count for _, count in there) if there else None
-            found[bins.name] = Marginal(tuple(values), tuple(rows), mean)
+            found[bins.name] = Marginal(tuple(values), tuple(rows), mean, bool(codes))
         return found
+
+    def _number(self, bins: FeatureBins, first: int, stop: int, mean: float, codes: Sequence[float]) -> float:
+        """Return what stands for the numbers of a bin: their mean, or the only code that the model knows in it."""
+        borders = [-math.inf, *bins.edges, math.inf]
+        within = [code for code in codes if borders[first] <= code <= borders[stop]]
+        if len(within) == 1 and abs(mean - within[0]) <= 1e-6 * max(1.0, abs(mean)):
+            return within[0]
+        if within:
+            self._stand_ins.add(bins.name)  # codes with others, of which one number cannot be the mean
+        return mean
 
     def _around_mean(self, call: Call, bins: FeatureBins) -> Marginal:
         """Return three values with the mean and the variance of a column of which no bins are told."""
+        self._stand_ins.add(bins.name)
+        months = self._months(bins.name) if self._is_date(bins.name) else None
+        if months is not None:
+            self._reasons.append(f"of {bins.name} months are told; its background is a week in the middle of each")
+            return months
         if bins.values or self._is_text(bins.name):
             self._reasons.append(f"of {bins.name} no values are told; its background is a missing value")
             return Marginal((None,), (1.0,))
@@ -334,6 +380,20 @@ class _Asking:
             return Marginal((), ())
         wide = math.sqrt(3.0) * spread if math.isfinite(spread) else 0.0  # Gauss-Hermite's three points
         return Marginal((mean - wide, mean, mean + wide), (1.0, 4.0, 1.0), mean)
+
+    def _months(self, name: str) -> Marginal | None:
+        """Return days within the months of a column of dates, if the explorer tells how many rows are in these."""
+        try:
+            told = self._federation.explore().column(name).to_dict()["column"]
+        except FlaasError:
+            return None
+        counted = [
+            (label, float(count) / len(_WEEK))
+            for label, count in zip(told["labels"], told["counts"], strict=True)
+            if count and _MONTH.fullmatch(str(label))
+        ]
+        days = tuple(f"{month}-{day}T00:00:00" for month, _ in counted for day in _WEEK)
+        return Marginal(days, tuple(rows for _, rows in counted for _ in _WEEK)) if days else None
 
     def _correlation(self, call: Call) -> NDArray[np.float64] | None:
         """Return the released correlations of the features, NaN where there is none."""
@@ -445,8 +505,16 @@ def background_of(given: Any, features: Sequence[str]) -> Background:
             code="bad-background",
             hint=f"A DataFrame with the columns {', '.join(features[:10])}; sample it first: frame.sample(64).",
         )
-    columns = {name: tuple(_cell(value) for value in np.asarray(given[name]).tolist()) for name in features}
+    columns = {name: tuple(map(_cell, _cells(given[name], name))) for name in features}
     return Background(columns, (1.0 / rows,) * rows)
+
+
+def _cells(column: Any, name: str) -> list[Any]:
+    """Return numbers, texts, and dates as the texts that preprocessing reads; None where one is missing."""
+    found = columns_of({name: column})[name]
+    dates = found.dtype.kind == "M" or any(hasattr(value, "isoformat") for value in found.tolist())
+    listed = (texts(found, name) if dates else found).tolist()
+    return [None if gone else value for value, gone in zip(listed, missing_of(found).tolist(), strict=True)]
 
 
 def _cell(value: Any) -> float | str | None:

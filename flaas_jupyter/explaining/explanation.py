@@ -210,8 +210,9 @@ class Explanation:
         model: Travelling,
         facts: Facts,
         base_values: NDArray[np.float64],
+        stand_ins: Sequence[str] = (),
     ) -> Explanation:
-        """Read what nodes have released."""
+        """Read what nodes have released; of the features `stand_ins` the background is not what rows have."""
         assert statistic.model is not None  # it is about one
         rows = float(np.nanmax(released.counts[list(statistic.starts[:-1])], initial=0.0))
         table = [
@@ -236,7 +237,7 @@ class Explanation:
             pd.DataFrame(bins, columns=columns),
             pd.Series(base_values, index=list(model.outputs), name="base value"),
             statistic.background,
-            _how(statistic, model),
+            _how(statistic, model, stand_ins),
             facts,
         )
 
@@ -309,7 +310,15 @@ def _bins(
     return found
 
 
-def _how(statistic: ExplanationStatistic, model: Travelling) -> str:
+def _how(statistic: ExplanationStatistic, model: Travelling, stand_ins: Sequence[str]) -> str:
+    found = _computed(statistic, model)
+    if not stand_ins or statistic.background is None or not found.startswith("exact"):
+        return found
+    shown = ", ".join(stand_ins[:5]) + (" and more" if len(stand_ins) > 5 else "")
+    return f"{found.removeprefix('exact (').replace(')', '', 1)}, a stand-in for the background of {shown}"
+
+
+def _computed(statistic: ExplanationStatistic, model: Travelling) -> str:
     assert statistic.model is not None  # it is about one
     if model.kind == "boosting":
         return "exact (trees)"

@@ -15,6 +15,8 @@ from ..analytics.results import Facts
 from ..analytics.scope import Scope
 from ..errors import InvalidInput, NotAllowed
 from ..protocols.analytics import statistics
+from ..protocols.analytics.release import Released
+from ..training.feature_encoding import ASKED
 
 if TYPE_CHECKING:
     from .travelling import Travelling
@@ -145,7 +147,7 @@ def evaluate(
     }
     statistic = statistics.parse(document)
     with Call(source, "performance", Options(Scope(), grouping.Groups(), via, None, {})) as call:
-        released = call.query.step(statistic.to_dict(), via, model.tensors)
+        released = _asked(call, statistic.to_dict(), via, model, str(getattr(federation, "dataset", "simulated")))
         if (len(released.counts), released.fields) != (statistic.cells, statistic.fields):
             raise InvalidInput("The releaser's answer does not belong to the question.", code="bad-release")
         call.releases.append(released)
@@ -163,6 +165,17 @@ def evaluate(
         else _by_client(federation, {}, own.names, released.counts, figures)
     )
     return Performance(dict(zip(own.names, figures[0].tolist(), strict=True)), round(released.counts[0]), table, facts)
+
+
+def _asked(call: Call, document: dict[str, Any], via: str, model: Travelling, dataset: str) -> Released:
+    """Ask; a model that does not fit is told so with the name of the data set, which the statistic does not know."""
+    try:
+        return call.query.step(document, via, model.tensors)
+    except InvalidInput as error:
+        if error.code != "model-does-not-fit":
+            raise
+        message = error.message.replace(f"data set {ASKED!r}", f"data set {dataset!r}")
+        raise InvalidInput(message, code=error.code, hint=error.hint, **error.details) from error
 
 
 def _by_client(

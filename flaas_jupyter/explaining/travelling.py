@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,6 +42,8 @@ class Travelling:
     texts : dict of str to tuple of str
         Columns of text among them, and the values that the model knows.
     name : str
+    codes : dict of str to tuple of float
+        Columns of numbers that the model takes as categories, and those that it knows.
     """
 
     kind: str
@@ -50,6 +52,7 @@ class Travelling:
     features: tuple[str, ...] | None
     texts: Mapping[str, tuple[str, ...]]
     name: str
+    codes: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def reference(self, output: str) -> ModelReference:
         """Return what questions call it.
@@ -126,6 +129,7 @@ def keras_model(model: keras.Model, recipe: Recipe | None = None) -> Travelling:
         None if recipe is None else tuple(name for name, _ in recipe.inputs),
         {} if recipe is None else _texts_of(recipe),
         model.name,
+        {} if recipe is None else _codes_of(recipe),
     )
 
 
@@ -161,6 +165,19 @@ def _texts_of(recipe: Recipe) -> dict[str, tuple[str, ...]]:
                 if name in found:
                     found[name] = tuple(str(category) for category in categories)
     return found
+
+
+def _codes_of(recipe: Recipe) -> dict[str, tuple[float, ...]]:
+    """Return the columns of numbers that a preprocessing takes as categories, and those that it knows of each."""
+    from ..training.preprocessing.onehot import OneHotEncoded
+
+    return {
+        name: tuple(float(category) for category in categories)
+        for step in recipe.steps
+        if isinstance(step, OneHotEncoded)
+        for name, categories in zip(step.names, step.categories, strict=True)
+        if not isinstance(categories[0], str)
+    }
 
 
 def _octets(document: Mapping[str, Any]) -> NDArray[np.uint8]:

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ..column_kinds import column_kind
 from .source import Json
 
-_TEXT = ("<U", "|S", "object", "str", "large_string", "category", "dictionary", "date", "timestamp", "binary")
-"""What names of types begin with whose values are counted, and not measured."""
 _FIELDS = ("unit", "description", "range", "categories")
 _DECLARED = ("unit", "range", "categories", "role", "dtype")
 _NO_LEVEL = "schema"
@@ -108,7 +107,7 @@ def described(
 
 def column(name: str, dtype: str, role: str, classes: int | None, declared: Mapping[str, Any]) -> Json:
     """Return one column as an overview has it."""
-    text = dtype.startswith(_TEXT)
+    text = column_kind(dtype) != "number"
     found: Json = {
         "name": name,
         "dtype": dtype,

@@ -231,7 +231,7 @@ class Exploration:
 
     def _numbers(self, columns: Sequence[str] | None, most: int) -> list[Json]:
         if columns is None:
-            return [column for column in self.described.columns if column["kind"] != "text"][:most]
+            return [each for each in self.described.columns if each["kind"] != "text" and each["dtype"]][:most]
         chosen = self._chosen(columns, most)
         for column in chosen:
             if column["kind"] == "text":

@@ -13,6 +13,7 @@ from ..analytics.calls import Call, Options
 from ..analytics.private import quantiles_of_histogram
 from ..analytics.scope import Scope
 from ..analytics.source import Source
+from ..column_kinds import column_kind
 from ..errors import InvalidInput
 from ..protocols.analytics.release import Released
 from .source import Described, Json
@@ -303,7 +304,7 @@ def _found(call: Call, column: Json) -> list[str]:
     half = call if epsilon is None else call.otherwise(epsilon=epsilon / 2)
     longest = categories.LONGEST if epsilon is None else categories.PRIVATE_LONGEST
     values = categories.find(half, str(column["name"]), "values", longest).values[:SHOWN_VALUES]
-    return sorted(values) if str(column["dtype"]).startswith(("date", "timestamp")) else values
+    return sorted(values) if column_kind(str(column["dtype"])) == "date" else values
 
 
 def _no_values(column: Json, call: Call) -> Json:
@@ -345,8 +346,9 @@ def _cell_reasons(hidden: Sequence[bool], released: Released) -> dict[str, str]:
 
 def missing(source: Source, columns: Sequence[Json], epsilon: float | None) -> list[Json]:
     """Return ``missing`` of the view: by column, how many values are not there."""
-    numbers = [str(column["name"]) for column in columns if column["kind"] != "text"]
-    texts = [str(column["name"]) for column in columns if column["kind"] == "text"]
+    # Where no type is declared it may be anything: counting works for all, measuring would be refused for all columns.
+    numbers = [str(column["name"]) for column in columns if column["kind"] != "text" and column["dtype"]]
+    texts = [str(column["name"]) for column in columns if column["kind"] == "text" or not column["dtype"]]
     found: dict[str, Json] = {}
     with asking(source, "missing", epsilon, **_wide(columns, epsilon)) as whole:
         parts = len(texts) + math.ceil(len(numbers) / _AT_ONCE)

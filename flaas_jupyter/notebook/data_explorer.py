@@ -28,23 +28,29 @@ class DataExplorer(anywidget.AnyWidget):  # type: ignore[misc]
 
     Parameters
     ----------
-    what : Project, federation or Exploration
-        ``flaas.connect().project("credit")``, whose data sets can be chosen from; a federation, connected or simulated;
-        or ``flaas.explore("loans")``, the rows of the node on this machine.
+    what : Project, federation or Exploration, optional
+        Any of the three below, whichever it is.
     dataset : str, optional
         Of a project: which to begin with; the first by name unless it is given.
+    project : Project, optional
+        ``flaas.connect().project("credit")``, whose data sets can be chosen from.
+    federation : Federation, optional
+        Connected or simulated.
+    exploration : Exploration, optional
+        ``flaas.explore("loans")``, the rows of the node on this machine; or ``federation.explore()``.
 
     Raises
     ------
     InvalidInput
-        Codes ``no-exploration``: there is nothing to explore in `what`; ``no-datasets``.
+        Codes ``no-exploration``: there is nothing to explore in what was given, or not one of the four was;
+        ``no-datasets``.
     NotFound
         Code ``unknown-dataset``.
 
     Examples
     --------
     >>> project = flaas.connect().project("credit")  # doctest: +SKIP
-    >>> explorer = flaas.widgets.DataExplorer(project)  # doctest: +SKIP
+    >>> explorer = flaas.widgets.DataExplorer(project)  # or project=project  # doctest: +SKIP
     >>> explorer.show("column", column="age")["column"]["counts"]  # doctest: +SKIP
     """
 
@@ -52,8 +58,17 @@ class DataExplorer(anywidget.AnyWidget):  # type: ignore[misc]
     _css = widget_files.style("data_explorer")
     state = traitlets.Dict().tag(sync=True)
 
-    def __init__(self, what: Any, dataset: str | None = None) -> None:
+    def __init__(
+        self,
+        what: Any = None,
+        dataset: str | None = None,
+        *,
+        project: Any = None,
+        federation: Any = None,
+        exploration: Any = None,
+    ) -> None:
         super().__init__()
+        what = _the_one(what=what, project=project, federation=federation, exploration=exploration)
         self._project = what if hasattr(what, "federation") and hasattr(what, "datasets") else None
         self._exploration: Exploration
         datasets: list[str] = []
@@ -143,3 +158,15 @@ class DataExplorer(anywidget.AnyWidget):  # type: ignore[misc]
         except FlaasError as error:
             told = {"message": error.message, "hint": error.hint, "code": error.code}
             self.state = {**self.state, "shown": None, "error": told}
+
+
+def _the_one(**given: Any) -> Any:
+    """Return what is to be explored, whichever name it was given by."""
+    named = [name for name, value in given.items() if value is not None]
+    if len(named) != 1:
+        raise InvalidInput(
+            f"One of {', '.join(given)} says what is to be explored; given were {', '.join(named) or 'none'}.",
+            code="no-exploration",
+            hint="Give a project, flaas.connect().project(…), a federation, or flaas.explore(NAME).",
+        )
+    return given[named[0]]

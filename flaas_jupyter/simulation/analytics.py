@@ -13,11 +13,13 @@ import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..column_kinds import durations_of, months_of, type_name
 from ..errors import InvalidInput, NotAllowed, NotAuthenticated
 from ..protocols.analytics import drift, release, statistics
 from ..protocols.analytics.audit import QueryAudit
@@ -36,13 +38,15 @@ from ..protocols.secure_aggregation import (
     encode_integers,
 )
 from ..training.prediction import bind, telling
-from ..training.preprocessing.values import kind_of, numbers, texts
+from ..training.preprocessing.values import kind_of, missing_of, numbers, texts
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MASKED_CLIENTS = 32
 """Up to so many clients the protocol runs with its masks."""
+_EXPLORING = "explore-"
+"""What operations of the explorer's views begin with."""
 
 
 @dataclass(frozen=True)
@@ -129,13 +133,23 @@ class SimulatedSource:
         return _columns(self._options.data)
 
     @functools.cached_property
+    def _written(self) -> dict[str, NDArray[Any]]:
+        """The columns as statistics take them: durations are texts."""
+        return {name: durations_of(each) if each.dtype.kind == "m" else each for name, each in self.columns.items()}
+
+    @functools.cached_property
+    def _viewed(self) -> dict[str, NDArray[Any]]:
+        """The columns as the explorer's views have them: days and moments are their months too."""
+        return {name: months_of(each) if each.dtype.kind == "M" else each for name, each in self._written.items()}
+
+    @functools.cached_property
     def schema(self) -> list[dict[str, Any]]:
         """One entry for each column: ``name``, ``dtype``, ``role``, ``classes`` of targets that are labels."""
         targets = _target_names(*self._options.data[0])
         return [
             {
                 "name": name,
-                "dtype": str(values.dtype),
+                "dtype": type_name(values.dtype),
                 "role": "target" if name in targets else "feature",
                 "classes": _classes(values) if name in targets else None,
             }
@@ -178,8 +192,18 @@ class SimulatedSource:
 
     # ---- one step --------------------------------------------------------------------------------------------------
 
-    def answer(self, data: Mapping[str, Any], via: str, tensors: Mapping[str, NDArray[Any]] | None = None) -> Released:
-        """Compute, sum and release one statistic, about the model in `tensors` if it is about one."""
+    def answer(
+        self,
+        data: Mapping[str, Any],
+        via: str,
+        tensors: Mapping[str, NDArray[Any]] | None = None,
+        *,
+        view: bool = False,
+    ) -> Released:
+        """Compute, sum and release one statistic, about the model in `tensors` if it is about one.
+
+        In a view of the explorer days and moments are texts of their month, as at real nodes.
+        """
         if data.get("kind") == "extremes":
             return self._on_shares(data)
         if via == "mpyc":
@@ -190,7 +214,7 @@ class SimulatedSource:
         self._require(statistic)
         statistic = bind(statistic, tensors or {}, allowed_custom=None)
         parts = [
-            telling(statistic, node, self.policy.minimum_group).local(self._of_client(statistic, rows))
+            telling(statistic, node, self.policy.minimum_group).local(self._of_client(statistic, rows, view))
             for node, rows in zip(self._ids, self._parts, strict=True)
         ]
         self._require_answerable(statistic, parts)
@@ -227,9 +251,10 @@ class SimulatedSource:
         elif self._options.epsilon:
             self._budget.require(statistic.epsilon, self._options.epsilon)
 
-    def _of_client(self, statistic: Statistic, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    def _of_client(self, statistic: Statistic, rows: NDArray[np.int64], view: bool = False) -> dict[str, NDArray[Any]]:
         names = sorted(statistic.columns_used) or list(self.columns)[:1]
-        return {name: self.columns[name][rows] for name in names}
+        known = self._viewed if view else self._written
+        return {name: known[name][rows] for name in names}
 
     def _sum(self, statistic: Statistic, parts: Sequence[Local], via: str) -> tuple[NDArray[np.uint32], RoundSettings]:
         settings = RoundSettings(
@@ -308,7 +333,7 @@ class SimulatedQuery:
             ``bad-statistic``, ``unknown-column``, ….
         """
         self.steps += 1
-        return self._source.answer(statistic, via, tensors)
+        return self._source.answer(statistic, via, tensors, view=self.operation.startswith(_EXPLORING))
 
     def distances(self) -> list[dict[str, Any]]:
         """See `ConnectedQuery.distances`."""
@@ -371,7 +396,20 @@ def _columns(data: Sequence[tuple[Any, Any]]) -> dict[str, NDArray[Any]]:
             hint="federation.schema_differences() shows them; federation.mapped(federation.suggest_mapping()) brings "
             "them together.",
         )
-    return {name: np.concatenate([columns[name] for columns in each]) for name in each[0]}
+    return {name: _joined([columns[name] for columns in each]) for name in each[0]}
+
+
+def _joined(pieces: list[NDArray[Any]]) -> NDArray[Any]:
+    """Return the rows of all clients; times of some are texts where others have texts, and missing where those are."""
+    times = [piece.dtype for piece in pieces if piece.dtype.kind in "Mm"]
+    if times and len(times) < len(pieces):
+        pieces = [
+            np.full(piece.shape, "NaT", times[0]) if piece.dtype.kind == "f" and np.isnan(piece).all() else piece
+            for piece in pieces
+        ]
+        if any(piece.dtype.kind in "UO" for piece in pieces):
+            pieces = [texts(piece, "x") if piece.dtype.kind in "Mm" else piece for piece in pieces]
+    return np.concatenate(pieces)
 
 
 def _named_target(x: Any, y: Any) -> dict[str, NDArray[Any]]:
@@ -401,13 +439,33 @@ def _named(values: Any, name: str) -> dict[str, NDArray[Any]]:
 
 
 def _column(values: Any) -> NDArray[Any]:
-    array = np.asarray(values)
-    if array.dtype.kind != "O":
+    array = as_moments(np.asarray(values))
+    if array.dtype.kind not in "OS":
         return array
     if kind_of(array) == "number":
         return numbers(array, "x")
     written = texts(array, "x")
     return written if any(text is None for text in written.tolist()) else written.astype(str)
+
+
+def as_moments(array: NDArray[Any]) -> NDArray[Any]:
+    """Return objects that are all days, or all moments, as ``datetime64`` in UTC, as a node reads them from a file."""
+    if array.dtype.kind != "O":
+        return array
+    gone = missing_of(array)
+    kinds = {type(value) for value in array[~gone].tolist()}
+    if not kinds or not all(issubclass(kind, date) for kind in kinds):
+        return array
+    moments = all(issubclass(kind, datetime) for kind in kinds)
+    if not moments and any(issubclass(kind, datetime) for kind in kinds):
+        return array
+    found = np.full(array.shape, "NaT", "datetime64[us]" if moments else "datetime64[D]")
+    found[~gone] = [_in_utc(value) if moments else value for value in array[~gone].tolist()]
+    return found
+
+
+def _in_utc(moment: datetime) -> datetime:
+    return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
 
 
 def _classes(values: NDArray[Any]) -> int | None:

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..column_kinds import type_name
 from ..errors import Conflict, InvalidInput
 from ..federation import RunOptions
 from ..plan import TrainingPlan
 from ..protocols.attacks import Attack, AttackTest
 from ..protocols.combination import in_groups, least_clients, make_rule, require_combination, resolve_clients
 from ..training.arrays import Arrays, canonical_target
-from .analytics import AnalyticsOptions, SimulatedSource, options_of
+from .analytics import AnalyticsOptions, SimulatedSource, as_moments, options_of
 from .behaviour import Behaviour
 from .executors import anonymous, check_backend, make_executor
 from .journal import Journal, SavedState
@@ -691,7 +692,7 @@ def _root(root: tuple[Any, Any], recipe: Recipe | None) -> Arrays:
 
 
 def _dtype(values: NDArray[Any]) -> str:
-    return "string" if values.dtype.kind in "OUS" else str(values.dtype)
+    return type_name(as_moments(values).dtype)
 
 
 def _shared_data(

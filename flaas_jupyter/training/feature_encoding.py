@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from .preprocessing import Recipe
 
 Floats = NDArray[np.float64]
+
+ASKED = "of the question"
+"""What the rows of a question are called where the data set's name is not known."""
 
 
 class Encoder:
@@ -37,9 +41,7 @@ class Encoder:
         """Return the features, (n, p)."""
         if self._recipe is not None:
             return self._recipe.apply({name: np.asarray(columns[name]) for name in self._names}).astype(np.float64)
-        for name in self._names:
-            if np.asarray(columns[name]).dtype.kind not in "biuf":
-                raise does_not_fit(f"column {name!r} is text, and the model has no preprocessing for it")
+        _require_numbers(self._names, columns)
         return np.column_stack([np.asarray(columns[name], np.float64) for name in self._names])
 
     def inputs(self, encoded: Floats) -> Any:
@@ -77,7 +79,8 @@ def arrays_of(model: keras.Model, recipe: Recipe | None, columns: Columns) -> Ar
     values = canonical_target(np.asarray(columns[target]))
     if recipe is not None:
         made = recipe.apply({name: np.asarray(columns[name]) for name in features})
-        return Arrays("of the question", {"": made}, {"": values}, recipe.outputs)
+        return Arrays(ASKED, {"": made}, {"": values}, recipe.outputs)
+    _require_numbers(features, columns)
     bases: dict[str, list[str]] = {}
     for name in features:
         bases.setdefault(_base(name), []).append(name)
@@ -91,7 +94,7 @@ def arrays_of(model: keras.Model, recipe: Recipe | None, columns: Columns) -> Ar
     else:
         stacked = np.column_stack([np.asarray(columns[name], np.float32) for name in features])
         inputs = {"": _shaped(stacked, model.inputs[0].shape[1:])}
-    return Arrays("of the question", inputs, {"": values}, tuple(features))
+    return Arrays(ASKED, inputs, {"": values}, tuple(features))
 
 
 def recipe_of(plan: TrainingPlan) -> Recipe | None:
@@ -133,6 +136,14 @@ def _blocks_of(recipe: Recipe, names: tuple[str, ...]) -> list[NDArray[np.int64]
     empty = {name: (kind, np.empty((0, 1), object if kind == "text" else np.float64)) for name, kind in recipe.inputs}
     recipe.run(Followed(ArrayEngine(), empty))
     return [np.flatnonzero([origins[output] == name for output in recipe.outputs]) for name in names]
+
+
+def _require_numbers(names: Sequence[str], columns: Columns) -> None:
+    for name in names:
+        kind = np.asarray(columns[name]).dtype.kind
+        if kind not in "biuf":
+            what = "a date" if kind == "M" else "text"
+            raise does_not_fit(f"column {name!r} is {what}, and the model has no preprocessing for it")
 
 
 def _shaped(array: NDArray[Any], shape: tuple[int | None, ...]) -> NDArray[Any]:

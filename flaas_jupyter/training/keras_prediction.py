@@ -139,6 +139,31 @@ class KerasModel:
                 model.test_on_batch(*batch)
             return np.concatenate([np.asarray(variable).ravel().astype(np.float64) for variable in _variables(model)])
 
+    def errors(self, columns: Columns) -> Floats:
+        """Return how far the model is off for each row: the Euclidean distance of outputs and targets.
+
+        Where the loss is one of classes it is 1 and that distance, or 1 and how large the outputs are where classes are
+        given as numbers: nothing more than the outputs can make the loss of a row large.
+        """
+        import keras
+
+        arrays = arrays_of(self._model, self._recipe, columns)
+        loss = json.dumps(self._plan.compiling["loss"]).lower()
+        squares = np.zeros(arrays.rows)
+        with self._lock, np.errstate(all="ignore"):
+            x, y = self._match(arrays)
+            for start in range(0, arrays.rows, _BATCH):
+                rows = slice(start, start + _BATCH)
+                inputs = keras.tree.map_structure(lambda values, at=rows: values[at], x)
+                targets = keras.tree.flatten(y)
+                for place, output in enumerate(keras.tree.flatten(self._model(inputs, training=False))):
+                    told = np.asarray(keras.ops.convert_to_numpy(output), np.float64)
+                    told = told.reshape(len(told), -1)
+                    wanted = np.asarray(targets[place][rows], np.float64).reshape(len(told), -1)
+                    off = told - wanted if wanted.shape == told.shape and "sparse" not in loss else told
+                    squares[rows] += (off**2).sum(axis=1)
+        return np.sqrt(squares) + float("crossentropy" in loss or "hinge" in loss)
+
     def results(self, states: Floats) -> Floats:
         """Return the metrics that follow from states."""
         names, _ = self._metrics()

@@ -1,7 +1,8 @@
 """Does this model fit this data set? Asked before training, answered in the developer's words.
 
 The answer goes to the notebook, so it speaks of shapes, names of columns and numbers of classes, all of which are in
-the data set's public description, and never of values.
+the data set's public description, and never of values. Where the owner withholds the names it does not tell these
+either (`named=False`).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _SHOWN = 5
 _QUANTITY = 'Use loss="mse" or the like.'
 
 
-def match(plan: TrainingPlan, model: keras.Model, arrays: Arrays) -> tuple[Any, Any]:
+def match(plan: TrainingPlan, model: keras.Model, arrays: Arrays, *, named: bool = True) -> tuple[Any, Any]:
     """Return the arrays as `model` takes them: inputs and targets, each an array, a list or a dictionary.
 
     Parameters
@@ -34,6 +35,8 @@ def match(plan: TrainingPlan, model: keras.Model, arrays: Arrays) -> tuple[Any, 
     arrays : Arrays
         Named inputs and targets go to the input and output layers of the same names; a data set with one unnamed
         array goes to a model with one input or output.
+    named : bool
+        Whether errors may tell the names of columns and arrays.
 
     Raises
     ------
@@ -42,7 +45,7 @@ def match(plan: TrainingPlan, model: keras.Model, arrays: Arrays) -> tuple[Any, 
     """
     inputs = _ends(plan.model["input_layers"])
     outputs = _ends(plan.model["output_layers"])
-    fail = _Failure(arrays.name)
+    fail = _Failure(arrays.name, named)
     x = _named(arrays.inputs, [name for _, name in inputs], "input", "x", fail)
     y = _named(arrays.targets, [name for _, name in outputs], "output", "y", fail)
     losses = _losses(plan.compiling["loss"], outputs)
@@ -61,8 +64,8 @@ def match(plan: TrainingPlan, model: keras.Model, arrays: Arrays) -> tuple[Any, 
 class _Failure:
     """Makes the error, in one form."""
 
-    def __init__(self, dataset: str) -> None:
-        self._dataset = dataset
+    def __init__(self, dataset: str, named: bool) -> None:
+        self._dataset, self.named = dataset, named
 
     def __call__(self, what: str, hint: str = "", **details: Any) -> InvalidInput:
         return InvalidInput(
@@ -108,11 +111,13 @@ def _named(
         return {names[0]: next(iter(arrays.values()))}
     if set(arrays) != set(names):
         has = ", ".join(f"{letter}_{name}" if name else letter for name in sorted(arrays))
+        if not fail.named:
+            has = f"{len(arrays)}, whose names its owner withholds"
         raise fail(
             f"the model has the {kind}s {', '.join(names)}; the data set has {has}",
             f"Name the {kind} layers like the arrays of the data set ({letter}_<name>), one for each.",
             expected=names,
-            received=sorted(arrays),
+            received=sorted(arrays) if fail.named else len(arrays),
         )
     return arrays
 
@@ -123,7 +128,7 @@ def _input(name: str, tensor: Any, array: NDArray[Any], arrays: Arrays, fail: _F
     if not _compatible(_squeezed(expected), _squeezed(received)):
         if arrays.columns and "" in arrays.inputs:
             shown = ", ".join(arrays.columns[:_SHOWN]) + (", …" if len(arrays.columns) > _SHOWN else "")
-            has = f"the data set has {len(arrays.columns)} features: {shown}"
+            has = f"the data set has {len(arrays.columns)} features" + (f": {shown}" if fail.named else "")
         else:
             has = f"the data set has {_text(received)}"
         sides = {"expected": _text(expected), "received": _text(received)}

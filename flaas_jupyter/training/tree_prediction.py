@@ -90,6 +90,17 @@ class TreeModel:
         predicted = scores.argmax(axis=0) if len(scores) > 1 else scores[0] > 0
         return np.array([len(target), self._loss.values(scores, target).sum(), (predicted == target).sum()])
 
+    def errors(self, columns: Columns) -> Floats:
+        """Return how far each row's score is off, or 1 and its loss; 0 without a target."""
+        target = np.asarray(columns[self._target], np.float64)
+        found, there = np.zeros(len(target)), np.isfinite(target)
+        scores = self.scores(columns)[:, there]
+        if self._loss.name == "squared":
+            found[there] = np.abs(scores[0] + self._offset - target[there])
+        else:
+            found[there] = 1 + self._loss.values(scores, target[there])
+        return found
+
     def results(self, states: Floats) -> Floats:
         """Return the metrics that follow from states."""
         rows = max(states[0], 1.0)

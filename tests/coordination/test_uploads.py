@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import update
 
+from flaas_jupyter.coordination.services import uploads as service
 from flaas_jupyter.coordination.tables import Upload
 from flaas_jupyter.governance.audit.tables import AuditEntry
 
@@ -151,3 +152,24 @@ def test_nothing_is_opened_to_a_node_that_is_away_barred_revoked_or_removed(fede
     assert code(id="01" * 16) == "unknown-node"
     ended = federation.developer.get(path)
     assert (ended["state"], ended["reason"]["code"]) == ("refused", "node-removed")
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+def test_nobody_bars_the_others_by_opening_uploads(federation, node, monkeypatch):
+    monkeypatch.setattr(service, "MOST_OF_ONE", 2)
+    monkeypatch.setattr(service, "MOST_OPEN", 3)
+    bodies = [upload_body(node, id=f"{number:032x}") for number in range(5)]
+    first = [federation.developer.post(uploads(federation), body)["id"] for body in bodies[:2]]
+    problem = federation.developer.problem("POST", uploads(federation), bodies[2])
+    assert (problem["status"], problem["code"]) == (409, "too-many-uploads")
+    assert "yours" in problem["detail"]
+    other = federation.person("developer", "north")
+    other.post(uploads(federation), bodies[3])
+    problem = other.problem("POST", uploads(federation), bodies[4])
+    assert problem["code"] == "too-many-uploads", "of all together"
+    federation.developer.post(f"/v1/uploads/{first[0]}/abort", {})
+    federation.developer.post(uploads(federation), bodies[2])
+
+
+def test_the_limit_of_one_person_is_that_of_the_documentation():
+    assert (service.MOST_OF_ONE, service.MOST_OPEN) == (20, 100)

@@ -255,6 +255,7 @@ def test_looking_tells_the_level_and_is_logged(table):
     ask = Message("explore/look", {"project": PROJECT, "dataset": DATASET})
     told = together(table.ask(table.developer.node_id, table.sites[0].id, ask)).body
     assert (told["level"], told["drift"], told["minimum_group"]) == ("aggregates", True, 10)
+    assert told["budget"] == {"spent": 0.0, "budget": 0.0, "remaining": 0.0}, "nothing is free for want of a budget"
     (entry,) = queries_of(Home(table.sites[0].home), DATASET)
     assert (entry["operation"], entry["organisation"]) == ("explore-nodes", "laboratory")
     assert table.site("north").queries.ledger.spent(DATASET, table.developer.node_id) == 0.0
@@ -297,3 +298,13 @@ def schema_of(**roles):
     from flaas_jupyter.execution.datasets.schema import DatasetSchema
 
     return DatasetSchema.from_dict({"columns": {name: {"role": role} for name, role in roles.items()}})
+
+
+@pytest.mark.parametrize(("project", "dataset"), [(PROJECT, "other"), (PROJECT, "../../x")])
+def test_looking_at_what_is_not_there_tells_of_nothing_else_and_makes_no_file(table, project, dataset):
+    ask = Message("explore/look", {"project": project, "dataset": dataset})
+    before = sorted(table.folder.rglob("*"))
+    error = refused(table.ask(table.developer.node_id, table.sites[0].id, ask))
+    assert error.code == "unknown-dataset"
+    assert DATASET not in error.message + error.hint
+    assert sorted(table.folder.rglob("*")) == before

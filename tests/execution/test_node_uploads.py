@@ -394,6 +394,103 @@ def test_a_node_killed_while_it_registered_finishes_it(site):
     asyncio.run(story())
 
 
+async def killed_while_it_registered(site: Site) -> Sealed:
+    """Return an upload that is a data set, of which the node had no time to write that down."""
+    sealed = Sealed(site)
+    await sealed.open()
+    await sealed.put_all()
+    kept = (sealed.folder / "upload.json").read_bytes()
+    await sealed.finish()
+    (sealed.folder / "upload.json").write_bytes(kept)
+    site.reports.clear()
+    site.open()
+    return sealed
+
+
+def test_what_is_registered_is_never_removed_as_an_upload(site):
+    async def story():
+        sealed = await killed_while_it_registered(site)
+        assert await refused(site.ask("upload/abort", {"upload": sealed.header.upload})) == "upload-closed"
+        assert site.datasets.get("sent").load("train").rows == 4000
+
+        site.records[sealed.header.upload]["state"] = "expired"
+        closed = event("upload.closed", site, upload=sealed.header.upload)
+        for settle in (lambda: site.uploads.look(), lambda: site.uploads.on_event(closed)):
+            kept = json.loads((sealed.folder / "upload.json").read_text())
+            (sealed.folder / "upload.json").write_text(json.dumps({**kept, "state": "receiving", "receipt": None}))
+            site.reports.clear()
+            site.open()
+            await settle()
+            assert site.datasets.get("sent").load("train").rows == 4000
+            assert (await sealed.open())["state"] == "registered"
+            assert site.reports == [(f"/v1/uploads/{sealed.header.upload}/outcome", {"outcome": "registered"})]
+
+    asyncio.run(story())
+
+
+def test_a_node_that_starts_again_tells_the_sender_of_what_it_had_registered(site):
+    async def story():
+        sealed = await killed_while_it_registered(site)
+        await site.uploads.look()
+        told = await site.ask("upload/state", {"upload": sealed.header.upload})
+        receipt = open_receipt(sealed.seal, sealed.key, told["receipt"])
+        assert (receipt.state, receipt.rows, receipt.dataset) == ("registered", 4000, "sent")
+        assert receipt.sha256 == hashlib.sha256(FILE).hexdigest()
+        assert site.announced == 2
+
+    asyncio.run(story())
+
+
+def test_what_is_being_registered_is_not_looked_at(site):
+    async def story():
+        sealed = Sealed(site)
+        await sealed.open()
+        await sealed.put_all()
+        site.records[sealed.header.upload]["state"] = "expired"
+        site.uploads._concluding[sealed.header.upload] = asyncio.ensure_future(asyncio.sleep(0))
+        await site.uploads.look()
+        assert (sealed.folder / "part").exists()
+        await site.uploads.on_event(event("upload.closed", site, upload=sealed.header.upload))
+        assert await refused(site.ask("upload/abort", {"upload": sealed.header.upload})) == "upload-closed"
+        assert (sealed.folder / "part").exists()
+        del site.uploads._concluding[sealed.header.upload]
+        await site.uploads.look()
+        assert not sealed.folder.exists()
+
+    asyncio.run(story())
+
+
+def test_a_request_is_renewed_for_the_same_place_alone(site):
+    async def story():
+        sealed = Sealed(site)
+        await sealed.open()
+        for name, value in (("dataset", "other"), ("project", "second")):
+            changed = {**sealed.record, name: value}
+            site.records[sealed.header.upload] = changed
+            site.uploads._policy = Policy(projects=(PROJECT, "second"), uploads=(site.sender.node_id,))
+            assert await refused(sealed.open(request=sealed.request(**{name: value}))) == "upload-exists"
+        site.records[sealed.header.upload] = sealed.record
+        assert (await sealed.open())["dataset"] == "sent"
+        assert (await sealed.open(request=sealed.request(now=time.time() + 5)))["dataset"] == "sent"
+
+    asyncio.run(story())
+
+
+def test_strangers_do_not_write_the_owners_log(site):
+    async def story():
+        for number in range(3):
+            sealed = Sealed(site, dataset=f"theirs{number}")
+            sealed.record["submitter"] = site.stranger.node_id
+            body = {"request": sealed.request(site.stranger), "envelope": sealed.envelope}
+            assert await refused(site.ask("upload/open", body, sender=site.stranger)) == "policy-uploads"
+        assert not (site.home / "uploads" / "log.jsonl").exists()
+        site.uploads._policy = Policy(projects=(PROJECT,), uploads=(site.sender.node_id,), upload_limit=1000)
+        assert await refused(Sealed(site).open()) == "policy-upload-limit"
+        assert len((site.home / "uploads" / "log.jsonl").read_text().splitlines()) == 1
+
+    asyncio.run(story())
+
+
 def test_who_is_not_named_sends_nothing(site):
     sealed = Sealed(site)
     body = {"request": sealed.request(site.stranger), "envelope": sealed.envelope}

@@ -6,6 +6,7 @@ import asyncio
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from query_table import DATASET, PROJECT, QueryTable
@@ -15,9 +16,13 @@ from flaas_jupyter.cli import main
 from flaas_jupyter.communications.identity import Identity
 from flaas_jupyter.communications.wire import Message
 from flaas_jupyter.errors import Aborted, Conflict, FlaasError, InvalidInput, NotAllowed, NotAuthenticated
+from flaas_jupyter.execution.policy import Policy
+from flaas_jupyter.execution.queries import _require_columns
 from flaas_jupyter.execution.query_ledger import ANSWERED, REFUSED
 from flaas_jupyter.execution.query_log import budgets_of, queries_of
+from flaas_jupyter.execution.query_request import opening_digest
 from flaas_jupyter.home import Home
+from flaas_jupyter.protocols.analytics import statistics
 
 MOMENTS = {"kind": "moments", "columns": ["age", "income"]}
 COUNT = {"kind": "count"}
@@ -406,3 +411,164 @@ def test_a_step_that_is_asked_for_twice_at_once_is_led_once(table):
     first, second = together(twice())
     assert first["released"].to_dict() == second["released"].to_dict()
     assert outcomes(table) == [ANSWERED]
+
+
+# ---- what is spent --------------------------------------------------------------------------------------------------
+
+
+def test_without_a_budget_private_answers_are_refused_too(table):
+    error = refused(table.released(PRIVATE))
+    assert isinstance(error, NotAllowed)
+    assert error.code == "analytics-budget"
+    assert "analytics_epsilon" in error.hint
+    assert "without epsilon" in error.hint
+    assert refused(table.released({"kind": "count", "epsilon": 1e-10})).code == "analytics-budget"
+    together(table.released(COUNT))
+
+
+# ---- when the data change -------------------------------------------------------------------------------------------
+
+
+def written(table, name, frame):
+    """Have a node's owner write its file anew."""
+    (table.site(name).home / "people.csv").write_text(frame.to_csv(index=False))
+
+
+def asked_before(tmp_path, name="south"):
+    table = QueryTable(tmp_path, [40, 60, 80], analytics_epsilon=2.0)
+    together(table.released(MOMENTS))
+    return table, table.site(name).frame
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_when_one_row_has_come_gone_or_changed_the_same_is_not_answered_again(tmp_path, again):
+    table, frame = asked_before(tmp_path)
+    changed = frame.copy()
+    changed.loc[5, "income"] += 100.0
+    for other in (frame.iloc[:-1], pd.concat([frame, frame.iloc[[3]]]), changed):
+        written(table, "south", other)
+        if again:
+            table.site("south").open()
+        error = refused(table.released(MOMENTS))
+        assert error.code == "query-differs-by-few"
+        assert "have changed" in error.message
+        assert "epsilon" in error.hint
+    assert refused(table.released({"kind": "moments", "columns": ["age"]})).code == "query-differs-by-few"
+    together(table.released(PRIVATE))
+    written(table, "south", frame)
+    together(table.released(MOMENTS))
+
+
+def test_when_as_many_rows_as_a_group_have_changed_it_is_answered_again(tmp_path):
+    table, frame = asked_before(tmp_path)
+    nine, ten = frame.iloc[:-9], frame.iloc[:-10]
+    written(table, "south", nine)
+    assert refused(table.released(MOMENTS)).code == "query-differs-by-few"
+    written(table, "south", ten)
+    together(table.released(MOMENTS))
+    written(table, "south", nine)
+    assert refused(table.released(MOMENTS)).code == "query-differs-by-few", "one row from the last answer"
+
+
+def test_somebody_who_was_not_answered_before_may_ask_about_data_that_changed_a_little(tmp_path):
+    table, frame = asked_before(tmp_path)
+    other = Identity.generate()
+    table.members[other.node_id] = ("laboratory", ("developer",))
+    table.list_members()
+    written(table, "south", frame.iloc[:-1])
+    record = table.opened(submitter=other.node_id)
+    assert together(table.run(table.signed(record, MOMENTS, by=other), sender=other))["released"].counts == [179]
+
+
+def test_rows_in_another_order_are_the_same_data_and_do_not_forget_the_audit(tmp_path):
+    table, frame = asked_before(tmp_path)
+    together(table.released({"kind": "count", "where": older(-1)}))
+    written(table, "south", frame.iloc[::-1])
+    together(table.released(MOMENTS))
+    oldest = int(frame.age.max())
+    assert refused(table.released(all_but(oldest))).code == "query-differs-by-few"
+    table.site("south").open()
+    assert refused(table.released(all_but(oldest))).code == "query-differs-by-few"
+
+
+def test_hashes_of_rows_lie_beside_the_ledger_for_its_owner_alone(tmp_path):
+    table, _ = asked_before(tmp_path)
+    folder = table.site("south").home / "queries"
+    files = [*(folder / "hashes").iterdir(), folder / "rows.key"]
+    assert len(files) == 2
+    assert all(file.stat().st_mode & 0o777 == 0o600 for file in files)
+
+
+# ---- other nodes ----------------------------------------------------------------------------------------------------
+
+
+def lost_then(five, first, second):
+    """Ask once without a node that is lost on the way, then again with all."""
+    five.cut_at["west"] = "query/share"
+    together(five.run(five.signed(five.opened(), first)))
+    five.cut, five.cut_at = set(), {}
+    return refused(five.run(five.signed(five.opened(), second)))
+
+
+BY = {"column": "ward", "values": [0, 1, 2, 3]}
+EDGES = {"kind": "histogram", "columns": ["age"], "edges": {"age": [0.0, 40.0, 100.0]}}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (MOMENTS, {**MOMENTS, "columns": ["age"]}),
+        (MOMENTS, {**MOMENTS, "where": older(-1)}),
+        ({"kind": "count", "where": older(40)}, {"kind": "moments", "columns": ["income"], "where": older(40.5)}),
+        ({"kind": "count", "by": [BY]}, {"kind": "count", "by": [{**BY, "values": [0, 1, 2, 3, 4]}]}),
+        (EDGES, {**EDGES, "edges": {"age": [0.0, 40.0, 101.0]}}),
+    ],
+)
+def test_other_nodes_are_noticed_however_the_same_is_put(five, first, second):
+    assert lost_then(five, first, second).code == "query-other-nodes"
+
+
+# ---- what peers may name --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["../../x", "..", ".hidden", "a/b", "", "x" * 65, "a\0b", "people\n"])
+def test_a_name_that_no_data_set_can_have_makes_no_files(table, name):
+    record = {**table.opened(), "dataset": name}
+    document = table.signed(record, COUNT)
+    before = sorted(table.folder.rglob("*"))
+    error = refused(begin(table, document, record["releaser"]))
+    assert error.code == "bad-query"
+    ask = Message("query/budget", {"project": PROJECT, "dataset": name})
+    assert refused(table.ask(table.developer.node_id, table.site("west").id, ask)).code == "unknown-dataset"
+    assert sorted(table.folder.rglob("*")) == before
+
+
+def test_a_data_set_that_is_not_there_gets_no_ledger_and_peers_are_told_of_no_other(table):
+    site = table.site("south")
+    record = {**table.opened(), "dataset": "other"}
+    error = refused(begin(table, table.signed(record, COUNT), record["releaser"]))
+    assert not (site.home / "queries" / "other.jsonl").exists()
+    record = table.opened(dataset="other")
+    digest = opening_digest("mean", "other", {}, record["nonce"])
+    table.records[record["id"]]["digest"] = digest
+    error = refused(begin(table, table.signed(record, COUNT), record["releaser"]))
+    assert error.code == "unknown-dataset"
+    assert DATASET not in error.message + error.hint
+    assert not (site.home / "queries" / "other.jsonl").exists()
+    told = []
+    for project, dataset in ((PROJECT, "other"), ("elsewhere", DATASET)):
+        ask = Message("query/budget", {"project": project, "dataset": dataset})
+        error = refused(table.ask(table.developer.node_id, site.id, ask))
+        told.append((error.code, error.message.replace(dataset, "…"), error.hint))
+    assert told[0] == told[1], "whether it is there for others is not told"
+
+
+def test_where_names_are_withheld_an_unknown_column_tells_none(tmp_path):
+    table = QueryTable(tmp_path, [40, 60, 80], explore="nothing")
+    statistic = statistics.parse({"kind": "moments", "columns": ["height"]})
+    with pytest.raises(InvalidInput) as caught:
+        _require_columns(statistic, ["age", "income"], table.site("south").policy)
+    assert caught.value.code == "unknown-column"
+    assert "income" not in str(caught.value.to_dict())
+    with pytest.raises(InvalidInput, match="age, income"):
+        _require_columns(statistic, ["age", "income"], Policy())

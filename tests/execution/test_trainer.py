@@ -343,6 +343,19 @@ def test_inputs_are_matched_by_name():
     assert "inputs image, table; the data set has x" in does_not_fit(model, rows(20)).message
 
 
+def test_names_that_the_owner_withholds_are_not_told():
+    columns = ("age", "income", "debt", "rate", "years", "calls", "late", "region")
+    table = Arrays("loans", {"": np.ones((9, 8), "float32")}, {"": np.zeros(9, "int32")}, columns)
+    model, arrays = models.two_inputs_two_outputs()
+    renamed = Arrays("loans", {"picture": arrays.inputs["image"], "scan": arrays.inputs["table"]}, arrays.targets)
+    for fitted, data, names in ((classifier(), table, columns), (model, renamed, ("picture", "scan"))):
+        with pytest.raises(InvalidInput) as error:
+            Trainer(sent(fitted), data, named=False)
+        assert error.value.code == "model-does-not-fit"
+        told = f"{error.value.message} {error.value.hint} {error.value.details}"
+        assert not [name for name in names if name in told]
+
+
 def test_inputs_in_a_dictionary_are_matched_by_name():
     b, a = layers.Input((3,), name="b"), layers.Input((2,), name="a")
     net = layers.Concatenate()([a, b])

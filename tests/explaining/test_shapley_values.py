@@ -261,8 +261,35 @@ def test_a_figure_that_one_row_makes_up_most_of_is_withheld():
     assert np.isnan(released.values[0, 1:]).all()
     assert np.isnan(released.values[2, 1:]).all(), "nor in the bin that the row is in"
     assert not np.nansum(released.values[:, 1:])
-    assert any("single row" in reason for reason in released.reasons)
+    assert any("a few rows" in reason for reason in released.reasons)
     assert not np.isnan(told(explanation(), {"a": column}, np.ones((40, 1))).values[0, 2])
+
+
+@pytest.mark.parametrize(("rows", "is_told"), [(3, False), (9, False), (10, True), (40, True)])
+def test_a_figure_is_of_k_rows_that_count(rows, is_told):
+    values = np.zeros((40, 1))
+    values[:rows] = 2.0
+    released = told(explanation(), {"a": np.full(40, 5.0)}, values)
+    assert np.isnan(released.values[0, 1]) != is_told
+    assert np.isnan(released.values[2, 1]) != is_told, "nor in the bin that the rows are in"
+
+
+def test_bins_in_which_few_rows_count_are_told_with_their_neighbours():
+    column = np.repeat([5.0, 15.0], [30, 30])
+    values = np.ones((60, 1))
+    values[:24] = 1e-3
+    released = told(explanation(), {"a": column}, values)
+    assert released.counts[2] == 60
+    assert released.values[2, 2] == pytest.approx(36 + 24e-3)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1e300, 1e30])
+def test_what_a_model_makes_of_one_row_does_not_make_a_node_refuse(value):
+    values = np.ones((40, 1))
+    values[7] = value
+    released = told(explanation(), {"a": np.where(np.arange(40) == 9, 1e300, 5.0)}, values)
+    assert released.counts[0] == 40
+    assert np.isnan(released.values[0, 1])
 
 
 def test_a_condition_that_few_rows_meet_has_no_answer():

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 import flaas_jupyter as flaas
@@ -19,6 +22,8 @@ from flaas_jupyter.simulation.analytics import AnalyticsOptions, SimulatedSource
 from flaas_jupyter.simulation.exploration import SimulatedExplored
 
 ROWS = 900
+CLIENTS = 40
+"""So many that masks, which cancel, are left away, where a test is not about them."""
 
 
 @pytest.fixture(scope="module")
@@ -289,6 +294,116 @@ def test_anybody_else_is_told_what_they_may_do_instead(tmp_path):
         flaas.explore("people", home=Home(tmp_path))
     assert caught.value.code == "not-the-owner"
     assert "explore()" in caught.value.hint
+
+
+# ---- columns of every type -----------------------------------------------------------------------------------------
+
+
+def odd_rows() -> pd.DataFrame:
+    """Times of day, spans, bytes and days, each with the same 150 rows missing."""
+    place = np.arange(ROWS)
+    gone = place % 6 == 0
+    odd = pd.DataFrame(
+        {
+            "x": place * 1.0,
+            "tm": [datetime.time(hour, 30) for hour in place % 3],
+            "span": pd.to_timedelta(place % 3, "h"),
+            "code": [[b"ab", b"cd"][each] for each in place % 2],
+            "day": [datetime.date(2020, 1 + each, 1) for each in place % 4],
+            "when": pd.date_range("2020", periods=ROWS),
+        }
+    )
+    for name in odd.columns[1:]:
+        odd[name] = odd[name].where(~gone)
+    return odd.assign(ill=place % 2)
+
+
+def odd_exploration(where: str, home: Path) -> Exploration:
+    odd = odd_rows()
+    if where == "simulation":
+        return flaas.simulate(odd.drop(columns="ill"), odd.ill, clients=CLIENTS, raw=True).explore()
+    fixed = pa.Table.from_pandas(odd, preserve_index=False)
+    fixed = fixed.set_column(3, "code", fixed["code"].cast(pa.binary(2)))
+    flaas.datasets.register("odd", fixed, target="ill", raw=True)
+    return flaas.explore("odd")
+
+
+@pytest.mark.parametrize("where", ["own", "simulation"])
+def test_one_column_of_an_odd_type_does_not_spoil_the_views_of_all(where, tmp_path, monkeypatch):
+    monkeypatch.setenv("FLAAS_HOME", str(tmp_path))
+    odd, found = odd_rows(), odd_exploration(where, tmp_path)
+    missing = {each["column"]: each["count"] for each in found.missing().to_dict()["missing"]}
+    assert missing == odd.isna().sum().to_dict()
+    assert list(found.correlations().table.columns) == ["x", "ill"]
+    kinds = {each["name"]: each["kind"] for each in found.overview().to_dict()["columns"]}
+    assert kinds == dict.fromkeys(odd.columns, "text") | {"x": "number", "ill": "label"}
+    seen = {name: column(found.column(name)) for name in ("tm", "span", "code", "day", "when")}
+    assert sorted(seen["tm"]["labels"]) == ["00:30:00", "01:30:00", "02:30:00"]
+    assert sorted(seen["span"]["labels"]) == ["0:00:00", "1:00:00", "2:00:00"]
+    assert sorted(seen["code"]["labels"]) == ["ab", "cd"]
+    assert seen["day"]["labels"] == ["2020-01", "2020-02", "2020-03", "2020-04"]
+    months = odd.when.dropna().dt.strftime("%Y-%m").value_counts().sort_index()
+    assert seen["when"]["labels"] == months.index.tolist()
+    assert seen["when"]["counts"] == months.tolist()
+
+
+def test_a_simulation_names_types_as_nodes_do():
+    odd = odd_rows()
+    odd["tz"] = pd.date_range("2020", periods=ROWS, tz="Europe/Berlin")
+    simulated = flaas.simulate(odd.drop(columns="ill"), odd.ill, clients=CLIENTS, raw=True)
+    told = {each["name"]: each["dtype"] for each in simulated.explore().overview().to_dict()["columns"]}
+    features = simulated.schema[simulated.schema.role == "feature"]
+    named = dict(zip(features.name, features.dtype, strict=True))
+    assert {name: told[name] for name in named} == named
+    assert (told["span"], told["code"], told["day"]) == ("duration", "string", "date")
+    assert told["when"] == told["tz"] == "timestamp"
+
+
+def test_a_client_without_a_single_date_does_not_spoil_those_of_the_others():
+    days = [datetime.date(2020, 1 + each % 4, 1) for each in range(ROWS)]
+    tables = [pd.DataFrame({"day": days}), pd.DataFrame({"day": days}), pd.DataFrame({"day": [None] * 30})]
+    clients = [(table, np.arange(len(table)) % 2) for table in tables]
+    seen = column(flaas.simulate(clients=clients, raw=True).explore().column("day"))
+    assert (seen["labels"][0], sum(seen["counts"])) == ("2020-01", 2 * ROWS)
+
+
+def test_a_column_of_no_declared_type_is_counted_and_not_measured(explored):
+    explored.described.columns[1]["dtype"] = ""
+    assert [each["count"] for each in explored.missing().to_dict()["missing"]] == [0, 0, 0, 0]
+    assert "income" not in explored.correlations().table.columns
+
+
+@pytest.mark.parametrize("ask", ["categories", "vocabulary", "fit"])
+def test_which_dates_there_are_is_not_looked_for(ask):
+    odd = odd_rows()
+    simulated = flaas.simulate(odd.drop(columns="ill"), odd.ill, clients=CLIENTS, raw=True)
+    asked = {
+        "categories": simulated.analytics.categories,
+        "vocabulary": simulated.analytics.vocabulary,
+        "fit": lambda name: flaas.Preprocessing(flaas.OneHot(name)).fit(simulated),
+    }[ask]
+    for name in ("day", "when"):
+        with pytest.raises(InvalidInput) as caught:
+            asked(name)
+        assert caught.value.code == "wrong-column-kind"
+        assert name in caught.value.message
+        assert "DateParts" in caught.value.hint
+
+
+def test_times_spans_and_bytes_are_categories_and_not_among_what_is_measured():
+    odd = odd_rows()
+    simulated = flaas.simulate(odd.drop(columns="ill"), odd.ill, clients=CLIENTS, raw=True)
+    assert simulated.analytics.mean().index.tolist() == ["x", "ill"]
+    names = ["tm", "span", "code"]
+    counts = {name: simulated.analytics.categories(name) for name in names}
+    assert set(counts["span"].index) == {"0:00:00", "1:00:00", "2:00:00"}
+    raw = odd.drop(columns=["ill", "day", "when"])
+    steps = flaas.OneHot(names)
+    fitted = flaas.Preprocessing(steps, exclude=["day", "when"]).fit(simulated)
+    assert fitted.columns == flaas.Preprocessing(steps).fit(raw).columns
+    assert fitted.transform(raw).drop(columns="x").to_numpy().sum(axis=1).tolist() == [
+        0.0 if place % 6 == 0 else 3.0 for place in range(ROWS)
+    ]
 
 
 # ---- parts ----------------------------------------------------------------------------------------------------------

@@ -106,7 +106,8 @@ class ExploredFederation(LocalFederation):
         """Run the node in the thread of nodes."""
         home = self.nodes[name].home
         levels = [f'[policy.datasets.{level}]\nexplore = "{level}"\n' for level in LEVELS]
-        levels[LEVELS.index("private")] += "analytics_epsilon = 4.0\n"
+        for level in ("private", "aggregates"):
+            levels[LEVELS.index(level)] += "analytics_epsilon = 4.0\n"
         levels[LEVELS.index("aggregates")] += f"explore_drift = {'false' if name == 'west' else 'true'}\n"
         home.policy.write_text(home.policy.read_text() + "\n" + "\n".join(levels))
         ready = self._ready[name] = threading.Event()

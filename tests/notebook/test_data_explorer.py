@@ -124,6 +124,20 @@ def test_the_widget_goes_through_a_project(federation: Any) -> None:
     assert DataExplorer(project, "lung").state["overview"]["part"] == "overview"
 
 
+def test_what_is_explored_may_be_given_by_its_name(federation: Any) -> None:
+    project = Project(federation)
+    assert DataExplorer(project=project).state["datasets"] == ["heart", "lung"]
+    DataExplorer(project=project, dataset="lung")
+    DataExplorer(what=project, dataset="lung")
+    assert project.opened == ["heart", "lung", "lung"]
+    for given in ({"federation": federation}, {"exploration": federation.explore()}):
+        assert DataExplorer(**given).state["overview"]["level"] == "aggregates"
+    for given in ({}, {"project": project, "federation": federation}, {"dataset": "heart"}):
+        with pytest.raises(InvalidInput) as caught:
+            DataExplorer(**given)
+        assert caught.value.code == "no-exploration"
+
+
 def test_without_a_page_it_is_text_and_everything_in_it_is_escaped() -> None:
     table = pd.DataFrame({"<script>": np.arange(90.0)})
     widget = DataExplorer(flaas.simulate(table, np.arange(90) % 2, clients=3))

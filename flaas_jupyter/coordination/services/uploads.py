@@ -24,7 +24,9 @@ from . import upload_keys
 
 LIFETIME = timedelta(days=7)
 MOST_OPEN = 100
-"""Uploads that are open in a project at a time."""
+"""Uploads that are open in a project at a time, ..."""
+MOST_OF_ONE = 20
+"""... and those of one person, so that nobody bars all others for a week."""
 
 
 def create(session: Session, view: View, project: Project, body: UploadIn) -> tuple[Upload, bool]:
@@ -217,6 +219,13 @@ def _in_force(membership: dict[str, Any]) -> bool:
 def _require_few(session: Session, view: View, project: Project) -> None:
     open_ones = select(func.count()).select_from(Upload)
     open_ones = open_ones.where(Upload.project == project.id, Upload.closed.is_(None), Upload.expires > view.now)
+    theirs = session.scalar(open_ones.where(Upload.created_by == view.caller.subject)) or 0
+    if theirs >= MOST_OF_ONE:
+        raise Conflict(
+            f"{theirs} uploads of yours are open in project {project.id!r}; allowed are {MOST_OF_ONE}.",
+            code="too-many-uploads",
+            hint="Finish or abort some of them.",
+        )
     if (session.scalar(open_ones) or 0) >= MOST_OPEN:
         raise Conflict(
             f"{MOST_OPEN} uploads are open in project {project.id!r}.",

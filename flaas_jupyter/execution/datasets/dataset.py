@@ -37,6 +37,7 @@ IN_MEMORY = 256 << 20
 STAMP_SECONDS = 30.0
 """How long a place that is far away is believed not to have changed."""
 _COLUMNAR = (".parquet", ".pq", ".arrow", ".feather", ".ipc")
+_TEXTS = ("string", "str", "text", "utf8", "large_string", "object")
 _SHOWN = 5
 
 
@@ -64,17 +65,25 @@ def source_of(registration: Registration, home: Path, *, by_operator: bool = Tru
     See `open_source` for what it raises.
     """
     part = mapped.read(registration.mapping)
-    ids = registration.id_column
     source = open_source(
         registration.path,
         home=home,
         query=registration.query,
         format=registration.format,
         secret=registration.secret,
-        texts=() if ids is None else (part[ids].source if ids in part else ids,),
+        texts=_texts(registration, part),
         by_operator=by_operator,
     )
     return mapped.MappedSource(source, part) if part else source
+
+
+def _texts(registration: Registration, part: mapped.Part) -> tuple[str, ...]:
+    """Return the columns of the source that are texts, whatever they look like: the ids, and those declared so."""
+    ids = registration.id_column
+    of_ids = () if ids is None else (part[ids].source if ids in part else ids,)
+    declared = registration.own_schema if registration.mapping else registration.schema
+    texts = (str(entry["name"]) for entry in declared if str(entry.get("dtype") or "").lower() in _TEXTS)
+    return tuple(dict.fromkeys((*of_ids, *texts)))
 
 
 def looked_at(draft: Registration, source: Source, store: Store, in_memory: int = IN_MEMORY) -> Registration:
@@ -173,6 +182,12 @@ class Dataset:
     def to_dict(self) -> dict[str, Any]:
         """Return the registration as JSON values, for the operator: it includes the file's path."""
         return asdict(self.registration)
+
+    @property
+    def target_names(self) -> str | None:
+        """What is predicted, as tables for the owner have it; None if nothing is."""
+        registration = self.registration
+        return registration.target or ", ".join(str(entry["name"]) for entry in registration.targets) or None
 
     def description(self) -> dict[str, Any]:
         """Return what others may be told (docs/rest.md): names, types, counts.

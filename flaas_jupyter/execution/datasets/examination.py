@@ -228,6 +228,7 @@ def _array_roles(shown: str, names: Sequence[str], target: str | None, ids: str 
         raise InvalidInput(
             f"{shown} holds arrays; their targets are those named y or y_<name>. It takes no target column.",
             code="no-target",
+            hint="A table of arrays: flaas.datasets.register(name, dict(numpy.load(path)), target='COLUMN').",
         )
     strange = [name for name in names if not _array_name(name)]
     for letter in "xy":

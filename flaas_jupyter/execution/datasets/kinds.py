@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ...column_kinds import durations_of
 from ..formats import tensors
 
 _NAMES = {"halffloat": "float16", "float": "float32", "double": "float64", "large_string": "string"}
@@ -66,7 +67,8 @@ def values_of(column: Any) -> NDArray[Any]:
     -------
     ndarray of shape (n,), for tensors (n, …)
         Numbers in their own type, with NaN where one is missing: whole numbers and truth values that have missing ones
-        are float64, decimals always are. Texts and bytes are objects with None, times ``datetime64`` with NaT.
+        are float64, decimals always are. Days and moments are ``datetime64`` with NaT; everything else is objects with
+        None: texts, bytes decoded as UTF-8 and durations as texts, times of day as `datetime.time`.
     """
     kind = column.type
     if is_tensor(kind):
@@ -75,8 +77,24 @@ def values_of(column: Any) -> NDArray[Any]:
         column = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
     if pa.types.is_decimal(kind) or (is_whole(kind) and column.null_count):
         column = column.cast(pa.float64())
+    elif pa.types.is_time64(kind) and kind.unit == "ns":
+        column = column.cast(pa.time64("us"), safe=False)  # Python's times have microseconds
     values: NDArray[Any] = column.to_numpy(zero_copy_only=False)
-    return values
+    if values.dtype.kind == "m":
+        return durations_of(values)
+    return _decoded(values) if _is_bytes(kind) else values
+
+
+def _is_bytes(kind: Any) -> bool:
+    kind = kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
+    checks = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
+    return any(check(kind) for check in checks)
+
+
+def _decoded(values: NDArray[Any]) -> NDArray[Any]:
+    found = np.empty(values.shape, object)
+    found[:] = [each.decode("utf-8", "replace") if isinstance(each, bytes) else each for each in values.tolist()]
+    return found
 
 
 def _tensors(column: Any) -> NDArray[Any]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...column_kinds import column_kind
 from ...training.preprocessing.values import missing_of
 from .kinds import values_of
 from .schema import ColumnSchema
@@ -167,7 +168,8 @@ def of_column(name: str, values: NDArray[Any], declared: ColumnSchema) -> list[F
     if len(different) == 1 and len(values) > 1:
         found.append(Finding(name, "constant", len(present), len(present) / len(values)))
     wanted = declared.dtype
-    if wanted is not None and _kind(wanted) != ("text" if texts else "date" if present.dtype.kind == "M" else "number"):
+    found_as = "text" if texts else "date" if present.dtype.kind == "M" else "number"
+    if wanted is not None and column_kind(wanted) != found_as:
         found.append(Finding(name, "type", len(present), 1.0, detail=f"{wanted}, and is something else"))
     every = np.zeros(len(values), bool)
 
@@ -266,10 +268,3 @@ def _is_number(value: Any) -> bool:
     except (TypeError, ValueError):
         return False
     return True
-
-
-def _kind(dtype: str) -> str:
-    plain = dtype.lower()
-    if plain.startswith(("date", "timestamp", "time")):
-        return "date"
-    return "text" if plain.startswith(("str", "text", "object", "large_string", "categor")) else "number"

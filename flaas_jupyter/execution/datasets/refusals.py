@@ -39,7 +39,11 @@ def no_target(shown: str, columns: Sequence[str], target: str | None) -> Invalid
         f"{shown} needs a target column" + (f" and has none named {target!r}" if target else "") + f"; it has: "
         f"{_listed(columns)}.",
         code="no-target",
-        hint="`flaas dataset add NAME FILE --target COLUMN`.",
+        hint="`flaas dataset add NAME FILE --target COLUMN`, in a notebook target='COLUMN'."
+        if target
+        else "Name the column to predict with --target COLUMN, in a notebook target='COLUMN'. A table without one: "
+        "--no-target with --raw (statistics, and runs with preprocessing) or with --id COLUMN (another party has the "
+        "label), in a notebook raw=True or id_column='COLUMN'.",
     )
 
 

@@ -7,7 +7,6 @@ import fcntl
 import json
 import logging
 import os
-import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import Conflict, FlaasError, InvalidInput, NotFound
 from ...home import write_private
+from .. import dataset_name
 from . import lineage, mapped
 from .dataset import IN_MEMORY, Dataset, ids_of, looked_at, policy_of, rows_of, source_of
 from .registration import Registration
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 VERSION = 1
 
 
@@ -174,7 +173,7 @@ class DatasetRegistry:
         Raises
         ------
         NotFound
-            Code ``unknown-dataset``; the message lists those there are.
+            Code ``unknown-dataset``; the message, which is for the owner, lists those there are.
         """
         entries = self._read_file()
         if name not in entries:
@@ -184,6 +183,18 @@ class DatasetRegistry:
                 hint="`flaas dataset add NAME FILE --target COLUMN` registers one.",
             )
         return self._dataset(entries[name])
+
+    def get_for_peer(self, name: str) -> Dataset:
+        """Return one data set that somebody else has named, who is not told what other ones there are.
+
+        Raises
+        ------
+        NotFound
+            Code ``unknown-dataset``.
+        """
+        if self.entry(name) is None:
+            raise dataset_name.unknown(name)
+        return self.get(name)
 
     def remove(self, name: str) -> None:
         """Forget a data set, and what was derived from it; its file is not touched, unless it is the registry's copy.
@@ -258,7 +269,7 @@ class DatasetRegistry:
 
     def require_name(self, name: str) -> None:
         """Refuse a name that no data set can have (``bad-dataset-name``) or that one has (``dataset-exists``)."""
-        if not _NAME.fullmatch(name):
+        if not dataset_name.is_name(name):
             raise InvalidInput(
                 f"{name[:80]!r} cannot name a data set: allowed are letters, digits, '.', '_' and '-', 64 at most.",
                 code="bad-dataset-name",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ...errors import InvalidInput
 from .arrow_ipc import FORMAT as _arrow
 from .comma_separated import FORMAT as _csv
+from .comma_separated import TABS as _tsv
 from .format import Format, Reader
 from .images import SUFFIXES as _IMAGES
 from .images import Images
@@ -16,7 +17,7 @@ from .parquet import FORMAT as _parquet
 from .parts import Parts
 
 IMAGES = "images"
-_TABLES: tuple[Format, ...] = (_csv, _parquet, _arrow, _jsonl, _npz)
+_TABLES: tuple[Format, ...] = (_csv, _tsv, _parquet, _arrow, _jsonl, _npz)
 FORMATS: dict[str, tuple[str, ...]] = {format.name: format.suffixes for format in _TABLES} | {IMAGES: _IMAGES}
 
 __all__ = ["FORMATS", "IMAGES", "Format", "Reader", "format_of", "reader_of", "suffixes"]
@@ -29,18 +30,22 @@ def format_of(name: str) -> str | None:
 
 
 def reader_of(format: str, texts: Sequence[str] = ()) -> Reader:
-    """Return what reads the files of a format, named as in `FORMATS`; ``images:32x32`` has a size.
+    """Return what reads the files of a format, named as in `FORMATS` or by an end of names, in upper or lower case.
+
+    ``images:32x32`` has a size.
 
     Raises
     ------
     InvalidInput
         Code ``unknown-data-format``.
     """
-    name, _, option = format.partition(":")
+    lower = format.strip().lower()
+    name, _, option = lower.partition(":")
     if name == IMAGES:
         return Images.of(option)
+    end = "." + lower.removeprefix(".")
     for known in _TABLES:
-        if known.name == format:
+        if known.name == lower.removeprefix(".") or end in known.suffixes:
             return Parts(known, tuple(texts))
     raise InvalidInput(f"{format[:40]!r} is no format; there are {', '.join(FORMATS)}.", code="unknown-data-format")
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from .canonical import canonical_batch, canonical_schema
+from .arrow_sizes import expanded_sizes
+from .canonical import canonical_batches, canonical_schema, decoded_sizes
 from .data_file import DataFile
 from .limits import LIMITS
 
@@ -26,17 +27,19 @@ class ArrowFile:
     def batches(self, file: DataFile, schema: Any, columns: Sequence[str], rows: int) -> Iterator[Any]:
         """See `Format.batches`."""
         wanted = pa.schema([schema.field(name) for name in columns])
-        expanded = 0
-        with file.random() as opened:
+        with file.random() as opened, file.random() as beside:
             reader = _opened(file, opened)
+            sizes = expanded_sizes(file, beside)
+            expanded = next(sizes)
             try:
                 for number in range(reader.num_record_batches):
-                    batch = reader.get_batch(number)
-                    expanded += batch.get_total_buffer_size()
+                    expanded += next(sizes)
                     LIMITS.check(file.shown, file.size, expanded)
-                    batch = canonical_batch(batch, wanted)
-                    for start in range(0, len(batch), rows):
-                        yield batch.slice(start, rows)
+                    batch = reader.get_batch(number)
+                    # Columns of nothing have no buffers; texts in dictionaries, or views, have one for many rows.
+                    expanded += len(batch) + int(decoded_sizes(batch, columns).sum())
+                    LIMITS.check(file.shown, file.size, expanded)
+                    yield from canonical_batches(file.shown, batch, wanted, rows)
             except (pa.ArrowException, OSError) as error:
                 raise file.refused(error) from error
 

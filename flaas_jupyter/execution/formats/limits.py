@@ -23,6 +23,10 @@ class Limits:
         Bytes of one line, or of one record.
     columns : int
         Columns of a table.
+    piece : int
+        Bytes of texts that are decoded at a time.
+    row : int
+        Bytes of one row, and of the rows of fixed size that are decoded at a time.
     """
 
     ratio: float = 200.0
@@ -30,6 +34,8 @@ class Limits:
     total: int = 1 << 40
     line: int = 64 << 20
     columns: int = 100_000
+    piece: int = 64 << 20
+    row: int = 256 << 20
 
     def check(self, shown: str, stored: int, expanded: int) -> None:
         """Refuse what expands to more than it may.
@@ -45,6 +51,21 @@ class Limits:
                 f"{self.ratio:g} times its size, or {self.free >> 20} MiB.",
                 code="expands-too-much",
                 hint="If it really holds that much, write it as Parquet and register that.",
+            )
+
+    def check_row(self, shown: str, size: int, what: str = "a row") -> None:
+        """Refuse what can only be read as a whole, and is larger than that may be.
+
+        Raises
+        ------
+        InvalidInput
+            Code ``expands-too-much``.
+        """
+        if size > self.row:
+            raise InvalidInput(
+                f"{what[0].upper()}{what[1:]} of {shown} has {size} bytes; allowed are {self.row >> 20} MiB.",
+                code="expands-too-much",
+                hint="Write more rows of fewer values; arrays of NumPy in C order: np.ascontiguousarray(array).",
             )
 
 

@@ -26,6 +26,7 @@ from .refusals import unreadable
 
 _HEADER = 10_000
 _ARRAYS = 1_000
+_AXES = 32
 _BYTES = 64 << 20
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
@@ -37,6 +38,10 @@ class _Member:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     fortran: bool
+
+    @property
+    def by_columns(self) -> bool:
+        return self.fortran and len(self.shape) > 1
 
     @property
     def row_bytes(self) -> int:
@@ -53,11 +58,7 @@ class Npz:
         """See `Format.schema`."""
         with file.seekable() as opened, _archive(file, opened) as archive:
             members = _members(file, archive)
-        fields = []
-        for member in members:
-            kind = pa.string() if member.dtype.kind == "U" else tensors.tensor_type(member.dtype, member.shape[1:])
-            fields.append(pa.field(member.name, kind))
-        return pa.schema(fields)
+        return pa.schema([pa.field(member.name, _kind(file, member)) for member in members])
 
     def batches(self, file: DataFile, schema: Any, columns: Sequence[str], rows: int) -> Iterator[Any]:
         """See `Format.batches`."""
@@ -73,8 +74,9 @@ class Npz:
             step = max(1, min(rows, _BYTES // max(1, sum(member.row_bytes for member in chosen))))
             for start in range(0, count, step):
                 size = min(step, count - start)
-                arrays = [_arrow(stream.take(size)) for stream in streams]
+                taken = [stream.take(size) for stream in streams]
                 try:
+                    arrays = [_arrow(rows_taken) for rows_taken in taken]
                     yield pa.RecordBatch.from_arrays(
                         [array.cast(field.type) for array, field in zip(arrays, wanted, strict=True)], schema=wanted
                     )
@@ -98,7 +100,7 @@ class _Rows:
     def take(self, count: int) -> Any:
         """Return the next `count` rows."""
         member = self._member
-        if member.fortran and len(member.shape) > 1:
+        if member.by_columns:
             if self._whole is None:
                 flat = np.frombuffer(self._read(member.shape[0] * member.row_bytes), member.dtype)
                 self._whole = flat.reshape(member.shape[::-1]).T
@@ -123,6 +125,21 @@ def _rows_of(file: DataFile, stack: contextlib.ExitStack, member: _Member) -> _R
     stream = stack.enter_context(archive.open(member.entry))
     _header(file, member.name, stream)
     return _Rows(file, member, stream)
+
+
+def _kind(file: DataFile, member: _Member) -> Any:
+    try:
+        return pa.string() if member.dtype.kind == "U" else tensors.tensor_type(member.dtype, member.shape[1:])
+    except pa.ArrowException as error:
+        raise _of_type(file, member) from error
+
+
+def _of_type(file: DataFile, member: _Member) -> InvalidInput:
+    return unreadable(
+        file.shown,
+        f"array {member.name!r} is of type {member.dtype} and shape {member.shape}; allowed are numbers and truth "
+        "values, a row for each entry of the first axis",
+    )
 
 
 def _arrow(array: Any) -> Any:
@@ -154,6 +171,10 @@ def _members(file: DataFile, archive: zipfile.ZipFile) -> list[_Member]:
     if len({len_of(member) for member in members}) > 1:
         lengths = ", ".join(f"{member.name} {len_of(member)}" for member in members)
         raise unreadable(file.shown, f"its arrays have different numbers of rows ({lengths})")
+    LIMITS.check_row(file.shown, sum(member.row_bytes for member in members))
+    # Their rows lie all over them: they are in memory as a whole while they are read.
+    whole = sum(len_of(member) * member.row_bytes for member in members if member.by_columns)
+    LIMITS.check_row(file.shown, whole, "what is in Fortran order")
     return members
 
 
@@ -172,11 +193,13 @@ def _member(file: DataFile, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) ->
         raise unreadable(file.shown, error) from error
     member = _Member(name, entry, shape, dtype, fortran)
     texts = dtype.kind == "U" and len(shape) == 1
-    if not shape or not (texts or dtype.kind in "biufM") or (dtype.kind == "M" and len(shape) > 1):
+    if not 0 < len(shape) <= _AXES or not (texts or dtype.kind in "biufM") or (dtype.kind == "M" and len(shape) > 1):
+        raise _of_type(file, member)
+    if member.row_bytes == 0:
         raise unreadable(
             file.shown,
-            f"array {name!r} is of type {dtype} and shape {shape}; allowed are numbers and truth values, a row for "
-            "each entry of the first axis",
+            f"array {name!r} of type {dtype} and shape {shape} has rows with nothing in them",
+            "Leave it out.",
         )
     if member.shape[0] * member.row_bytes != length:
         raise unreadable(file.shown, f"array {name!r} has not as many bytes as its shape says")

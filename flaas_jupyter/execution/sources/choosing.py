@@ -20,7 +20,10 @@ def chosen_reader(request: Request, shown: str, list_names: Callable[[], Sequenc
     """
     if request.format is not None:
         return reader_of(request.format, request.texts)
-    found = {format_of(name) for name in list_names()}
+    names = list_names()
+    found = {format_of(name) for name in names}
+    if len(found) > 1:  # what is written beside data about them is no data
+        found = {format_of(name) for name in names if not name.lower().endswith(".json")}
     if len(found) > 1:
         raise InvalidInput(
             f"{shown} holds files of several formats.",

@@ -79,11 +79,11 @@ class AllowedFolders:
         raise NotAllowed(
             f"{path} is not in a folder that data may be read from; allowed are: {allowed}.",
             code="policy-data-folders",
-            hint="The owner of this node adds the folder to data_folders in node.toml, or registers the file with "
-            "`flaas dataset add`.",
+            hint="Copy the data there; or the owner of this node adds their folder to data_folders in node.toml.",
         )
 
     def _is_state(self, real: Path) -> bool:
         if not real.is_relative_to(self.home) or any(real.is_relative_to(self.home / name) for name in _OWN):
             return False
-        return real.parent != self.home or format_of(real.name) is None
+        # The node's own records are JSON too.
+        return real.parent != self.home or format_of(real.name) in (None, "jsonl")

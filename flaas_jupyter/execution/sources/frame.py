@@ -1,4 +1,4 @@
-"""Objects of a notebook as a source: pandas tables, Arrow tables, dictionaries of arrays, ``(x, y)``."""
+"""Objects of a notebook as a source: tables of pandas and Arrow, dictionaries of arrays, ``(x, y)``."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def table_of(value: Any) -> FrameSource:
 
     Parameters
     ----------
-    value : DataFrame, pyarrow.Table, pyarrow.RecordBatch, mapping of str to array, or tuple (x, y)
+    value : DataFrame, pyarrow.Table, pyarrow.RecordBatch, mapping of str to array, structured array, or tuple (x, y)
         A table; the index of a DataFrame is no column of it. Arrays have shape (n, …): those of a mapping are columns
         of its names, those of a tuple become ``x`` and ``y``.
 
@@ -100,28 +100,55 @@ def table_of(value: Any) -> FrameSource:
     if isinstance(value, pa.Table):
         return FrameSource(value)
     if isinstance(value, tuple) and len(value) == 2:
-        value = {"x": np.asarray(value[0]), "y": np.asarray(value[1])}
-    try:
-        if isinstance(value, Mapping):
-            arrays = {str(name): np.asarray(array) for name, array in value.items()}
-            _require_rows(arrays)
-            return FrameSource(pa.table({name: tensors.from_numpy(array) for name, array in arrays.items()}))
-        if hasattr(value, "columns") and hasattr(value, "to_parquet"):
-            renamed = value.rename(columns=str)
-            require_names("The object", list(renamed.columns))
+        value = {"x": value[0], "y": value[1]}
+    if isinstance(value, np.ndarray) and value.dtype.names:
+        value = {name: value[name] for name in value.dtype.names}
+    if isinstance(value, Mapping):
+        arrays = {str(name): _array(str(name), array) for name, array in value.items()}
+        _require_rows(arrays)
+        return FrameSource(pa.table({name: _column(name, array) for name, array in arrays.items()}))
+    if hasattr(value, "columns") and hasattr(value, "to_parquet"):
+        if getattr(value.columns, "nlevels", 1) > 1:
+            raise InvalidInput(
+                f"The columns of the table have names of {value.columns.nlevels} levels; allowed is 1.",
+                code="bad-source",
+                hint="Join them: table.columns = ['_'.join(map(str, name)) for name in table.columns].",
+            )
+        renamed = value.rename(columns=str)
+        require_names("The object", list(renamed.columns))
+        try:
             return FrameSource(pa.Table.from_pandas(renamed, preserve_index=False).replace_schema_metadata(None))
-    except InvalidInput:
-        raise
-    except (pa.ArrowException, ValueError, TypeError) as error:
-        raise InvalidInput(
-            "The object cannot be made a table: a column holds values of different types, or such as no file has.",
-            code="bad-source",
-            hint="Give each column one type: table.astype({...}).",
-        ) from error
-    raise InvalidInput(
-        f"A {type(value).__name__} is no data.",
+        except (pa.ArrowException, ValueError, TypeError, OverflowError):
+            for name in renamed.columns:
+                _column(name, renamed[name])
+            raise _mixed(None) from None  # what Arrow says has values in it
+    hint = "Give a path, a URL, a DataFrame, an Arrow table, a dictionary of arrays, or (x, y)."
+    if isinstance(value, np.ndarray):
+        hint = f"Name its columns: pandas.DataFrame(array, columns=[...]). {hint}"
+    raise InvalidInput(f"A {type(value).__name__} is no data.", code="bad-source", hint=hint)
+
+
+def _array(name: str, values: Any) -> Any:
+    try:
+        return np.asarray(values)
+    except (ValueError, TypeError):
+        raise _mixed(name) from None
+
+
+def _column(name: str, values: Any) -> Any:
+    """Return values as an Arrow column, code ``bad-source`` if they are of no one type."""
+    try:
+        return tensors.from_numpy(values) if isinstance(values, np.ndarray) else pa.array(values, from_pandas=True)
+    except (pa.ArrowException, ValueError, TypeError, OverflowError):
+        raise _mixed(name) from None
+
+
+def _mixed(name: str | None) -> InvalidInput:
+    return InvalidInput(
+        f"The object cannot be made a table: {'a column' if name is None else f'column {name[:80]!r}'} holds values of "
+        "different types, or such as no file has.",
         code="bad-source",
-        hint="Give a path, a URL, a DataFrame, an Arrow table, a dictionary of arrays, or (x, y).",
+        hint="Give each column one type: table.astype({...}).",
     )
 
 

@@ -22,6 +22,7 @@ from .opening import Request
 from .source import Source
 
 _GLOB = "*?["
+_LONG = 200
 
 
 def list_local(path: Path, allowed: AllowedFolders, ends: tuple[str, ...]) -> Listing:
@@ -102,6 +103,12 @@ def _about(path: Path) -> os.stat_result:
 def open_at(request: Request) -> Source:
     """Return the source of a path; see `open_source`."""
     refuse_query(request)
+    if request.secret is not None:
+        raise InvalidInput(
+            "A secret is for places elsewhere; files of this machine are read as the user that the node runs as.",
+            code="bad-source",
+            hint="Leave the secret out.",
+        )
     path = _path(request.url)
     allowed = AllowedFolders.of(request.home, request.policy.data_folders, by_operator=request.by_operator)
     if not is_pattern(path):
@@ -132,4 +139,14 @@ def _path(url: str) -> Path:
             raise InvalidInput("A file:// address has no '..' in it.", code="bad-source", hint="Write the whole path.")
     if "\0" in url:
         raise InvalidInput("A path has no zero byte in it.", code="bad-source")
-    return Path.cwd() / Path(url).expanduser()
+    if not url.strip():
+        raise InvalidInput("The path is empty.", code="bad-source", hint="Name a file or folder; '.' is this folder.")
+    try:
+        path = Path.cwd() / Path(url).expanduser()
+    except RuntimeError as error:
+        raise unreadable(url[:_LONG], "there is no such user") from error
+    try:
+        path.exists()
+    except OSError as error:  # too long, above all
+        raise unreadable(f"{str(path)[:_LONG]}…", error) from error
+    return path

@@ -86,6 +86,8 @@ def _cells(released: Released, first: int, last: int) -> list[tuple[int, int, fl
     while place < last:
         span = spans.get(place)
         start, place = place, place + 1 if span is None else span.stop
+        if not start < place <= last:  # of another histogram than this one
+            return None
         rows = float(released.counts[start]) if span is None else float(span.rows)
         if math.isnan(rows):
             return None

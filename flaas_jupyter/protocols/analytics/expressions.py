@@ -41,6 +41,8 @@ def _isnull(values: Any) -> Any:
     array = np.asarray(values)
     if array.dtype.kind == "O":  # texts, None where one is missing
         return np.fromiter((value is None or value != value for value in array.tolist()), bool, array.size)
+    if array.dtype.kind in "Mm":
+        return np.isnat(array)
     return np.isnan(array) if array.dtype.kind == "f" else np.zeros(array.shape, bool)
 
 

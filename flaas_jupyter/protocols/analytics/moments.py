@@ -12,8 +12,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ...errors import InvalidInput
 from . import limits
 from .counting import Grouped, counts_of, sums_of
+from .encoding import VALUE_LIMIT, limited
 from .noise import reach
 from .policy import ReleasePolicy
 from .release import Disclosed
@@ -49,6 +51,12 @@ class Measured(Grouped):
             if name not in common["columns"] or len(listed) not in (1, groups):
                 raise limits.bad(f"about of {name!r} needs a column that is measured, and 1 or {groups} numbers")
             found[name] = tuple(limits.number(value, f"about of {name}") for value in listed)
+            if common["epsilon"] is None and max(map(abs, found[name])) >= VALUE_LIMIT:
+                raise InvalidInput(
+                    f"about of {name!r} is not below {VALUE_LIMIT:.2g} in magnitude, as what is added up must be.",
+                    code="value-out-of-range",
+                    hint="Scale the column down with assign=, e.g. income / 1e9.",
+                )
         return found
 
     def about_dict(self) -> dict[str, list[float]]:
@@ -69,9 +77,13 @@ class Measured(Grouped):
         return max(reach(self.bounds.get(name), name, about) for about in {*self.about.get(name, (0.0,))})
 
     def centred(self, table: Table, name: str) -> NDArray[np.float64]:
-        """Return a column less its centres; NaN where missing."""
+        """Return a column less its centres; NaN where missing.
+
+        What is at or beyond `VALUE_LIMIT` counts as missing, whatever the centres are: they are the asker's choice, and
+        would choose rows if it were the differences.
+        """
         centres = self.centres(name)
-        values = table.columns[name]
+        values = table.columns[name] if self.epsilon is not None else limited(table.columns[name])
         return values - (centres[table.labels] if (centres != centres[0]).any() else centres[0])
 
 

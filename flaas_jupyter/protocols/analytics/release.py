@@ -29,6 +29,9 @@ __all__ = ["Disclosed", "ReleasePolicy", "Released", "release"]
 SMALL = "fewer than {k} rows"
 _EPS = 2.0**-52
 _MAXIMUM_CELLS = 1 << 20
+_MAXIMUM_FIELDS = 1 << 16
+_MAXIMUM_NUMBERS = 1 << 24
+_MAXIMUM_NAMES = 10_000
 
 
 @dataclass(frozen=True)
@@ -126,12 +129,19 @@ class Released:
         if not isinstance(data, Mapping):
             raise _bad_release("it is no mapping")
         try:
-            counts, fields = _row(data["counts"]), tuple(str(name) for name in data["fields"])
-            if counts.size > _MAXIMUM_CELLS:
-                raise _bad_release(f"it has {counts.size} cells")
+            listed = {name: _list(data[name], name) for name in ("counts", "fields", "values", "suppressed", "spans")}
+            listed |= {name: _list(data[name], name) for name in ("errors", "nodes", "reasons")}
+            cells, width = len(listed["counts"]), len(listed["fields"])
+            if cells > _MAXIMUM_CELLS or width > _MAXIMUM_FIELDS or cells * width > _MAXIMUM_NUMBERS:
+                raise _bad_release(f"it has {cells} cells of {width} values")
+            if any(len(listed[name]) > _MAXIMUM_NAMES for name in ("nodes", "reasons")):
+                raise _bad_release(f"it has more than {_MAXIMUM_NAMES} nodes or reasons")
+            if len(listed["errors"]) > 1 + width:
+                raise _bad_release(f"it has {len(listed['errors'])} errors of {width} values")
+            counts, fields = _row(listed["counts"]), tuple(str(name) for name in listed["fields"])
             values = np.array([_row(row) for row in data["values"]]).reshape(counts.size, len(fields))
             suppressed = np.array(data["suppressed"], bool).reshape(counts.size)
-            spans = tuple(Span(int(start), int(stop), int(rows)) for start, stop, rows in data["spans"])
+            spans = _spans(listed["spans"], cells)
             errors = tuple(float(error) for error in data["errors"])
             return cls(
                 counts,
@@ -228,6 +238,27 @@ def _listed(row: NDArray[np.float64]) -> list[float | None]:
 
 def _row(values: Any) -> NDArray[np.float64]:
     return np.array([math.nan if value is None else float(value) for value in values], np.float64)
+
+
+def _list(data: Any, what: str) -> list[Any]:
+    if not isinstance(data, list | tuple):
+        raise _bad_release(f"its {what} are no list")
+    return list(data)
+
+
+def _spans(data: list[Any], cells: int) -> tuple[Span, ...]:
+    """Read spans: apart from each other and within the cells, so that whoever walks along them comes to an end."""
+    found: list[Span] = []
+    for entry in data:
+        if not isinstance(entry, list | tuple) or [type(part) for part in entry] != [int] * 3:
+            raise _bad_release("a span is not three whole numbers")
+        found.append(Span(*entry))
+    behind = 0
+    for span in sorted(found):
+        if not behind <= span.start < span.stop <= cells or span.rows < 0:
+            raise _bad_release("its spans are not apart from each other and within its cells")
+        behind = span.stop
+    return tuple(found)
 
 
 def _bad_release(why: str) -> InvalidInput:

@@ -361,13 +361,7 @@ class Statistic(ABC):
         return np.array([unit(size) for size in self.largest()[self.real]])
 
     def encode(self, local: Local) -> NDArray[np.int64]:
-        """Return a node's part as the integers to be summed, shape (`length`,).
-
-        Raises
-        ------
-        InvalidInput
-            Code ``value-out-of-range``.
-        """
+        """Return a node's part as the integers to be summed, shape (`length`,)."""
         real = self.real
         whole = np.rint(local.values[:, ~real]).astype(np.int64).reshape(-1)
         reals = np.ascontiguousarray(local.values[:, real])

@@ -3,8 +3,9 @@
 Of each column the federation has released how many rows are in each of its bins, and the mean of these (k-anonymous
 both). A Latin hypercube (McKay, Beckman and Conover, Technometrics 21, 1979) draws from these bin means; the
 correlations that were released are put in by ranks (Iman and Conover, Communications in Statistics B 11, 1982); and the
-rows get weights, as near to equal as can be, with which their means are the released means to the last digit
-(calibration: Deville and Särndal, JASA 87, 1992). So E[x_j] of a linear model is exact.
+rows get weights, as near to equal as can be, with which their means, the shares of categories and of missing values are
+the released ones to the last digit (calibration: Deville and Särndal, JASA 87, 1992). So E[x_j] of a linear model is
+exact, also after preprocessing.
 """
 
 from __future__ import annotations
@@ -41,11 +42,24 @@ class Marginal:
         Of each bin.
     mean : float or None
         Of the column, over the values that are there; None where it was not released or there is none.
+    codes : bool
+        Whether numbers are categories, whose shares count and not their mean; texts always are.
     """
 
     values: tuple[Value, ...]
     rows: tuple[float, ...]
     mean: float | None = None
+    codes: bool = False
+
+    @property
+    def categories(self) -> tuple[Value, ...]:
+        """Values whose shares the background has: all of texts and codes, and else the missing one."""
+        every = self.codes or any(isinstance(value, str) for value in self.values)
+        return tuple(dict.fromkeys(value for value in self.values if every or value is None))
+
+    def share(self, wanted: Value) -> float:
+        """Return the share of rows with a value."""
+        return sum(rows for value, rows in zip(self.values, self.rows, strict=True) if value == wanted) / sum(self.rows)
 
 
 @dataclass(frozen=True)
@@ -85,6 +99,15 @@ class Background:
         if not there or any(isinstance(value, str) for value, _ in there):
             return math.nan
         return sum(float(value) * weight for value, weight in there) / sum(weight for _, weight in there)
+
+    def misses(self, marginals: Mapping[str, Marginal]) -> tuple[str, ...]:
+        """Return the columns whose mean or shares are not those that were released."""
+        weights = np.array(self.weights)
+        return tuple(
+            name
+            for name, marginal in marginals.items()
+            if any(abs(float(row @ weights)) > 1e-9 for row in _constraints(self.columns[name], marginal))
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -145,7 +168,13 @@ def draw(marginals: Mapping[str, Marginal], size: int, seed: int, correlation: F
     for place, name in enumerate(names):
         quantiles = (ranks[:, place] + 0.5) / size
         columns[name] = _values_at(marginals[name], quantiles)
-    weights = _calibrated(columns, {name: marginal.mean for name, marginal in marginals.items()}, size)
+    rows = [
+        row
+        for name, each in marginals.items()
+        if len(each.categories) <= size // 2  # more could only be held by giving up others
+        for row in _constraints(columns[name], each)
+    ]
+    weights = _calibrated(rows, size)
     return Background(columns, tuple(weights.tolist()))
 
 
@@ -180,34 +209,83 @@ def _values_at(marginal: Marginal, quantiles: Floats) -> tuple[Value, ...]:
         raise limits.bad("nothing was released of a column")
     ends = np.cumsum(rows) / rows.sum()
     places = np.minimum(np.searchsorted(ends, quantiles, side="left"), len(rows) - 1)
+    held = set(marginal.categories)
+    for at in np.flatnonzero(rows).tolist():  # a share can only be had of what is there once
+        if marginal.values[at] not in held or at in places:
+            continue
+        drawn = np.bincount(places, minlength=len(rows))
+        if drawn.max() > 1:
+            most = int(drawn.argmax())
+            same = np.flatnonzero(places == most)
+            places[same[np.argmax(quantiles[same]) if at > most else np.argmin(quantiles[same])]] = at
     return tuple(marginal.values[place] for place in places.tolist())
 
 
-def _calibrated(columns: Mapping[str, tuple[Value, ...]], means: Mapping[str, float | None], size: int) -> Floats:
-    """Return weights, as near to equal as can be, with which the columns have their means.
-
-    Where no weights from 0 on do that (a column whose drawn values lie all on one side of its mean), columns are left
-    out, the least fitting first.
-    """
-    equal = np.full(size, 1.0 / size)
+def _constraints(values: Sequence[Value], marginal: Marginal) -> list[Floats]:
+    """Return rows whose product with the weights is 0 if mean and shares are the released ones; they reach to 1."""
     rows = []
-    for name, values in columns.items():
-        mean = means[name]
-        if mean is None or any(isinstance(value, str) for value in values):
-            continue
+    mean = marginal.mean
+    if mean is not None and not marginal.codes and not any(isinstance(value, str) for value in values):
         centred = np.array([0.0 if value is None else float(value) - mean for value in values])
         spread = float(np.abs(centred).max())
         if spread > 0:
             rows.append(centred / spread)
+    for category in marginal.categories:
+        share = marginal.share(category)
+        if 0 < share < 1:
+            rows.append(np.array([float(value == category) - share for value in values]))
+    return rows
+
+
+def _calibrated(rows: Sequence[Floats], size: int) -> Floats:
+    """Return weights, as near to equal as can be, with which every one of `rows` has a mean of 0.
+
+    Where no weights from 0 on do that (a column whose drawn values lie all on one side of its mean), rows are left out,
+    the least fitting first.
+    """
+    equal, rows = np.full(size, 1.0 / size), list(rows)
     while rows:
         held = np.stack([*rows, np.ones(size)])  # the constraints: held @ weights = (0, …, 0, 1)
         target = np.zeros(len(held))
         target[-1] = 1.0
         weights = equal + np.linalg.pinv(held) @ (target - held @ equal)
-        if weights.min() >= 0 and np.abs(held @ weights - target).max() < 1e-9:
+        if weights.min() < 0:
+            weights = _tilted(held[:-1], equal)
+        if np.abs(held @ weights - target).max() < 1e-10:
             return np.asarray(weights / weights.sum())
         rows.pop(int(np.argmax(np.abs(held[:-1] @ equal))))
     return equal
+
+
+def _tilted(held: Floats, equal: Floats) -> Floats:
+    """Return positive weights of least divergence from equal ones with ``held @ weights = 0``, as far as there are any.
+
+    They are proportional to exp(λ · held) (raking: Deville and Särndal 1992); λ by Newton's method on the convex
+    log Σ exp(λ · held), with steps halved until it falls.
+    """
+    multipliers = np.zeros(len(held))
+    height, weights = _log_sum(multipliers @ held), equal
+    for _ in range(100):
+        mean = held @ weights
+        if np.abs(mean).max() < 1e-14:
+            break
+        curvature = (held * weights) @ held.T - np.outer(mean, mean)
+        step = np.linalg.pinv(curvature, rcond=1e-12) @ mean
+        for halved in range(40):
+            tried = multipliers - step * 0.5**halved
+            lower = _log_sum(tried @ held)
+            if lower <= height:
+                break
+        else:
+            break
+        multipliers, height = tried, lower
+        weights = np.exp(multipliers @ held - height)
+    return weights
+
+
+def _log_sum(exponents: Floats) -> float:
+    most = float(exponents.max())
+    return most + float(np.log(np.exp(exponents - most).sum()))
 
 
 def _array(values: Sequence[Value]) -> NDArray[Any]:

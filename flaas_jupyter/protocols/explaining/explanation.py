@@ -4,9 +4,13 @@ A node computes the Shapley values φ of its rows (`Explainer`), and sums them u
 follows, Σφ and Σφ². Nothing of a single row leaves. Without a model it is the *profile* of the columns: rows and sums
 by bin, which a `Background` is drawn from.
 
-Beside what holds for every statistic, that every figure is of at least k rows, nothing is told that one row could make
-up most of: a figure's *effective number of rows*, (Σ|φ|)² / Σφ² (Kish), must be `EFFECTIVE` at least, so that no row
-makes up more than 1/√3 = 58 % of it. For a model is chosen by who asks, and one could be made to look at one row only.
+Beside what holds for every statistic, that every figure is of at least k rows, nothing is told that a few rows could
+make up most of: a figure's *effective number of rows*, (Σ|φ|)² / Σφ² (Kish), must be k at least, and `EFFECTIVE`, so
+that no row makes up more than 1/√k of it. For a model is chosen by who asks, and one could be made to look at one row
+only. Neighbouring bins that are of fewer become one, as those of few rows do.
+
+A |φ| is clipped to less than `encoding.VALUE_LIMIT`, and so large where it is no number: rows that were left out for
+what a model makes of them would be chosen by who chose the model.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..analytics import Local, Opened, ReleasePolicy, Statistic, limits, register
+from ..analytics.encoding import limited, saturated
 from ..analytics.expressions import Columns
 from ..analytics.release import Disclosed
 from ..analytics.statistics import Table
@@ -29,7 +34,8 @@ from .feature_bins import FeatureBins
 from .model_reference import ModelReference
 from .shapley import MAXIMUM_EXACT
 
-EFFECTIVE = 3.0
+EFFECTIVE = 3
+_CONCENTRATED = "figures that a few rows could make up most of are withheld"
 MAXIMUM_ORDERS = 64
 MAXIMUM_ROWS = 1 << 20
 _PARTS = ("sum", "absolute", "squares")
@@ -217,7 +223,7 @@ class Explanation(Statistic):
         sums = np.zeros((self.raw_cells, len(self.fields)))
         partitions = []
         if self.epsilon is not None:
-            values = np.clip(np.abs(values), 0.0, self.largest()[0])
+            values = np.clip(np.abs(saturated(values)), 0.0, self.largest()[0])
         for number, (bins, start) in enumerate(zip(self.bins, self.starts, strict=False)):
             column = own[bins.name]
             row_sums = self._of_rows(column, values[:, number])
@@ -243,14 +249,15 @@ class Explanation(Statistic):
             return values
         numbers = np.zeros(len(column))
         if column.dtype.kind in "biuf":
-            numbers = np.nan_to_num(column.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+            numbers = np.nan_to_num(limited(column.astype(np.float64)), nan=0.0)
+        values = saturated(values)
         parts = np.stack([values, np.abs(values), values**2], axis=2).reshape(len(column), -1)
         return np.concatenate([numbers[:, None], parts], axis=1)
 
     # ---- at the releaser -------------------------------------------------------------------------------------------
 
     def disclose(self, opened: Opened, policy: ReleasePolicy) -> Disclosed:
-        """Withhold figures of few rows, and those that a single row could make up most of."""
+        """Withhold figures of few rows, and those that a few rows could make up most of."""
         counts, values = opened.counts.astype(np.float64), opened.values.copy()
         hidden = np.zeros(self.raw_cells, bool)
         spans: list[Span] = []
@@ -259,9 +266,9 @@ class Explanation(Statistic):
         if self.epsilon is not None or k <= 1:
             return Disclosed(counts, values, hidden)
         for bins, start in zip(self.bins, self.starts, strict=False):
-            if not self._spread(values[start]):
+            if not self._spread(values[start], k):
                 values[start, 1:] = np.nan
-                reasons.append("figures that a single row could make up most of are withheld")
+                reasons.append(_CONCENTRATED)
             if bins.cells:
                 part = slice(start + 1, start + 2 + bins.cells)
                 told = self._tell(bins, opened.counts[part], opened.values[part], k)
@@ -281,7 +288,7 @@ class Explanation(Statistic):
         elif 0 < int(rows[:-1].sum()) < minimum:
             hidden[:] = True
         else:
-            for span in merge(rows[:-1], minimum):
+            for span in self._joined(merge(rows[:-1], minimum), sums, minimum):
                 if span.stop > span.start + 1:
                     spans.append(span)
                     values[span.start] = sums[span.start : span.stop].sum(axis=0)
@@ -289,19 +296,33 @@ class Explanation(Statistic):
                     counts[span.start + 1 : span.stop] = np.nan
                     values[span.start + 1 : span.stop] = np.nan
             if spans:
-                reasons.append(f"bins of fewer than {minimum} rows are told together with their neighbours")
+                few = "" if not self.outputs else ", or of figures that a few rows make up most of,"
+                reasons.append(f"bins of fewer than {minimum} rows{few} are told together with their neighbours")
             hidden[:] = withheld(np.append(np.nan_to_num(counts).astype(np.int64), 0), [len(rows)], minimum)
         if hidden.any():
             reasons.append(f"groups of fewer than {minimum} rows, and what would give them away, are withheld")
-        if not hidden.all() and self._hide_concentrated(counts, values, hidden):
-            reasons.append("figures that a single row could make up most of are withheld")
+        if not hidden.all() and self._hide_concentrated(counts, values, hidden, minimum):
+            reasons.append(_CONCENTRATED)
         counts[hidden], values[hidden] = np.nan, np.nan
         return Disclosed(counts, values, hidden, spans, reasons)
 
-    def _hide_concentrated(self, counts: Floats, values: Floats, hidden: NDArray[np.bool_]) -> bool:
-        """Withhold what one row could make up most of, and one more, which totals would give it away by."""
+    def _joined(self, spans: list[Span], sums: Floats, minimum: int) -> list[Span]:
+        """Put spans together with their neighbours until each is of enough rows that count, or all are one."""
+        found: list[Span] = []
+        for span in spans:
+            if found and not self._spread(sums[found[-1].start : found[-1].stop].sum(axis=0), minimum):
+                last = found.pop()
+                span = Span(last.start, span.stop, last.rows + span.rows)
+            found.append(span)
+        while len(found) > 1 and not self._spread(sums[found[-1].start : found[-1].stop].sum(axis=0), minimum):
+            last = found.pop()
+            found[-1] = Span(found[-1].start, last.stop, found[-1].rows + last.rows)
+        return found
+
+    def _hide_concentrated(self, counts: Floats, values: Floats, hidden: NDArray[np.bool_], minimum: int) -> bool:
+        """Withhold what a few rows could make up most of, and one more, which totals would give it away by."""
         there = ~hidden & (np.nan_to_num(counts) > 0)
-        concentrated = there & np.array([not self._spread(row) for row in values])
+        concentrated = there & np.array([not self._spread(row, minimum) for row in values])
         if not concentrated.any():
             return False
         hidden |= concentrated
@@ -310,13 +331,13 @@ class Explanation(Statistic):
             hidden[others[np.argmin(counts[others])]] = True
         return True
 
-    def _spread(self, sums: Floats) -> bool:
-        """Tell whether the figures of a cell are of enough rows that count."""
+    def _spread(self, sums: Floats, minimum: int) -> bool:
+        """Tell whether the figures of a cell are of enough rows that count: k, and `EFFECTIVE`."""
         if not self.outputs:
             return True
         parts = sums[1:].reshape(self.outputs, len(_PARTS))
         absolute, squares = parts[:, 1], parts[:, 2]
-        enough: bool = bool((absolute**2 >= EFFECTIVE * squares * (1 - 1e-9)).all())
+        enough: bool = bool((absolute**2 >= max(minimum, EFFECTIVE) * squares * (1 - 1e-9)).all())
         return enough
 
 

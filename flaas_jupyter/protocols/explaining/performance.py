@@ -5,6 +5,11 @@ of its metrics, the sums of these are the states over all rows, and what is told
 states. A node puts its states into the cell of all nodes, and into a cell of its own only if its owner tells its
 performance and it has enough rows. What is not told of single nodes must be of none, or of three at least: taking the
 others from the whole would give away one that its owner keeps, and a node among the rest knows its own.
+
+A model is chosen by who asks, and could be made to be wrong about one row only. So a node adds up, too, how far the
+model is off for each row, |e| and e², and their squares; results are told only where both are of k rows at least, and
+`EFFECTIVE`: (Σ|e|)² / Σe² (Kish), as Shapley values are told (`explanation`). A loss of classes is at least 1 there, so
+that models that are right nearly always are told about.
 """
 
 from __future__ import annotations
@@ -18,14 +23,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..analytics import Local, Opened, ReleasePolicy, Statistic, limits, register
+from ..analytics.encoding import saturated
 from ..analytics.expressions import Columns
 from ..analytics.policy import MINIMUM_NODES
 from ..analytics.release import Disclosed
 from ..analytics.statistics import Table
+from .explanation import EFFECTIVE
 from .model_reference import ModelReference
 
 MAXIMUM_STATES = 1 << 14
 MAXIMUM_NODES = 256
+_SPREAD = ("errors", "errors.squares", "squares", "squares.squares")
 DIGITS = 3
 """To which figures of single nodes are rounded."""
 
@@ -45,6 +53,9 @@ class Judge(Protocol):
 
     def judge(self, columns: Columns) -> Floats:
         """Return the states of the metrics over all rows of `columns`, shape (states,)."""
+
+    def errors(self, columns: Columns) -> Floats:
+        """Return how far the model is off for each row, at least 0, shape (n,)."""
 
     def results(self, states: Floats) -> Floats:
         """Return the metrics that follow from states, shape (len(names),)."""
@@ -110,13 +121,13 @@ class Performance(Statistic):
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """Nodes in the cell, and the states."""
-        return ("nodes", *(str(place) for place in range(self.states)))
+        """Nodes in the cell, the states, and what says how many rows make up the errors."""
+        return ("nodes", *(str(place) for place in range(self.states)), *_SPREAD)
 
     @property
     def real(self) -> NDArray[np.bool_]:
         """All but the number of nodes."""
-        return np.array([False] + [True] * self.states)
+        return np.array([False] + [True] * (self.states + len(_SPREAD)))
 
     def local(self, columns: Columns) -> Local:
         """Judge the model on the rows of one node."""
@@ -124,14 +135,15 @@ class Performance(Statistic):
         count = len(columns[self.columns[0]])
         matched = np.ones(count, bool) if self.where is None else np.asarray(self.where.evaluate(columns, count), bool)
         rows = int(matched.sum())
-        counts, values = np.zeros(self.raw_cells, np.int64), np.zeros((self.raw_cells, 1 + self.states))
+        counts, values = np.zeros(self.raw_cells, np.int64), np.zeros((self.raw_cells, len(self.fields)))
         cells = [0]
         if self.teller in self.nodes and rows >= self.smallest:
             cells.append(1 + self.nodes.index(self.teller))
-        states = np.zeros(self.states)
+        found = np.zeros(self.states + len(_SPREAD))
         if rows:
-            states = self._judge.judge({name: np.asarray(columns[name])[matched] for name in self.columns})
-        counts[cells], values[cells, 0], values[cells, 1:] = rows, 1, states
+            own = {name: np.asarray(columns[name])[matched] for name in self.columns}
+            found = np.concatenate([self._judge.judge(own), _spread_of(self._judge.errors(own))])
+        counts[cells], values[cells, 0], values[cells, 1:] = rows, 1, found
         return Local(counts, values, matched)
 
     def measure(self, table: Table) -> Local:
@@ -142,19 +154,22 @@ class Performance(Statistic):
         """Tell the results over all rows, and those of single nodes as far as the others stay hidden."""
         k = policy.minimum_group
         rows, members = opened.counts, int(opened.values[0, 0])
-        told = [cell for cell in range(1, self.raw_cells) if rows[cell] >= max(k, 1)]
+        spread = [_is_spread(opened.values[cell, 1 + self.states :], k) for cell in range(self.raw_cells)]
+        told = [cell for cell in range(1, self.raw_cells) if rows[cell] >= max(k, 1) and spread[cell]]
         reasons = []
-        if len(told) < len(self.nodes):
+        if not all(spread):
+            reasons.append("results that a few rows could make up most of are withheld")
+        if (rows[1:] < max(k, 1)).any():
             reasons.append(f"nodes of fewer than {k} rows, and those whose owners do not tell it, are withheld")
         told.sort(key=lambda cell: (-int(rows[cell]), cell))
         while told and 0 < members - len(told) < MINIMUM_NODES:
             told.pop()
             reasons.append("further nodes are withheld, because the whole would give the others away")
         counts = np.full(self.raw_cells, np.nan)
-        values = np.full((self.raw_cells, 1 + self.states), np.nan)
+        values = np.full((self.raw_cells, len(self.fields)), np.nan)
         results = len(self._judge.names)
-        for cell in (0, *told):
-            found = self._judge.results(opened.values[cell, 1:])
+        for cell in (0, *told) if spread[0] else ():
+            found = self._judge.results(opened.values[cell, 1 : 1 + self.states])
             counts[cell] = rows[cell]
             values[cell, 1 : 1 + results] = found if cell == 0 else rounded(found)
         values[0, 0] = members
@@ -165,6 +180,21 @@ class Performance(Statistic):
         if self.judge is None or self.judge.states != self.states:
             raise limits.bad("its model is not at hand here, or has other metrics than it says")
         return self.judge
+
+
+def _spread_of(errors: Floats) -> Floats:
+    """Return Σ|e|, Σe², Σ min(e², limit) and the sum of its squares, which `_is_spread` reads."""
+    sizes = np.abs(saturated(errors))
+    squares = np.abs(saturated(sizes**2))
+    return np.array([sizes.sum(), (sizes**2).sum(), squares.sum(), (squares**2).sum()])
+
+
+def _is_spread(sums: Floats, minimum: int) -> bool:
+    """Tell whether errors and their squares are of enough rows that count; also if there are none."""
+    if minimum <= 1:
+        return True
+    least = max(minimum, EFFECTIVE) * (1 - 1e-9)
+    return all(total**2 >= least * squares for total, squares in (sums[:2], sums[2:]))
 
 
 def rounded(values: Floats) -> Floats:

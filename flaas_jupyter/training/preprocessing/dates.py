@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...errors import InvalidInput
 from . import limits
@@ -90,11 +91,20 @@ class DateParts(Step):
         return 0
 
     def fit(self, statistics: Statistics) -> DatePartsTaken:
-        """Return the fitted step; nothing is asked of the rows."""
+        """Return the fitted step; nothing is asked of the rows, but a table at hand must have a date of this form."""
         (name,) = names_of(self.column, "DateParts")
         require(statistics, [name], "text", "DateParts")
         parts = names_of(self.parts, "DateParts")
-        return DatePartsTaken(name, parts, self._form, self.scale, self.missing == "column")
+        fitted = DatePartsTaken(name, parts, self._form, self.scale, self.missing == "column")
+        texts = statistics.texts_at_hand(name)
+        if texts is not None and not fitted.finds_any(texts):
+            raise InvalidInput(
+                f"No value of {name!r} is a date of the form {self._form!r}.",
+                code="bad-step",
+                hint='Say how they are written: DateParts(..., format="%d/%m/%Y").',
+                column=name,
+            )
+        return fitted
 
 
 @dataclass(frozen=True)
@@ -147,6 +157,12 @@ class DatePartsTaken(Fitted):
             found = ops.where(ops.equal(engine.lookup(texts, [default]), MISSING), stands, found)
         names = [*self.parts, *(["missing"] if self.missing else [])]
         blocks.expand(self.name, [f"{self.name}.{part}" for part in names], found)
+
+    def finds_any(self, texts: NDArray[Any]) -> bool:
+        """Tell whether one of some texts, shape (n,), None where missing, is a date of this form."""
+        alone = DatePartsTaken(self.name, ("day",), self.format, missing=True)
+        gone = alone._columns(ArrayEngine(), texts.reshape(-1, 1))[:, 1]
+        return bool((gone == 0.0).any())
 
     def _columns(self, engine: Any, texts: Any) -> Any:
         ops, places = engine.ops, _places(self.format)

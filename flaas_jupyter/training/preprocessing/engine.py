@@ -53,7 +53,8 @@ class ArrayEngine:
 
     def cast(self, block: NDArray[Any], dtype: str) -> NDArray[Any]:
         """Return a block in another type."""
-        return block.astype(dtype, copy=False)
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, as in Keras
+            return block.astype(dtype, copy=False)
 
     def join(self, blocks: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """Return blocks side by side."""

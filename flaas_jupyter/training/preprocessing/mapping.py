@@ -38,8 +38,9 @@ class ColumnMap:
     factor, offset : float
         A number becomes ``factor * number + offset``.
     recode : tuple of (value, value)
-        Code there, common code; 1 and 1.0 are the same. What is not listed stays, as far as it is of the kind of the
-        common codes: among numbers a text is missing, among texts a number is written as one.
+        Code there, common code; 1 and 1.0 are the same, and fractions are compared as float32. What is not listed
+        stays, as far as it is of the kind of the common codes: among numbers a text is missing, among texts a number is
+        written as one.
     unit : str, optional
         The common column's.
     """
@@ -62,7 +63,7 @@ class ColumnMap:
         if self.recode and (self.factor, self.offset) != (1.0, 0.0):
             raise limits.bad("a column is recoded, or multiplied and shifted, but not both")
         if len({_code(left) for left, _ in self.recode}) != len(self.recode):
-            raise limits.bad("a code is recoded twice")
+            raise limits.bad("a code is recoded twice, or two are the same as float32")
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -303,8 +304,12 @@ def _value(data: object) -> str | float:
 
 
 def _code(value: Any) -> tuple[str, Any]:
-    """A code as it is compared: a text is never a number."""
-    return ("text", value) if isinstance(value, str) else ("number", float(value))
+    """A code as it is compared: a text is never a number, and a fraction is the same in float32 and float64."""
+    if isinstance(value, str):
+        return ("text", value)
+    exact = float(value)
+    with np.errstate(over="ignore"):
+        return ("number", exact if exact.is_integer() else float(np.float32(exact)))
 
 
 __all__ = ["ColumnMap", "Mapping", "digest_of", "map_columns"]

@@ -57,6 +57,8 @@ class OneHot(Step):
                     f"The categories of {name!r} must be different texts, or different numbers, at least one.",
                     code="bad-step",
                 )
+            if given is not None:
+                _require_apart(name, given)
 
     def _given(self, name: str) -> Any:
         return self.categories.get(name) if hasattr(self.categories, "get") else self.categories
@@ -82,6 +84,7 @@ class OneHot(Step):
                     hint="List them: OneHot(..., categories=[...]).",
                     column=name,
                 )
+            _require_apart(name, listed)
             # In one order, whichever is more frequent where.
             found.append(tuple(sorted(str(v) if kind == "text" else float(v) for v in listed)))
         return OneHotEncoded(names, tuple(found), self.unknown == "column", self.missing == "column")
@@ -89,7 +92,10 @@ class OneHot(Step):
 
 @dataclass(frozen=True)
 class OneHotEncoded(Fitted):
-    """Categories of each column: texts, or numbers."""
+    """Categories of each column: texts, or numbers.
+
+    Numbers are compared as float32, which Keras makes of every input: a served model finds the same ones.
+    """
 
     kind = "one_hot"
 
@@ -142,8 +148,8 @@ class OneHotEncoded(Fitted):
 
     def _of_numbers(self, blocks: Blocks, name: str, categories: Sequence[Any]) -> Any:
         engine, ops = blocks.engine, blocks.engine.ops
-        column = blocks.take([name])
-        known = engine.cast(ops.equal(column, np.array([categories], np.float64)), "float64")
+        column = engine.cast(blocks.take([name]), "float32")
+        known = engine.cast(ops.equal(column, np.array([categories], np.float32)), "float64")
         gone = engine.cast(ops.logical_not(ops.isfinite(column)), "float64")
         parts = [known]
         if self.unknown:
@@ -158,9 +164,27 @@ def _read_categories(data: object) -> tuple[str | float, ...]:
     if listed and all(isinstance(value, str) for value in listed):
         return tuple(limits.texts(listed, "categories", limits.VOCABULARY))
     found = tuple(limits.numbers(listed, "categories", len(listed)))
-    if not found or len(set(found)) != len(found):
-        raise limits.bad("categories must be different texts, or different numbers, at least one")
+    if not found or _collide(found):
+        raise limits.bad("categories must be different texts, or numbers that differ as float32, at least one")
     return found
+
+
+def _collide(categories: Sequence[Any]) -> bool:
+    """Tell whether two numbers are the same as float32, or one is none."""
+    with np.errstate(over="ignore"):
+        rounded = np.array(categories, np.float64).astype(np.float32)
+    return bool(len(np.unique(rounded)) != len(rounded) or not np.isfinite(rounded).all())
+
+
+def _require_apart(name: str, categories: Sequence[Any]) -> None:
+    if _kind(categories[0]) == "number" and _collide(categories):
+        raise InvalidInput(
+            f"Two categories of {name!r} are the same number as float32, which Keras computes with, or too large for "
+            "it.",
+            code="bad-step",
+            hint="Register such codes as text, or give categories= that differ in their first seven digits.",
+            column=name,
+        )
 
 
 def _kind(value: Any) -> Any:

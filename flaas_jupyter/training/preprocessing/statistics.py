@@ -42,6 +42,9 @@ class Statistics(Protocol):
     def rows(self) -> float:
         """Return the number of rows."""
 
+    def texts_at_hand(self, column: str) -> NDArray[Any] | None:
+        """Return a column of texts, None where one is missing; None where rows are not at hand."""
+
 
 class TableStatistics:
     """Figures about a table in memory.
@@ -95,6 +98,10 @@ class TableStatistics:
     def rows(self) -> float:
         """Return the number of rows."""
         return float(len(next(iter(self._columns.values()), ())))
+
+    def texts_at_hand(self, column: str) -> NDArray[Any]:
+        """Return a column of texts."""
+        return texts(self._columns[column], column)
 
     def _present(self, name: str) -> NDArray[np.float64]:
         values = numbers(self._columns[name], name)

@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...column_kinds import column_kind, durations_of
 from ...errors import InvalidInput
 
 Kind = Literal["number", "text"]
 KINDS: tuple[Kind, ...] = ("number", "text")
 
-_TEXTS = ("<U", "|S", "str", "string", "large_string", "object", "category", "dictionary")
-_DATES = ("datetime", "timestamp", "date")
-
 
 def kind_of_dtype(dtype: str) -> Kind:
     """Return what a column is by the name of its type; dates are texts, written as ISO 8601 has them."""
-    return "text" if dtype.lower().startswith((*map(str.lower, _TEXTS), *_DATES)) else "number"
+    return "number" if column_kind(dtype) == "number" else "text"
 
 
 def kind_of(values: Any) -> Kind:
     """Return what a column of values is; objects are looked at one by one."""
     array = _array(values)
     if array.dtype.kind == "O":
-        return (
-            "text" if any(isinstance(v, str | bytes) or hasattr(v, "isoformat") for v in array.tolist()) else "number"
-        )
-    return "text" if array.dtype.kind in "USM" else "number"
+        written = (str, bytes, timedelta)
+        return "text" if any(isinstance(v, written) or hasattr(v, "isoformat") for v in array.tolist()) else "number"
+    return "text" if array.dtype.kind in "USMm" else "number"
 
 
 def numbers(values: Any, name: str) -> NDArray[np.float64]:
@@ -51,7 +49,8 @@ def numbers(values: Any, name: str) -> NDArray[np.float64]:
             raise other_kind(name, "numbers", "text") from None
         array = found
     if array.dtype.kind != "f":
-        raise other_kind(name, "numbers", "dates" if array.dtype.kind == "M" else "text")
+        found_as = {"M": "dates", "m": "durations"}.get(array.dtype.kind, "text")
+        raise other_kind(name, "numbers", found_as)
     found = array.astype(np.float64)
     return np.where(np.isfinite(found), found, np.nan)
 
@@ -69,6 +68,8 @@ def texts(values: Any, name: str) -> NDArray[Any]:
         written = np.datetime_as_string(array.astype("datetime64[s]"), unit="s").astype(object)
         written[np.isnat(array)] = None
         return written
+    if array.dtype.kind == "m":
+        return durations_of(array)
     if array.dtype.kind == "f" and np.isnan(array).all():  # a column with nothing in it has no type of its own
         return np.full(array.shape, None, object)
     if array.dtype.kind not in "USO":
@@ -79,6 +80,8 @@ def texts(values: Any, name: str) -> NDArray[Any]:
             found[place] = None
         elif isinstance(value, str):
             found[place] = value
+        elif isinstance(value, timedelta):
+            found[place] = durations_of(np.array([value], "timedelta64[us]"))[0]
         elif hasattr(value, "isoformat"):
             found[place] = value.isoformat()
         elif isinstance(value, bytes):
@@ -90,7 +93,7 @@ def texts(values: Any, name: str) -> NDArray[Any]:
 
 def missing_of(array: NDArray[Any]) -> NDArray[np.bool_]:
     """Return which values are missing: None, NaN, NaT and pandas' NA."""
-    if array.dtype.kind in "fM":
+    if array.dtype.kind in "fMm":
         return np.asarray(np.isnan(array) if array.dtype.kind == "f" else np.isnat(array), bool)
     if array.dtype.kind != "O":
         return np.zeros(array.shape, bool)

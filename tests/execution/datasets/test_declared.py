@@ -237,7 +237,7 @@ def test_the_report_finds_what_was_put_in_and_says_where(tmp_path):
     table.loc[9, "sex"] = "X"
     table = pd.concat([table, table.iloc[[0, 1]]], ignore_index=True)
     table.to_csv(tmp_path / "bad.csv", index=False)
-    (tmp_path / "s.toml").write_text(TOML + '\n[columns.age]\ndtype = "string"\n')
+    (tmp_path / "s.toml").write_text(TOML + '\n[columns.age]\ndtype = "date"\n')
     registry = DatasetRegistry(tmp_path)
     schema = DatasetSchema.load(tmp_path / "s.toml")
     found = report(registry.add("bad", tmp_path / "bad.csv", "sick", raw=True, schema=schema))

@@ -1,5 +1,6 @@
 """What files may hold, and how others are refused: by name and place, without a value from them."""
 
+import contextlib
 import gzip
 import io
 import json
@@ -14,7 +15,8 @@ import pytest
 from tables import encoded, frame, npz, people
 
 from flaas_jupyter.errors import FlaasError
-from flaas_jupyter.execution.formats import blocks, limits, tensors
+from flaas_jupyter.execution.formats import arrow_ipc, blocks, canonical, json_lines, limits, parquet, tensors
+from flaas_jupyter.execution.formats import npz as npz_format
 from flaas_jupyter.execution.formats.limits import Limits
 
 SECRET = "Ms. Secret"
@@ -321,6 +323,232 @@ def test_a_file_that_changes_while_it_is_read_is_noticed(file, opened):
     with pytest.raises(FlaasError) as error:
         list(reading)
     assert error.value.code == "changed-while-read"
+
+
+# ---- what is small on disk and large when it is read ----------------------------------------------------------------
+
+
+def small_batches(source, **options) -> int:
+    """Read a source; return its rows. No batch takes much more than the limit."""
+    rows = 0
+    for batch in source.batches(**options):
+        assert batch.nbytes <= limits.LIMITS.piece + (1 << 20)
+        rows += len(batch)
+    return rows
+
+
+@pytest.fixture
+def pieces_of_a_megabyte(monkeypatch):
+    monkeypatch.setattr(canonical, "LIMITS", Limits(piece=1 << 20))
+    monkeypatch.setattr(limits, "LIMITS", Limits(piece=1 << 20))
+
+
+@pytest.mark.usefixtures("pieces_of_a_megabyte")
+@pytest.mark.parametrize("written", ["text", "bytes", "category", "delta"])
+def test_a_text_that_parquet_has_once_for_many_rows_is_not_in_memory_more_often(opened, tmp_path, written):
+    path = tmp_path / "t.parquet"
+    values = ["x" * 10_000] * 5_000
+    column = {
+        "bytes": pa.array([value.encode() for value in values]),
+        "category": pa.array(values).dictionary_encode(),
+    }.get(written, pa.array(values))
+    options = {"use_dictionary": False, "column_encoding": {"t": "DELTA_BYTE_ARRAY"}} if written == "delta" else {}
+    pa.parquet.write_table(pa.table({"t": column, "n": range(5_000)}), path, compression="zstd", **options)
+    assert path.stat().st_size < 60_000
+    source = opened(path)
+    assert str(source.schema().field("t").type) == ("binary" if written == "bytes" else "string")
+    if written == "delta":  # Arrow has no dictionaries of these: fewer rows at a time
+        assert next(source.batches(["t"])).nbytes <= limits.LIMITS.row
+    else:
+        assert small_batches(source) == 5_000
+    first = next(source.batches(["n", "t"])).slice(0, 1).to_pylist()[0]
+    assert (first["n"], len(first["t"])) == (0, 10_000)
+
+
+def test_parquet_texts_come_back_as_they_were(opened, tmp_path):
+    texts = ["a", None, "", "Łódź", "b" * 3_000] * 400
+    table = pa.table({"t": texts, "u": [None] * 2_000, "v": pa.array(texts).cast(pa.large_string())})
+    for options in ({}, {"use_dictionary": False}, {"dictionary_pagesize_limit": 2_000}, {"row_group_size": 300}):
+        pa.parquet.write_table(table, tmp_path / "t.parquet", **options)
+        found = pa.Table.from_batches(opened(tmp_path / "t.parquet").batches(rows=700))
+        assert found.column("t").to_pylist() == texts
+        assert found.column("v").to_pylist() == texts
+        assert found.column("u").null_count == 2_000
+
+
+def test_rows_of_arrays_in_parquet_are_bounded(opened, refused, tmp_path, monkeypatch):
+    path = tmp_path / "t.parquet"
+    values = pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(1_000 * 100)), 1_000)
+    pa.parquet.write_table(pa.table({"x": values}), path)
+    monkeypatch.setattr(parquet, "LIMITS", Limits(row=80_000))
+    assert max(len(batch) for batch in opened(path).batches()) == 10
+    monkeypatch.setattr(parquet, "LIMITS", Limits(row=7_999))
+    refused(path, "expands-too-much")
+
+
+def arrow(table: pa.Table, **options) -> bytes:
+    sink = io.BytesIO()
+    with pa.ipc.new_file(sink, table.schema, options=pa.ipc.IpcWriteOptions(**options)) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize("compression", ["zstd", "lz4"])
+def test_an_arrow_batch_that_expands_too_much_is_refused_before_it_is_expanded(file, refused, compression, monkeypatch):
+    monkeypatch.setattr(arrow_ipc, "LIMITS", Limits(free=1 << 20, ratio=50))
+    data = arrow(pa.table({"a": np.zeros(2_000_000)}), compression=compression)
+    before = pa.total_allocated_bytes()
+    seen = []
+    check = Limits.check
+
+    def watched(self, shown, stored, expanded):
+        seen.append((expanded, pa.total_allocated_bytes() - before))
+        check(self, shown, stored, expanded)
+
+    monkeypatch.setattr(Limits, "check", watched)
+    refused(file("t.arrow", data), "expands-too-much")
+    expanded, allocated = seen[-1]
+    assert expanded == 16_000_000
+    assert allocated < 4_000_000
+
+
+def test_dictionaries_views_and_columns_of_nothing_count_as_what_they_come_to(file, refused, opened, monkeypatch):
+    long = pa.array(["x" * 100_000])
+    indices = pa.array(np.zeros(20_000, np.int8))
+    coded = arrow(pa.table({"t": pa.DictionaryArray.from_arrays(indices, long)}))
+    view = struct.pack("<i4sii", 100_000, b"xxxx", 0, 0) * 20_000
+    views = (
+        pa.StringViewArray.from_buffers(pa.string_view(), 20_000, [None, pa.py_buffer(view), long.buffers()[2]])
+        if hasattr(pa.StringViewArray, "from_buffers")
+        else None
+    )
+    assert len(coded) < 200_000
+    refused(file("t.arrow", coded), "expands-too-much")
+    if views is not None:
+        refused(file("v.arrow", arrow(pa.table({"t": views}))), "expands-too-much")
+    refused(file("n.arrow", arrow(pa.table({"n": pa.nulls(100_000_000)}))), "expands-too-much")
+
+
+@pytest.mark.usefixtures("pieces_of_a_megabyte")
+def test_dictionaries_of_arrow_files_are_decoded_in_pieces(file, opened):
+    long = pa.array(["x" * 10_000, None, "y"])
+    indices = pa.array(([0, 1, 2, None] * 1_000), pa.int8())
+    path = file("t.arrow", arrow(pa.table({"t": pa.DictionaryArray.from_arrays(indices, long), "n": range(4_000)})))
+    assert small_batches(opened(path)) == 4_000
+    found = pa.Table.from_batches(opened(path).batches())
+    assert found.column("n").to_pylist() == list(range(4_000))
+    assert found.column("t").to_pylist() == ["x" * 10_000, None, "y", None] * 1_000
+
+
+def test_one_row_of_texts_may_not_be_larger_than_a_row_may(file, refused, monkeypatch):
+    monkeypatch.setattr(canonical, "LIMITS", Limits(piece=1 << 10, row=1 << 12))
+    texts = pa.array(["x" * 5_000] * 10).dictionary_encode()
+    refused(file("t.arrow", arrow(pa.table({"t": texts}))), "expands-too-much")
+
+
+@pytest.mark.parametrize(("compression", "old"), [(None, False), (None, True), ("zstd", False), ("lz4", False)])
+def test_arrow_files_of_every_kind_are_read(file, opened, compression, old):
+    table = pa.table({"a": range(1000), "t": pa.array(["x", None] * 500).dictionary_encode(), "b": [True, None] * 500})
+    version = pa.ipc.MetadataVersion.V4 if old else pa.ipc.MetadataVersion.V5
+    options = {"compression": compression, "metadata_version": version}
+    data = arrow(table, **options, use_legacy_format=old)
+    found = pa.Table.from_batches(opened(file("t.arrow", data)).batches(rows=300))
+    assert found.to_pylist() == table.to_pylist()
+
+
+def test_metadata_of_arrow_that_are_damaged_are_refused_or_read(file, opened):
+    data = arrow(pa.table({"a": range(50), "t": ["x"] * 50}), compression="zstd")
+    rng = np.random.default_rng(0)
+    for place in rng.integers(8, len(data) - 6, 60):
+        broken = data[:place] + bytes([data[place] ^ int(rng.integers(1, 256))]) + data[place + 1 :]
+        with contextlib.suppress(FlaasError):
+            list(opened(file("t.arrow", broken)).batches())
+
+
+def test_other_names_in_each_json_line_do_not_square(file, refused, opened, monkeypatch):
+    monkeypatch.setattr(json_lines, "_VALUES", 10_000)
+    parsed = []
+    read = pa.json.read_json
+
+    def watched(*args):
+        table = read(*args)
+        parsed.append(table.num_rows * table.num_columns)
+        return table
+
+    monkeypatch.setattr(pa.json, "read_json", watched)
+    for lines in (
+        [f'{{"k{i}": {i}}}' for i in range(200)],
+        [f'{{"x": "v", ":k{i}": {i}}}' for i in range(200)],
+        [f'{{"x": 1, "z{i}\\"x": {i}}}' for i in range(200)],
+        [f'{{"x" : 1, "x{i}" :{i}}}' for i in range(200)],
+    ):
+        parsed.clear()
+        path = file("t.jsonl", "\n".join(lines))
+        source = opened(path)
+        assert len(source.schema()) in (200, 201)
+        rows = sum(len(batch) for batch in source.batches())
+        assert (rows, max(parsed) <= 10_000) == (200, True)
+    refused(file("one.jsonl", "".join(lines)), "unreadable-data")
+    monkeypatch.setattr(limits, "LIMITS", Limits(free=1 << 10, ratio=5))
+    monkeypatch.setattr(json_lines, "LIMITS", limits.LIMITS)
+    refused(path, "expands-too-much")
+
+
+def test_more_names_in_json_lines_than_columns_are_refused_soon(file, refused, monkeypatch):
+    monkeypatch.setattr(canonical, "LIMITS", Limits(columns=100))
+    monkeypatch.setattr(json_lines, "_VALUES", 10_000)
+    seen = []
+    monkeypatch.setattr(pa.json, "read_json", lambda *args: seen.append(args))
+    refused(file("t.jsonl", "".join(f'{{"k{i}": 1}}\n' for i in range(500))), "too-many-columns")
+    assert not seen
+
+
+def test_the_limit_of_columns_is_held_after_each_block(file, refused, monkeypatch):
+    monkeypatch.setattr(canonical, "LIMITS", Limits(columns=100))
+    monkeypatch.setattr(blocks.text_blocks, "__kwdefaults__", {**blocks.text_blocks.__kwdefaults__, "block": 10})
+    monkeypatch.setattr(blocks, "_CHUNK", 200)
+    seen = []
+    read = pa.json.read_json
+    monkeypatch.setattr(pa.json, "read_json", lambda *args: seen.append(1) or read(*args))
+    refused(file("t.jsonl", "".join(f'{{"k{i}": 1}}\n' for i in range(2_000))), "too-many-columns")
+    assert len(seen) < 20
+
+
+def test_rows_and_arrays_that_npz_has_as_a_whole_are_bounded(file, refused, opened, monkeypatch):
+    monkeypatch.setattr(npz_format, "LIMITS", Limits(row=80_000))
+    rng = np.random.default_rng(0)
+    tall = rng.normal(size=(1_000, 100))
+    for arrays in (
+        {"x": rng.normal(size=(1, 10_001))},
+        {"x": np.asfortranarray(tall)},
+        {"x": np.array(["a" * 20_001])},
+    ):
+        refused(file("a.npz", npz(**arrays)), "expands-too-much")
+    halves = np.asfortranarray(tall[:60])
+    told = refused(file("a.npz", npz(x=halves, y=halves)), "expands-too-much")
+    assert "ascontiguousarray" in told.hint
+    assert sum(len(batch) for batch in opened(file("a.npz", npz(x=tall))).batches()) == 1_000
+    assert sum(len(batch) for batch in opened(file("a.npz", npz(x=halves))).batches()) == 60
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((3, 0)), np.zeros((3, 2, 0)), np.zeros((0, 0)), np.zeros((3, *[1] * 40)),
+        np.zeros(3, "M8"), np.zeros(3, "M8[Y]"), np.zeros(3, np.longdouble), np.zeros(3, "m8[s]"), np.zeros(3, "S3"),
+    ],
+    ids=lambda array: f"{array.dtype}-{array.ndim}",
+)  # fmt: skip
+def test_arrays_that_are_no_columns_are_refused(file, refused, array):
+    refused(file("a.npz", npz(x=array, y=np.zeros(len(array)))))
+
+
+def test_texts_of_no_length_are_no_column(file, refused):
+    buffer, array = io.BytesIO(), io.BytesIO()
+    np.lib.format.write_array_header_1_0(array, {"descr": "<U0", "fortran_order": False, "shape": (3,)})
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("x.npy", array.getvalue())
+    refused(file("a.npz", buffer.getvalue()))
 
 
 # ---- images ---------------------------------------------------------------------------------------------------------

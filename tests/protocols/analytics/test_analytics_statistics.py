@@ -119,10 +119,40 @@ class TestExactness:
         total = encoding.from_windows(windows.sum(axis=0, keepdims=True).astype(object))[0]
         assert total == pytest.approx(math.fsum(values), abs=len(values) * encoding.RESOLUTION, rel=1e-15)
 
-    def test_what_is_out_of_range_is_refused_without_its_value(self):
-        with bad("value-out-of-range") as refused:
-            encoding.to_windows(np.array([1e30]))
-        assert "1e+30" not in str(refused.value)
+    def test_what_is_out_of_range_is_encoded_as_the_largest_and_never_refused(self):
+        values = np.array([1e300, -np.inf, np.nan, encoding.REAL_LIMIT])
+        found = encoding.from_windows(encoding.to_windows(values).astype(object))
+        assert found.tolist() == pytest.approx([encoding.REAL_LIMIT, -encoding.REAL_LIMIT, 0.0, encoding.REAL_LIMIT])
+
+    @pytest.mark.parametrize("kind", ["moments", "cross"])
+    @pytest.mark.parametrize("about", [0.0, 1e6, -2.1e12])
+    def test_a_value_beyond_the_limit_counts_as_missing_wherever_the_centre_is(self, kind, about):
+        x = np.append(np.arange(11.0), [1e13, -1e300, encoding.VALUE_LIMIT])
+        table = {"x": x, "y": np.arange(14.0)}
+        data = {"kind": kind, "columns": ["x", "y"], "about": {"x": about}}
+        told = asked(data, divided(table, 3))
+        assert (told.counts[0], told.values[0, 0]) == (14, 11)
+        first, second = ("sum", "squares") if kind == "moments" else ("y.x", "y.xx")
+        assert told.values[0, told.fields.index(f"x.{first}")] == pytest.approx((x[:11] - about).sum())
+        assert told.values[0, told.fields.index(f"x.{second}")] == pytest.approx(((x[:11] - about) ** 2).sum())
+
+    @pytest.mark.parametrize("power", [1, 2])
+    def test_no_centre_makes_a_node_refuse_because_of_one_row(self, power):
+        """A refusal that depends on one row's value would tell it, by a binary search for the centre."""
+        where = {"op": "eq", "args": [{"column": "x"}, {"value": 3.0}]}
+        for about in (-(2.0**40), 0.0, 2.0**40):
+            for condition in (None, where):
+                data = {"kind": "moments", "columns": ["x"], "about": {"x": about}, "power": power, "where": condition}
+                statistic = statistics.parse(data)
+                table = {"x": np.array([3.0, 1e12, -2e12, 1e308, np.inf])}
+                statistic.encode(statistic.local(table))
+        with bad("value-out-of-range"):
+            statistics.parse({"kind": "moments", "columns": ["x"], "about": {"x": 2.0**46}, "power": power})
+
+    def test_large_columns_are_exact_up_to_the_limit(self):
+        x = 1.7e12 + np.arange(30.0)  # moments in milliseconds
+        told = asked({"kind": "moments", "columns": ["x"]}, divided({"x": x}, 3))
+        assert told.values[0].tolist() == pytest.approx([30, x.sum(), (x**2).sum()], rel=1e-15)
 
     def test_the_variance_of_a_far_column_keeps_its_digits(self):
         x = 1e9 + np.arange(30.0) / 7

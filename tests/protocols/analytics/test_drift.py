@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.spatial.distance import jensenshannon
 
 from flaas_jupyter.protocols.analytics import ReleasePolicy, release, statistics
 from flaas_jupyter.protocols.analytics.drift import distances, jensen_shannon
+from flaas_jupyter.protocols.analytics.suppression import Span
 
 RNG = np.random.default_rng(4)
 
@@ -65,3 +68,10 @@ def test_one_row_in_a_bin_of_its_own_does_not_show():
         histogram, own, told = released_of([mine, far, far])
         found.append(distances(own[0], told, histogram.bins, 10)[0])
     assert found[0] == pytest.approx(found[1], abs=0.011)
+
+
+@pytest.mark.parametrize("spans", [[(0, 0, 400)], [(1, 0, 400)], [(0, 99, 400)], [(0, 3, 400), (3, 1, 400)]])
+def test_spans_that_lead_nowhere_have_no_distance_and_come_to_an_end(spans):
+    histogram, own, told = released_of([rows(400, 0.0)] * 3)
+    altered = replace(told, spans=tuple(Span(*span) for span in spans))
+    assert distances(own[0], altered, histogram.bins, 10)[0] is None

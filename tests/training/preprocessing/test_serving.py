@@ -122,3 +122,13 @@ def test_a_model_of_another_width_is_refused():
         everything().export(model_of(3))
     assert error.value.code == "model-does-not-fit"
     assert str(len(everything().columns)) in str(error.value)
+
+
+def test_codes_that_are_no_whole_numbers_are_the_same_once_keras_has_made_float32_of_them():
+    table = pd.DataFrame({"dose": [0.1, 0.5, 2.2, np.nan] * 15 + [0.1] * 5})
+    prep = Preprocessing(Impute("dose", "most_frequent"), OneHot("dose")).fit(table)
+    made = prep.transform(table).to_numpy()
+    assert np.array_equal(made.sum(axis=1), np.ones(len(table)))
+    inputs = keras.Input((3,))
+    served = prep.export(keras.Model(inputs, keras.layers.Identity()(inputs)))
+    assert np.array_equal(served.predict(prep.raw(table), verbose=0), made)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from flaas_jupyter.errors import InvalidInput
-from flaas_jupyter.preprocessing import DateParts, Impute, OneHot, Preprocessing, Scale, TextVectorize
+from flaas_jupyter.preprocessing import ColumnMap, DateParts, Impute, OneHot, Preprocessing, Scale, TextVectorize
 
 from .tables import patients
 
@@ -152,3 +152,39 @@ def test_what_does_not_go_is_refused_and_says_why(make, code):
         make()
     assert error.value.code == code
     assert str(error.value)
+
+
+@pytest.mark.parametrize("codes", [[0.1, 0.1 + 1e-12], [16777216.0, 16777217.0], [1.0, 1e300]])
+def test_codes_that_float32_does_not_tell_apart_are_refused(codes):
+    table = pd.DataFrame({"code": codes * 10})
+    for make in (lambda: Preprocessing(OneHot("code")).fit(table), lambda: OneHot("code", categories=codes)):
+        with pytest.raises(InvalidInput) as caught:
+            make()
+        assert caught.value.code == "bad-step"
+
+
+def test_codes_of_a_mapping_are_compared_as_float32_where_they_are_fractions():
+    column = ColumnMap("code", recode=((0.1, 1.0), (2**53, 2.0)))
+    assert column.values(np.array([0.1], np.float32)).tolist() == [1]
+    assert column.values(np.array([2**53, 0.1])).tolist() == [2, 1]
+    with pytest.raises(InvalidInput):
+        ColumnMap("code", recode=((0.1, 1.0), (0.1 + 1e-12, 2.0)))
+
+
+@pytest.mark.parametrize(
+    "late", [lambda: OneHot("code"), lambda: Impute("code"), lambda: Scale("code", "minmax")], ids=str
+)
+def test_what_is_fitted_on_raw_values_does_not_come_after_scaling(late):
+    with pytest.raises(InvalidInput, match="after Scale") as caught:
+        Preprocessing(Scale("code"), late())
+    assert caught.value.code == "bad-step"
+    Preprocessing(Scale("code"), Impute("code", value=0.0))
+
+
+def test_dates_none_of_which_can_be_read_are_refused_by_a_table():
+    table = pd.DataFrame({"d": ["05/03/2024", "17/11/2023", None]})
+    with pytest.raises(InvalidInput) as caught:
+        Preprocessing(DateParts("d")).fit(table)
+    assert caught.value.code == "bad-step"
+    assert "2024" not in str(caught.value)
+    assert Preprocessing(DateParts("d", format="%d/%m/%Y")).fit(table).columns[0] == "d.year"
