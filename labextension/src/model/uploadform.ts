@@ -8,6 +8,8 @@ import type { IDetails } from '../upload/seal';
 export const READABLE = [
   '.csv',
   '.csv.gz',
+  '.tsv',
+  '.tsv.gz',
   '.parquet',
   '.pq',
   '.arrow',
@@ -17,6 +19,8 @@ export const READABLE = [
   '.jsonl.gz',
   '.ndjson',
   '.ndjson.gz',
+  '.json',
+  '.json.gz',
   '.npz'
 ] as const;
 
@@ -116,7 +120,7 @@ export function detailsOf(form: IUploadForm, file: string): IDetails {
 /** Columns of a file that says them in its beginning; none for others. */
 export async function columnsIn(file: File): Promise<string[]> {
   const name = file.name.toLowerCase();
-  if (!/\.(csv|jsonl|ndjson)$/.test(name)) {
+  if (!/\.(csv|jsonl|ndjson|json)$/.test(name)) {
     return [];
   }
   try {

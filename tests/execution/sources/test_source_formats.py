@@ -169,7 +169,9 @@ def test_gzip_may_have_several_members(file, opened):
 
 
 @pytest.mark.parametrize(
-    "data", [b"no gzip", gzip.compress(b"a,b\n1,2\n")[:-9], b"", gzip.compress(b"a,b\n") + b"more"]
+    "data",
+    [b"no gzip", gzip.compress(b"a,b\n1,2\n")[:-9], b"", gzip.compress(b"a,b\n") + b"more"],
+    ids=["none", "cut", "empty", "more"],
 )
 def test_damaged_gzip_is_refused(file, refused, data):
     refused(file("t.csv.gz", data))

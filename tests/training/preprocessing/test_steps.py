@@ -172,7 +172,9 @@ def test_codes_of_a_mapping_are_compared_as_float32_where_they_are_fractions():
 
 
 @pytest.mark.parametrize(
-    "late", [lambda: OneHot("code"), lambda: Impute("code"), lambda: Scale("code", "minmax")], ids=str
+    "late",
+    [lambda: OneHot("code"), lambda: Impute("code"), lambda: Scale("code", "minmax")],
+    ids=["one-hot", "impute", "scale"],
 )
 def test_what_is_fitted_on_raw_values_does_not_come_after_scaling(late):
     with pytest.raises(InvalidInput, match="after Scale") as caught:
