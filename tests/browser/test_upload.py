@@ -278,7 +278,7 @@ def test_refusals_come_with_a_way_out(upload: Upload, federation: LocalFederatio
     (tmp_path / "letter.docx").write_bytes(b"PK")
 
     upload.open().choose(tmp_path / "letter.docx")
-    expect(upload.root.get_by_role("alert")).to_contain_text(".csv, .csv.gz, .parquet")
+    expect(upload.root.get_by_role("alert")).to_contain_text(".csv, .csv.gz, .tsv")
     upload.send(large, "large", "label")
     item = upload.item("large")
     expect(item).to_contain_text("stopped")

@@ -156,7 +156,7 @@ describe('Uploads', () => {
     drop([fileOf(0)]);
     expect(said()).toContain('The file is empty.');
     drop([fileOf(9, 'report.docx')]);
-    expect(said()).toContain('.csv, .csv.gz, .parquet');
+    expect(said()).toContain('.csv, .csv.gz, .tsv');
     expect(screen.queryByRole('form', { name: 'Upload a file' })).toBeNull();
     drop([fileOf(9)]);
     expect(screen.getByRole('form', { name: 'Upload a file' })).toBeTruthy();
