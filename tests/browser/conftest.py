@@ -14,7 +14,7 @@ from .lab import Lab, LabServer
 
 ARTIFACTS = Path(__file__).parent / "artifacts"
 # Two browsers, two JupyterLabs and their kernels may share two slow cores; what must be quick says so itself.
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=60_000)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
