@@ -7,7 +7,7 @@ encoded is exact. Each member's rounding is at most 2^-65.
 
 Nothing here refuses: a refusal that depends on what one member's rows add up to would tell about these rows, to whoever
 chooses what is added up. What a row adds is limited instead, by `VALUE_LIMIT`, which is the same for all data: values
-at or beyond it count as missing, and centres lie below it, so that 2^32 squares of differences fit in.
+at or beyond it count as missing, and centres lie below it, so that 2^26 squares of differences fit in.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 WINDOWS = 3
 REAL_LIMIT = 2.0**116
 """A member's sum is below this in magnitude, 8.3e34; what is not is encoded as the largest that is."""
-VALUE_LIMIT = 2.0**41
-"""What a row adds up is below this in magnitude, 2.2e12."""
+VALUE_LIMIT = 2.0**44
+"""What a row adds up is below this in magnitude, 1.8e13."""
 RESOLUTION = 2.0**-64
 
 _BITS = 60
