@@ -65,7 +65,7 @@ class World:
         async def fetch(path: str) -> dict[str, Any]:
             return {"state": "cancelled", "reason": None}
 
-        datasets = SimpleNamespace(get=lambda name: SimpleNamespace(description=lambda: describe(name)))
+        datasets = SimpleNamespace(get_for_peer=lambda name: SimpleNamespace(description=lambda: describe(name)))
         return VerticalRuns(
             station, datasets=datasets, domains=Domains(), require_consent=require_consent, fetch=fetch
         )  # fmt: skip
