@@ -50,6 +50,7 @@ def with_policies(federation, names, old, new):
     restored(federation)
 
 
+@pytest.mark.long
 def test_real_nodes_and_a_simulation_explain_alike_and_exactly(connected):
     federation, real, pooled, simulated = connected
     model = logistic()
