@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,18 @@ class Tables:
     def arrays(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         table = pd.read_csv(self.files[name]["rows"])
         return table.drop(columns="label").to_numpy("float32"), table["label"].to_numpy("float32")
+
+
+def offered(local, name: str, nodes: int) -> None:
+    """Wait until the project has the data set `name` at so many nodes."""
+    deadline = time.monotonic() + 60
+    while True:
+        listed = local.get(f"/v1/projects/{local.project}/datasets?limit=100")["_embedded"]["datasets"]
+        found = next((len(entry["nodes"]) for entry in listed if entry["name"] == name), 0)
+        if found == nodes:
+            return
+        assert time.monotonic() < deadline, f"{name} is at {found} nodes, not at {nodes}"
+        time.sleep(0.2)
 
 
 def started(folder: Path, sizes: dict[str, int]) -> Iterator[tuple[LocalFederation, Tables]]:

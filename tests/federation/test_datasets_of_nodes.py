@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 
 from flaas_jupyter.demo.local import LocalFederation
 from flaas_jupyter.execution.datasets import DatasetRegistry
 
-from .conftest import Fit, expected_weights, linear_model, started
+from .conftest import Fit, expected_weights, linear_model, offered, started
 
 NODES = ("north", "south", "west")
-
-
-def offered(local, name: str, nodes: int) -> None:
-    """Wait until the project has the data set `name` at so many nodes."""
-    deadline = time.monotonic() + 60
-    while True:
-        listed = local.get(f"/v1/projects/{local.project}/datasets?limit=100")["_embedded"]["datasets"]
-        found = next((len(entry["nodes"]) for entry in listed if entry["name"] == name), 0)
-        if found == nodes:
-            return
-        assert time.monotonic() < deadline, f"{name} is at {found} nodes, not at {nodes}"
-        time.sleep(0.2)
 
 
 def test_what_is_registered_while_nodes_run_is_offered_used_written_down_and_withdrawn(three):

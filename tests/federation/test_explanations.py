@@ -8,10 +8,11 @@ import pytest
 
 import flaas_jupyter as flaas
 from flaas_jupyter.errors import FlaasError, NotAllowed
+from flaas_jupyter.execution.datasets import DatasetRegistry
 from flaas_jupyter.execution.query_log import queries_of
 from flaas_jupyter.explaining.travelling import keras_model
 
-from .conftest import FEATURES, linear_model, restored
+from .conftest import FEATURES, linear_model, offered, restored
 
 NAMES = [f"x{place}" for place in range(FEATURES)]
 
@@ -20,6 +21,13 @@ NAMES = [f"x{place}" for place in range(FEATURES)]
 def connected(three):
     """A federation of real nodes, its data set, the rows of all of them, and the same in a simulation."""
     federation, data = three
+    registries = {name: DatasetRegistry(node.home.path) for name, node in federation.nodes.items()}
+    for (
+        name,
+        registry,
+    ) in registries.items():
+        registry.add("explained", data.files[name]["rows"], target="label", projects=(federation.project,))
+    offered(federation, "explained", len(registries))
     with federation.connect() as session:
         tables = [pd.read_csv(files["rows"]) for files in data.files.values()]
         pooled = pd.concat(tables, ignore_index=True)
@@ -27,7 +35,10 @@ def connected(three):
         simulated = flaas.simulate(
             pooled[NAMES], pooled.label, partition=parts, analytics_policy=flaas.ReleasePolicy(), seed=0
         )
-        yield federation, session.project(federation.project).federation(dataset="rows"), pooled, simulated
+        yield federation, session.project(federation.project).federation(dataset="explained"), pooled, simulated
+    for registry in registries.values():
+        registry.remove("explained")
+    offered(federation, "explained", 0)
 
 
 def logistic():
@@ -50,7 +61,6 @@ def with_policies(federation, names, old, new):
     restored(federation)
 
 
-@pytest.mark.long
 def test_real_nodes_and_a_simulation_explain_alike_and_exactly(connected):
     federation, real, pooled, simulated = connected
     model = logistic()
@@ -69,7 +79,7 @@ def test_real_nodes_and_a_simulation_explain_alike_and_exactly(connected):
     network = linear_model(secure=False)  # with a hidden layer, so that orders of features matter
     curved, again = network.explain(real, seed=3), network.explain(simulated, seed=3)
     pd.testing.assert_frame_equal(curved.table, again.table, rtol=1e-4, atol=1e-6)
-    log = [row for row in queries_of(federation.nodes["west"].home, "rows") if row["operation"] == "explain"]
+    log = [row for row in queries_of(federation.nodes["west"].home, "explained") if row["operation"] == "explain"]
     assert {row["outcome"] for row in log} == {"answered"}
 
     local = model.evaluate(pooled[NAMES].to_numpy("float32"), pooled.label, verbose=0, return_dict=True)
