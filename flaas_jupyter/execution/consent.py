@@ -11,15 +11,17 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..communications.directory import Directory
-from ..errors import FlaasError, InvalidInput, NotAllowed, NotFound
+from ..errors import InvalidInput, NotAllowed, NotFound
 from ..home import Home, write_private
 from .policy import Policy
 from .run_request import LONGEST_LIFETIME, RunRequest
+
+T = TypeVar("T")
 
 _RUN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 APPROVED, REFUSED = "approved", "refused"
@@ -288,6 +290,20 @@ def _read_entry(path: Path) -> dict[str, Any] | None:
     return entry if sound else None
 
 
-def may_be_stale(error: FlaasError) -> bool:
-    """Tell whether `error` may be for want of a newer directory: the signer is not known here yet."""
-    return error.code in ("unknown-peer", "role-missing", "membership-expired", "membership-not-yet")
+async def with_newer_directory(require: Callable[[], Awaitable[T]], refresh: Callable[[], Awaitable[object]]) -> T:
+    """Return what `require` returns; if it refuses because somebody is not known here yet, ask for news and try again.
+
+    Parameters
+    ----------
+    require : coroutine function
+        Raises `NotAllowed` for whom the directory does not know.
+    refresh : coroutine function
+        Fetches the newest directory.
+    """
+    try:
+        return await require()
+    except NotAllowed as error:
+        if error.code not in ("unknown-peer", "role-missing", "membership-expired", "membership-not-yet"):
+            raise
+    await refresh()
+    return await require()

@@ -110,12 +110,7 @@ class Explorer:
     async def _on_drift(self, peer: Peer, message: Message) -> Message:
         """As the releaser, ask every node in a released histogram for its distance from it."""
         step = QueryStep.parse(message.body.get("step"))
-        if peer.node_id != step.developer:
-            raise NotAllowed(
-                f"The step was signed by {step.developer[:12]}, not by {peer.node_id[:12]}.",
-                code="query-not-yours",
-                hint="A view is handed in by whoever has signed it.",
-            )
+        step.require_from(peer.node_id, "view")
         answer = self._queries.answer_to(step)
         if answer is None:
             raise Conflict("This node has released no such histogram lately.", code="query-over", hint="Ask again.")

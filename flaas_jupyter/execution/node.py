@@ -31,7 +31,7 @@ from ..protocols.attacks import Attack
 from . import exploring
 from .aggregator import Aggregator
 from .checkpoint import CheckpointStore
-from .consent import AwaitsOwner, Consent, may_be_stale
+from .consent import AwaitsOwner, Consent, with_newer_directory
 from .datasets import DatasetRegistry
 from .domains import Domains
 from .enrolment import Enrolment
@@ -433,14 +433,8 @@ class Node:
 
     async def _require_consent(self, run: dict[str, Any], dataset: str | None = None) -> None:
         directory = self._domains[run["project"]]
-        require = functools.partial(self._consent.require, run, directory, dataset=dataset)
-        try:
-            await asyncio.to_thread(require)
-        except NotAllowed as error:
-            if not may_be_stale(error):
-                raise
-            await self._domains.refresh()
-            await asyncio.to_thread(require)
+        require = functools.partial(asyncio.to_thread, self._consent.require, run, directory, dataset=dataset)
+        await with_newer_directory(require, self._domains.refresh)
         self._revocations.require_not_revoked(run["project"], run["start_digest"])
 
     async def _look_for_answers(self) -> None:

@@ -28,7 +28,7 @@ from ..communications.wire import Message
 from ..errors import Conflict, FlaasError, InvalidInput, NotAllowed
 from . import dataset_name, explaining, exploring, row_hashes
 from .columns import names
-from .consent import may_be_stale
+from .consent import with_newer_directory
 from .datasets import Dataset, DatasetRegistry, Registration
 from .policy import ANALYTICS, EXPLORE, Policy
 from .query_ledger import Asker, QueryLedger, Question, changed_meanwhile
@@ -143,12 +143,7 @@ class Queries:
     async def _on_run(self, peer: Peer, message: Message) -> Message:
         """Lead one step, as the releaser; asked again, answer as before."""
         step = QueryStep.parse(message.body.get("step"))
-        if peer.node_id != step.developer:
-            raise NotAllowed(
-                f"The step was signed by {step.developer[:12]}, not by {peer.node_id[:12]}.",
-                code="query-not-yours",
-                hint="A query is handed in by whoever has signed it.",
-            )
+        step.require_from(peer.node_id, "query")
         if step.releaser != self._identity.node_id:
             raise InvalidInput(
                 f"The releaser of query {step.query} is {step.releaser[:12]}, not this node.",
@@ -385,19 +380,13 @@ class Queries:
         """Return the developer's organisation, if all are who they are said to be, by the domain key's signature."""
         directory = self._directory(step.project)
 
-        def require() -> str:
+        async def require() -> str:
             for member in step.members:
                 directory.require(member, "node")
             role = "explorer" if step.operation.startswith(EXPLORING) else "developer"
             return directory.require(step.developer, role).organisation
 
-        try:
-            return require()
-        except NotAllowed as error:
-            if not may_be_stale(error):
-                raise
-            await self._refresh()
-            return require()
+        return await with_newer_directory(require, self._refresh)
 
     async def _record(self, step: QueryStep) -> Mapping[str, Any]:
         """Return what the API says of the query, which is asked once for all its steps."""

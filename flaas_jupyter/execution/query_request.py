@@ -149,6 +149,28 @@ class QueryStep:
         """The digest by which the coordination API knows the query."""
         return opening_digest(self.operation, self.dataset, self.summary, self.nonce)
 
+    def require_from(self, peer: str, what: str) -> None:
+        """Refuse a step that another one than its signer hands in.
+
+        Parameters
+        ----------
+        peer : str
+            Who hands it in.
+        what : str
+            What the step is of: ``"query"`` or ``"view"``.
+
+        Raises
+        ------
+        NotAllowed
+            Code ``query-not-yours``.
+        """
+        if peer != self.developer:
+            raise NotAllowed(
+                f"The step was signed by {self.developer[:12]}, not by {peer[:12]}.",
+                code="query-not-yours",
+                hint=f"A {what} is handed in by whoever has signed it.",
+            )
+
     def require_in_force(self, now: float) -> None:
         """Check that the step is good at `now` (Unix seconds), clocks being up to 60 s apart.
 

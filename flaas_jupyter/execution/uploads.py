@@ -42,7 +42,7 @@ from ..protocols.upload import (
     seal_receipt,
 )
 from . import upload_log
-from .consent import may_be_stale
+from .consent import with_newer_directory
 from .datasets import DatasetRegistry, Registration
 from .policy import Policy
 from .upload_request import UploadRequest
@@ -389,17 +389,11 @@ class Uploads:
     async def _require_members(self, request: UploadRequest) -> str:
         directory = self._directory(request.project)
 
-        def require() -> str:
+        async def require() -> str:
             directory.require(self._identity.node_id, "node")
             return directory.require(request.sender, ROLE).organisation
 
-        try:
-            return require()
-        except NotAllowed as error:
-            if not may_be_stale(error):
-                raise
-            await self._refresh()
-            return require()
+        return await with_newer_directory(require, self._refresh)
 
     async def _require_open(self, request: UploadRequest, incoming: Incoming | None) -> None:
         """Check that the coordination API says the same of the upload, and that it is open; its word lasts a while."""

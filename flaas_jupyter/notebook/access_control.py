@@ -10,12 +10,12 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING, Any
 
-import anywidget
 import traitlets
 
 from ..errors import FlaasError, NotAllowed
 from . import widget_files
 from .held import held
+from .text_widget import TextWidget
 
 if TYPE_CHECKING:
     from ..connected import Session
@@ -26,7 +26,7 @@ _MOST = 500
 """Members that are shown."""
 
 
-class AccessControl(anywidget.AnyWidget):  # type: ignore[misc]
+class AccessControl(TextWidget):
     """Members, roles, one's own permissions and waiting requests of a project.
 
     Parameters
@@ -125,13 +125,6 @@ class AccessControl(anywidget.AnyWidget):  # type: ignore[misc]
         )
         table = f"<table><thead><tr><th>Who</th><th>State</th><th>Roles</th></tr></thead><tbody>{rows}</tbody></table>"
         return f"<p>{head}</p><ul>{''.join(f'<li>{fact}</li>' for fact in facts)}</ul>{table if rows else ''}"
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[Json, Json] | None:
-        bundle = super()._repr_mimebundle_(**kwargs)
-        if bundle is None:
-            return None
-        data, metadata = bundle
-        return {**data, "text/plain": repr(self), "text/html": self._repr_html_()}, metadata
 
     # ---- inside -------------------------------------------------------------------------------------------------
 

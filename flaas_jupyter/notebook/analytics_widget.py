@@ -6,22 +6,21 @@ code as well as by hand, also outside JupyterLab, and for a simulated federation
 
 from __future__ import annotations
 
-import html
 import time
 from collections.abc import Mapping
 from typing import Any
 
-import anywidget
 import traitlets
 
 from ..errors import FlaasError, InvalidInput
 from . import analytics_request, widget_files
 from .analytics_request import OPERATIONS, AnalyticsRequest
+from .text_widget import TextWidget
 
 Json = dict[str, Any]
 
 
-class Analytics(anywidget.AnyWidget):  # type: ignore[misc]
+class Analytics(TextWidget):
     """Ask questions over the rows of a federation's nodes together.
 
     Parameters
@@ -112,17 +111,6 @@ class Analytics(anywidget.AnyWidget):  # type: ignore[misc]
             for row in answer["rows"][:20]
         ]
         return "\n".join([head, f"  {answer['title']}", *(f"    {row.removeprefix(': ')}" for row in rows)])
-
-    def _repr_html_(self) -> str:
-        """Return it as text, for pages without widgets; everything in it is escaped."""
-        return f"<pre>{html.escape(repr(self))}</pre>"
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[Json, Json] | None:
-        bundle = super()._repr_mimebundle_(**kwargs)
-        if bundle is None:
-            return None
-        data, metadata = bundle
-        return {**data, "text/plain": repr(self), "text/html": self._repr_html_()}, metadata
 
     # ---- inside -------------------------------------------------------------------------------------------------
 

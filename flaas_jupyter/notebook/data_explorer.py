@@ -7,15 +7,14 @@ figures never came here.
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import anywidget
 import traitlets
 
 from ..errors import FlaasError, InvalidInput
 from . import exploration_request, widget_files
+from .text_widget import TextWidget
 
 if TYPE_CHECKING:
     from ..exploration import Exploration, View
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 
-class DataExplorer(anywidget.AnyWidget):  # type: ignore[misc]
+class DataExplorer(TextWidget):
     """Look at the data of a project, as far as its owners show them.
 
     Parameters
@@ -134,17 +133,6 @@ class DataExplorer(anywidget.AnyWidget):  # type: ignore[misc]
         from ..exploration import View
 
         return f"{head}\n{View(shown)!r}"
-
-    def _repr_html_(self) -> str:
-        """Return it as text, for pages without widgets; everything in it is escaped."""
-        return f"<pre>{html.escape(repr(self))}</pre>"
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[Json, Json] | None:
-        bundle = super()._repr_mimebundle_(**kwargs)
-        if bundle is None:
-            return None
-        data, metadata = bundle
-        return {**data, "text/plain": repr(self), "text/html": self._repr_html_()}, metadata
 
     def _clicked(self, _widget: object, content: Json, _buffers: object) -> None:
         """Do what the page asks for; what goes wrong is shown there."""

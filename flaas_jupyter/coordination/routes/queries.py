@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -9,7 +10,7 @@ from fastapi.responses import Response
 from sqlalchemy.orm import Session
 
 from .. import hal, query_schemas, tables
-from ..access import find_project
+from ..access import View, find_project
 from ..calls import Call, Cursor, Limit, created, requires
 from ..paging import DEFAULT
 from ..services import queries
@@ -42,13 +43,7 @@ def create_query(
     project_id: str, body: query_schemas.QueryIn, call: Annotated[Call, requires("analytics:query")]
 ) -> Response:
     """Open a query: which nodes it is about, and which of them releases the result."""
-
-    def act(session: Session) -> Response:
-        project = find_project(session, call.view, project_id)
-        query = queries.create(session, call.view, project, body)
-        return created(queries.show(session, call.view, query), f"/v1/queries/{query.id}")
-
-    return call.once(act)
+    return _opened(call, project_id, body)
 
 
 @router.get("/queries/{query_id}", response_model=query_schemas.Query)
@@ -62,13 +57,7 @@ def close_query(
     query_id: str, body: query_schemas.QueryEnd, call: Annotated[Call, requires("analytics:query")]
 ) -> Response:
     """Say how a query has ended; one that nobody closes expires."""
-
-    def act(session: Session) -> Response:
-        query = queries.find(session, call.view, query_id)
-        queries.close(session, call.view, query, body)
-        return hal.answer(queries.show(session, call.view, query))
-
-    return call.once(act)
+    return _closed(call, queries.find, query_id, body)
 
 
 @router.post("/projects/{project_id}/views", status_code=201, response_model=query_schemas.Query)
@@ -76,7 +65,18 @@ def create_view(
     project_id: str, body: query_schemas.ViewIn, call: Annotated[Call, requires("data:explore")]
 ) -> Response:
     """Open a view of the data explorer: a query about a data set as a whole, whose shape the nodes check."""
+    return _opened(call, project_id, body)
 
+
+@router.post("/views/{query_id}/close", response_model=query_schemas.Query)
+def close_view(
+    query_id: str, body: query_schemas.QueryEnd, call: Annotated[Call, requires("data:explore")]
+) -> Response:
+    """Say how a view has ended; one that nobody closes expires."""
+    return _closed(call, queries.find_view, query_id, body)
+
+
+def _opened(call: Call, project_id: str, body: query_schemas.QueryIn | query_schemas.ViewIn) -> Response:
     def act(session: Session) -> Response:
         project = find_project(session, call.view, project_id)
         query = queries.create(session, call.view, project, body)
@@ -85,14 +85,11 @@ def create_view(
     return call.once(act)
 
 
-@router.post("/views/{query_id}/close", response_model=query_schemas.Query)
-def close_view(
-    query_id: str, body: query_schemas.QueryEnd, call: Annotated[Call, requires("data:explore")]
+def _closed(
+    call: Call, find: Callable[[Session, View, str], tables.Query], query_id: str, body: query_schemas.QueryEnd
 ) -> Response:
-    """Say how a view has ended; one that nobody closes expires."""
-
     def act(session: Session) -> Response:
-        query = queries.find_view(session, call.view, query_id)
+        query = find(session, call.view, query_id)
         queries.close(session, call.view, query, body)
         return hal.answer(queries.show(session, call.view, query))
 
