@@ -457,10 +457,11 @@ class ConnectedFederation:
         return suggest(self._described(), self.names)
 
     def _described(self) -> dict[str, list[dict[str, Any]]]:
+        from .exploration.describing import level_of
         from .harmonising import columns_told
 
         whole = self._description
-        tells = [node for node in whole["nodes"] if "explore-nothing" not in (node.get("operations") or ())]
+        tells = [node for node in whole["nodes"] if level_of(node.get("operations")) != "nothing"]
         return {str(node["node"]): columns_told(node.get("columns") or whole) for node in tells}
 
     @property
@@ -515,8 +516,10 @@ class ConnectedFederation:
 
         A plan with preprocessing names its columns itself.
         """
+        from .exploration.describing import level_of
+
         told = self._description
-        withheld = all("explore-nothing" in (node.get("operations") or ()) for node in told["nodes"])
+        withheld = all(level_of(node.get("operations")) == "nothing" for node in told["nodes"])
         if plan.preprocessing is not None or withheld:
             return plan
         return dataclasses.replace(plan, columns=columns_digest(told))

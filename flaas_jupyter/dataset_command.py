@@ -202,8 +202,6 @@ def _dataset(name: str) -> Dataset:
 
 
 def _told(entry: Dataset) -> dict[str, Any]:
-    """Return what others are told of a data set, by the node's policy."""
-    from .execution.datasets.dataset import policy_of
-    from .execution.exploring import offered
+    from .execution.exploring import told_of
 
-    return offered(entry.description(), policy_of(Home.default().path).for_dataset(entry.name))
+    return told_of(entry, Home.default().path)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     Rows: TypeAlias = pd.DataFrame | Mapping[str, NDArray[Any]] | tuple[NDArray[Any], NDArray[Any]] | pa.Table
 
-__all__ = ["describe", "list", "open", "register", "remove"]
+__all__ = ["DatasetSchema", "describe", "list", "open", "register", "remove"]
 
 _SUMMARY = ("name", "rows", "target", "path", "version", "projects", "operations", "raw")
 
@@ -250,8 +250,14 @@ def _registry(home: Home) -> DatasetRegistry:
 
 
 def _told(home: Home, dataset: Dataset) -> dict[str, Any]:
-    """Return what others are told of a data set, by the node's policy."""
-    from .execution.datasets.dataset import policy_of
-    from .execution.exploring import offered
+    from .execution.exploring import told_of
 
-    return offered(dataset.description(), policy_of(home.path).for_dataset(dataset.name))
+    return told_of(dataset, home.path)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "DatasetSchema":  # what it needs takes a while to import
+        from .execution.datasets.schema import DatasetSchema
+
+        return DatasetSchema
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,6 +8,7 @@ query audit and the release policy hold for views as for every other question.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from ..column_kinds import months_of
 from ..errors import NotAllowed
 from .columns import Columns
-from .policy import ANALYTICS, EXPLORE, Policy
+from .policy import ANALYTICS, EXPLORE, Policy, policy_of
 
 if TYPE_CHECKING:
     from ..protocols.analytics.statistics import Statistic
@@ -117,6 +118,11 @@ def read_columns(dataset: Dataset, columns: Columns, used: Sequence[str]) -> dic
 
         found |= columns_of(dataset.batches(further), further)
     return {name: months_of(values) if values.dtype.kind == "M" else values for name, values in found.items()}
+
+
+def told_of(dataset: Dataset, home: Path) -> dict[str, Any]:
+    """Return what others are told of a data set of the node in `home`; see `offered`."""
+    return offered(dataset.description(), policy_of(home).for_dataset(dataset.name))
 
 
 def require_view(statistic: Statistic, schema: Declared, id_column: str | None, policy: Policy) -> None:

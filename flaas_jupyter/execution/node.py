@@ -446,19 +446,21 @@ class Node:
 
     async def _notice_datasets(self) -> None:
         """Tell of data sets that were added, removed or have changed: by a command, a notebook, an upload."""
-        known = await asyncio.to_thread(self.datasets.state)
+        seen = described = await asyncio.to_thread(self.datasets.state)
         self._spawn(asyncio.to_thread(self.datasets.make_ready))
         while True:
             await asyncio.sleep(OWNER_POLL)
             now = await asyncio.to_thread(self.datasets.state)
-            if now != known:
-                known = now
+            if now != seen:
+                seen = now
                 self._spawn(asyncio.to_thread(self.datasets.make_ready))
+            if now != described:
                 try:
                     await self._describe_datasets()
+                    described = now
                 except FlaasError as error:
                     log.warning("%s", error)
-                    known = ""
+                    described = ""  # also if the former state comes back
 
     async def _look_at_vertical(self, run: dict[str, Any], state: str) -> None:
         """Do what a vertical run asks of this node; one that it cannot be part of any more is left."""

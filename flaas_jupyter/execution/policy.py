@@ -690,3 +690,9 @@ def _bad(path: Path, what: str) -> InvalidInput:
         code="bad-policy",
         hint="Correct the file and start the node again.",
     )
+
+
+def policy_of(home: Path) -> Policy:
+    """Return the policy of the node in `home`; one that asks for nothing where there is no file, as in a notebook."""
+    path = home / "node.toml"
+    return Policy.load(path) if path.exists() else Policy(minimum_rows=1)

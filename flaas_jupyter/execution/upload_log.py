@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ..home import Home
+from . import journal
 from .upload_request import UploadRequest
 
 FOLDER = "uploads"
@@ -29,19 +27,12 @@ def append(folder: Path, request: UploadRequest, outcome: str, reason: str | Non
         "outcome": outcome,
         "reason": reason,
     }
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle = os.open(folder / _FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    with os.fdopen(handle, "ab") as file:
-        file.write(json.dumps(entry).encode() + b"\n")
+    journal.append(folder / _FILE, entry)
 
 
 def uploads_of(home: Home) -> list[dict[str, Any]]:
-    """Return the entries; a last line that a crash has cut off is left out."""
-    try:
-        lines = (home.path / FOLDER / _FILE).read_bytes().split(b"\n")[:-1]
-    except FileNotFoundError:
-        return []
-    entries: list[dict[str, Any]] = [json.loads(line) for line in lines]
-    for entry in entries:
-        entry["time"] = datetime.fromtimestamp(entry["time"], UTC).isoformat(timespec="seconds")
-    return entries
+    """Return the entries; a line that a crash has cut off is left out."""
+    return [
+        entry | {"time": journal.instant(entry["time"])}
+        for entry in journal.entries(home.path / FOLDER / _FILE, ("time", "upload"))
+    ]

@@ -307,20 +307,6 @@ class UploadStore:
             self._known.pop(incoming.header.upload, None)
 
 
-def describe(incoming: Incoming) -> dict[str, Any]:
-    """Return what the node's owner is shown of an upload."""
-    request = incoming.kept.request
-    return {
-        "upload": request.upload,
-        "dataset": request.dataset,
-        "project": request.project,
-        "sender": request.sender,
-        "size": request.header.size,
-        "received": min(request.header.size, incoming.received * request.header.chunk_size),
-        "state": incoming.kept.state,
-    }
-
-
 def _write_all(handle: int, piece: bytes, offset: int) -> None:
     view = memoryview(piece)
     while view:

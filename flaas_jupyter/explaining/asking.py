@@ -29,6 +29,7 @@ from ..protocols.explaining import Background, FeatureBins, Marginal, draw
 from ..protocols.explaining import Explanation as ExplanationStatistic
 from ..protocols.explaining.background import MAXIMUM_POINTS
 from ..protocols.explaining.explanation import MAXIMUM_ORDERS, told_bins
+from ..protocols.explaining.model_reference import OUTPUTS
 from ..training.preprocessing.values import columns_of, missing_of, texts
 from .explanation import Explanation
 
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from .travelling import Travelling
 
 METHODS = ("shap",)
-OUTPUTS = ("margin", "prediction")
 MOVED = ("query-differs-by-few", "query-audit-full")
 """Refusals of bins, not of the question."""
 _CALLS = 1 << 22

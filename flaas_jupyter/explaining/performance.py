@@ -159,11 +159,7 @@ def evaluate(
             hint="Measure over more rows.",
         )
     figures = released.values[:, 1 : 1 + len(own.names)]
-    table = (
-        _by_client(federation, names, own.names, released.counts, figures)
-        if by_client
-        else _by_client(federation, {}, own.names, released.counts, figures)
-    )
+    table = _by_client(federation, names if by_client else {}, own.names, released.counts, figures)
     return Performance(dict(zip(own.names, figures[0].tolist(), strict=True)), round(released.counts[0]), table, facts)
 
 
@@ -182,7 +178,8 @@ def _by_client(
     federation: Any, names: dict[str, str], metrics: Sequence[str], counts: Any, figures: Any
 ) -> pd.DataFrame:
     """Return what is told of each client."""
-    clients = federation.clients.set_index("id")["rows"] if "id" in federation.clients else {}
+    listed = federation.clients
+    clients = listed.set_index("id")["rows"] if "id" in listed else {}
     rows = []
     for place, (node, name) in enumerate(names.items(), start=1):
         hidden = bool(np.isnan(counts[place]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,7 +70,11 @@ class Travelling:
                 code="explanation-too-large",
                 hint="Explain a smaller model.",
             )
-        return ModelReference(self.kind, digest_of(self.tensors), output, len(self.outputs))
+        return ModelReference(self.kind, self._digest, output, len(self.outputs))
+
+    @cached_property
+    def _digest(self) -> str:
+        return digest_of(self.tensors)
 
     def at_hand(self, output: str) -> KerasModel | TreeModel:
         """Return the model as nodes have it."""

@@ -120,8 +120,8 @@ class KerasModel:
         """How many numbers the metrics are made of."""
         return int(sum(np.prod(variable.shape, dtype=int) for variable in self._metrics()[1]))
 
-    def judge(self, columns: Columns) -> Floats:
-        """Return the states of the metrics over all rows.
+    def judge(self, columns: Columns) -> tuple[Floats, Floats]:
+        """Return the states of the metrics over all rows, and how far off each row is: see `_errors`.
 
         Raises
         ------
@@ -137,25 +137,23 @@ class KerasModel:
             for start in range(0, arrays.rows, _BATCH):
                 batch = keras.tree.map_structure(lambda values, at=start: values[at : at + _BATCH], (x, y))
                 model.test_on_batch(*batch)
-            return np.concatenate([np.asarray(variable).ravel().astype(np.float64) for variable in _variables(model)])
+            states = [np.asarray(variable).ravel().astype(np.float64) for variable in _variables(model)]
+            return np.concatenate(states), self._errors(x, y, arrays.rows)
 
-    def errors(self, columns: Columns) -> Floats:
-        """Return how far the model is off for each row: the Euclidean distance of outputs and targets.
+    def _errors(self, x: Any, y: Any, count: int) -> Floats:
+        """Return the Euclidean distance of each row's outputs and targets, (n,).
 
         Where the loss is one of classes it is 1 and that distance, or 1 and how large the outputs are where classes are
         given as numbers: nothing more than the outputs can make the loss of a row large.
         """
         import keras
 
-        arrays = arrays_of(self._model, self._recipe, columns)
         loss = json.dumps(self._plan.compiling["loss"]).lower()
-        squares = np.zeros(arrays.rows)
-        with self._lock, np.errstate(all="ignore"):
-            x, y = self._match(arrays)
-            for start in range(0, arrays.rows, _BATCH):
+        squares, targets = np.zeros(count), keras.tree.flatten(y)
+        with np.errstate(all="ignore"):
+            for start in range(0, count, _BATCH):
                 rows = slice(start, start + _BATCH)
                 inputs = keras.tree.map_structure(lambda values, at=rows: values[at], x)
-                targets = keras.tree.flatten(y)
                 for place, output in enumerate(keras.tree.flatten(self._model(inputs, training=False))):
                     told = np.asarray(keras.ops.convert_to_numpy(output), np.float64)
                     told = told.reshape(len(told), -1)

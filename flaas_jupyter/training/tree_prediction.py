@@ -79,27 +79,22 @@ class TreeModel:
         ensemble = self._ensemble
         return ensemble.reals(ensemble.add(ensemble.start(codes.shape[1]), codes, self._bins.sizes))
 
-    def judge(self, columns: Columns) -> Floats:
-        """Return rows, loss and hits, or rows and sums of errors; rows without a target are left out."""
+    def judge(self, columns: Columns) -> tuple[Floats, Floats]:
+        """Return rows, loss and hits, or rows and sums of errors, and how far each row is off.
+
+        The latter is the error of its score, or 1 and its loss. Rows without a target are left out, and 0 off.
+        """
         target = np.asarray(columns[self._target], np.float64)
-        there = np.isfinite(target)
+        off, there = np.zeros(len(target)), np.isfinite(target)
         target, scores = target[there], self.scores(columns)[:, there]
         if self._loss.name == "squared":
             error = scores[0] + self._offset - target
-            return np.array([len(target), (error**2).sum(), np.abs(error).sum(), target.sum(), (target**2).sum()])
+            off[there] = np.abs(error)
+            return np.array([len(target), (error**2).sum(), off.sum(), target.sum(), (target**2).sum()]), off
         predicted = scores.argmax(axis=0) if len(scores) > 1 else scores[0] > 0
-        return np.array([len(target), self._loss.values(scores, target).sum(), (predicted == target).sum()])
-
-    def errors(self, columns: Columns) -> Floats:
-        """Return how far each row's score is off, or 1 and its loss; 0 without a target."""
-        target = np.asarray(columns[self._target], np.float64)
-        found, there = np.zeros(len(target)), np.isfinite(target)
-        scores = self.scores(columns)[:, there]
-        if self._loss.name == "squared":
-            found[there] = np.abs(scores[0] + self._offset - target[there])
-        else:
-            found[there] = 1 + self._loss.values(scores, target[there])
-        return found
+        losses = self._loss.values(scores, target)
+        off[there] = 1 + losses
+        return np.array([len(target), losses.sum(), (predicted == target).sum()]), off
 
     def results(self, states: Floats) -> Floats:
         """Return the metrics that follow from states."""

@@ -287,10 +287,7 @@ def test_owners_who_do_not_tell_are_hidden_among_three():
         names, states = ("loss",), 1
 
         def judge(self, columns):
-            return np.array([columns["y"].sum()])
-
-        def errors(self, columns):
-            return columns["y"]
+            return np.array([columns["y"].sum()]), columns["y"]
 
         def results(self, states):
             return states

@@ -62,7 +62,7 @@ class Sink(Protocol):
 class MemorySink:
     """Keeps rows in memory, an array of `rows` of them."""
 
-    def __init__(self, name: str, rows: int) -> None:
+    def __init__(self, rows: int) -> None:
         self._rows, self._at = rows, 0
         self._array: NDArray[Any] | None = None
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ...errors import InvalidInput, NotAllowed, NotFound
 from ...training.arrays import Arrays
 from ..columns import Columns
-from ..policy import Policy
+from ..policy import policy_of
 from ..sources import Source, open_source
 from . import lineage, mapped, refusals
 from .arrays import MemorySink, Recipe, blocks_of, columns_needed, columns_of, gather
@@ -51,12 +51,6 @@ class Entries(Protocol):
     def found(self, registration: Registration) -> None:
         """Keep what was found when the rows had changed."""
         ...
-
-
-def policy_of(home: Path) -> Policy:
-    """Return the owner's policy; one that asks for nothing where there is no file, as in a notebook."""
-    path = home / "node.toml"
-    return Policy.load(path) if path.exists() else Policy(minimum_rows=1)
 
 
 def source_of(registration: Registration, home: Path, *, by_operator: bool = True) -> Source:
@@ -347,7 +341,7 @@ class Dataset:
             every = chain([first], blocks)
             try:
                 if _bytes_per_row(first) * now.rows <= self._in_memory:
-                    known = gather(every, lambda name: MemorySink(name, now.rows))
+                    known = gather(every, lambda _: MemorySink(now.rows))
                 else:
                     known = self._store.keep_arrays(now.version, key, lambda make: gather(map(_narrow, every), make))
             except ValueError as error:

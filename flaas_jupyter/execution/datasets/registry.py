@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from ...errors import Conflict, FlaasError, InvalidInput, NotFound
 from ...home import write_private
 from .. import dataset_name
+from ..policy import policy_of
 from . import lineage, mapped
-from .dataset import IN_MEMORY, Dataset, ids_of, looked_at, policy_of, rows_of, source_of
+from .dataset import IN_MEMORY, Dataset, ids_of, looked_at, rows_of, source_of
 from .registration import Registration
 from .store import Store
 
@@ -192,9 +193,10 @@ class DatasetRegistry:
         NotFound
             Code ``unknown-dataset``.
         """
-        if self.entry(name) is None:
+        entry = self.entry(name)
+        if entry is None:
             raise dataset_name.unknown(name)
-        return self.get(name)
+        return self._dataset(entry)
 
     def remove(self, name: str) -> None:
         """Forget a data set, and what was derived from it; its file is not touched, unless it is the registry's copy.

@@ -68,14 +68,12 @@ def open_source(
     NotAllowed
         ``policy-data-folders``, ``link-out-of-folder``, ``own-home``, ``policy-data-hosts``.
     """
-    from ..policy import Policy
+    from ..policy import policy_of
     from . import SOURCES
 
     text = str(url)
     refuse_credentials(text)
-    path = home / "node.toml"
-    policy = Policy.load(path) if path.exists() else Policy(minimum_rows=1)
-    request = Request(text, home, policy, query, format, secret, tuple(texts), by_operator)
+    request = Request(text, home, policy_of(home), query, format, secret, tuple(texts), by_operator)
     scheme = scheme_of(text) if isinstance(url, str) else ""
     opener = SOURCES.get(scheme.partition("+")[0])
     if opener is None:

@@ -51,11 +51,11 @@ class Judge(Protocol):
     def states(self) -> int:
         """How many numbers the metrics are made of; as many as there are results, at least."""
 
-    def judge(self, columns: Columns) -> Floats:
-        """Return the states of the metrics over all rows of `columns`, shape (states,)."""
+    def judge(self, columns: Columns) -> tuple[Floats, Floats]:
+        """Return the states of the metrics over all rows of `columns`, shape (states,), and how far off each row is.
 
-    def errors(self, columns: Columns) -> Floats:
-        """Return how far the model is off for each row, at least 0, shape (n,)."""
+        The latter, shape (n,), are at least 0.
+        """
 
     def results(self, states: Floats) -> Floats:
         """Return the metrics that follow from states, shape (len(names),)."""
@@ -141,8 +141,8 @@ class Performance(Statistic):
             cells.append(1 + self.nodes.index(self.teller))
         found = np.zeros(self.states + len(_SPREAD))
         if rows:
-            own = {name: np.asarray(columns[name])[matched] for name in self.columns}
-            found = np.concatenate([self._judge.judge(own), _spread_of(self._judge.errors(own))])
+            states, errors = self._judge.judge({name: np.asarray(columns[name])[matched] for name in self.columns})
+            found = np.concatenate([states, _spread_of(errors)])
         counts[cells], values[cells, 0], values[cells, 1:] = rows, 1, found
         return Local(counts, values, matched)
 
@@ -167,9 +167,10 @@ class Performance(Statistic):
             reasons.append("further nodes are withheld, because the whole would give the others away")
         counts = np.full(self.raw_cells, np.nan)
         values = np.full((self.raw_cells, len(self.fields)), np.nan)
-        results = len(self._judge.names)
+        judge = self._judge
+        results = len(judge.names)
         for cell in (0, *told) if spread[0] else ():
-            found = self._judge.results(opened.values[cell, 1 : 1 + self.states])
+            found = judge.results(opened.values[cell, 1 : 1 + self.states])
             counts[cell] = rows[cell]
             values[cell, 1 : 1 + results] = found if cell == 0 else rounded(found)
         values[0, 0] = members

@@ -12,6 +12,7 @@ Its Shapley values depend on the row through the few bits o_i only: they are tab
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -146,7 +147,7 @@ def _table(patterns: NDArray[np.int64], shares: Floats) -> Floats:
     """
     count = len(shares)
     ones = ((patterns[:, None] >> np.arange(count)) & 1).astype(np.float64)
-    weights = np.array([1.0 / (count * _binomial(count - 1, size)) for size in range(count)])
+    weights = np.array([1.0 / (count * math.comb(count - 1, size)) for size in range(count)])
     table = np.empty((len(patterns), count))
     for j in range(count):
         polynomial = np.zeros((len(patterns), count))
@@ -158,10 +159,3 @@ def _table(patterns: NDArray[np.int64], shares: Floats) -> Floats:
                 polynomial = polynomial * shares[i] + raised
         table[:, j] = (ones[:, j] - shares[j]) * (polynomial @ weights)
     return table
-
-
-def _binomial(n: int, k: int) -> float:
-    found = 1.0
-    for i in range(k):
-        found = found * (n - i) / (i + 1)
-    return found

@@ -2,7 +2,7 @@
 
 A mapping has a part for each node whose columns differ: where each common column is found there, what its numbers are
 multiplied with and shifted by, and which code stands for which. It is plain data, known by its digest; owners adopt a
-version of it (`flaas dataset add … --mapping`), or it travels with a model's preprocessing.
+version of it (`flaas dataset map`), or it travels with a model's preprocessing.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ class Mapping:
         }
 
     @classmethod
-    def from_dict(cls, data: object, names: Mappings[str, str] | None = None) -> Mapping:
+    def from_dict(cls, data: object) -> Mapping:
         """Read a mapping that came from elsewhere.
 
         Raises
@@ -206,7 +206,7 @@ class Mapping:
             nodes[limits.text(node, "a node")] = {
                 limits.text(name, "a column"): ColumnMap.from_dict(column) for name, column in columns.items()
             }
-        return cls(nodes, names=names or {})
+        return cls(nodes)
 
     @functools.cached_property
     def digest(self) -> str:

@@ -157,3 +157,9 @@ def test_a_data_set_of_another_node_is_not_here(home):
     told = refused(NotFound, "unknown-dataset", flaas.datasets.open, "claims")
     assert "it has: loans" in told.message
     assert "federation.analytics" in told.hint
+
+
+def test_a_schema_is_drafted_from_a_table():
+    draft = flaas.datasets.DatasetSchema.infer(pd.DataFrame({"age": [40, 50], "sick": [0, 1]}), target="sick")
+    assert {column.name: column.role for column in draft.columns} == {"age": "feature", "sick": "label"}
+    assert "age" in draft.to_toml()
