@@ -316,20 +316,8 @@ function budget(lines) {
       line.budget === null
         ? `${line.node}: ε ${shown(line.spent)} spent; the node sets no limit`
         : `${line.node}: ε ${shown(line.spent)} of ${shown(line.budget)} spent; one more query may take up to ${shown(line.remaining)}`;
-    return el(
-      'p',
-      { class: 'flaas-an-note' },
-      line.budget === null
-        ? null
-        : el('meter', {
-            min: 0,
-            max: line.budget,
-            value: Math.min(line.spent, line.budget),
-            'aria-label': `Privacy budget at ${line.node}`,
-            'aria-valuetext': words
-          }),
-      ` ${words}`
-    );
+    const meter = line.budget === null ? null : budgetMeter(line, words);
+    return el('p', { class: 'flaas-an-note' }, meter, ` ${words}`);
   });
 }
 
@@ -359,12 +347,7 @@ function render({ model, el: root }) {
     model.send(message);
   };
   const drawForm = () => {
-    const at = [...top.querySelectorAll('input, select, button')].indexOf(document.activeElement);
-    top.replaceChildren(fields(form, model.get('state'), drawForm, send));
-    if (at >= 0) {
-      const controls = top.querySelectorAll('input, select, button');
-      controls[Math.min(at, controls.length - 1)].focus(); // where the keyboard was
-    }
+    refill(top, fields(form, model.get('state'), drawForm, send));
   };
   const draw = () => {
     const state = model.get('state');

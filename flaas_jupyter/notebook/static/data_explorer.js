@@ -484,18 +484,7 @@ function nodes(overview, asked) {
         node.online ? 'yes' : 'no',
         node.problem ? node.problem.message : (LEVELS[node.level] ?? node.level),
         line && line.budget !== null && line.budget > 0
-          ? el(
-              'span',
-              {},
-              el('meter', {
-                min: 0,
-                max: line.budget,
-                value: Math.min(line.spent, line.budget),
-                'aria-label': `Privacy budget at ${node.name}`,
-                'aria-valuetext': words
-              }),
-              ` ${words}`
-            )
+          ? el('span', {}, budgetMeter(line, words), ` ${words}`)
           : words
       ];
     })
@@ -580,9 +569,9 @@ function render({ model, el: root }) {
     if (!overview) {
       return;
     }
-    const at = [...top.querySelectorAll('input, select, button')].indexOf(document.activeElement);
     const open = overview.level === 'private' || overview.level === 'aggregates';
-    top.replaceChildren(
+    refill(
+      top,
       el(
         'div',
         { class: 'flaas-de-row' },
@@ -618,10 +607,6 @@ function render({ model, el: root }) {
       columns(overview, ask),
       nodes(overview, asked)
     );
-    if (at >= 0) {
-      const controls = top.querySelectorAll('input, select, button');
-      controls[Math.min(at, controls.length - 1)].focus(); // where the keyboard was
-    }
   };
   const draw = () => {
     const state = model.get('state');

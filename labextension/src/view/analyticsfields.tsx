@@ -17,7 +17,7 @@ import {
 } from '../model';
 import type { AnalyticsOperation, Comparison, IDataset, Via } from '../tokens';
 import { ColumnPicker } from './columnpicker';
-import { SelectField, TextField } from './fields';
+import { EpsilonField, KernelField, SelectField, TextField } from './fields';
 import { useTrans } from './hooks';
 
 interface IFieldsProps {
@@ -149,27 +149,10 @@ export function AnalyticsFields({ model, datasets, dataset }: IFieldsProps): JSX
           ]}
           choose={via => change({ via: via as Via })}
         />
-        <TextField
-          label={trans.__('Privacy ε')}
-          value={form.epsilon}
-          placeholder={trans.__('none')}
-          title={trans.__('Differential privacy: noise by this ε. What is spent counts against the budget.')}
-          change={epsilon => change({ epsilon })}
-        />
+        <EpsilonField value={form.epsilon} change={epsilon => change({ epsilon })} />
       </div>
       {needsBounds(form) && <Bounds form={form} columns={columns} change={bounds => change({ bounds })} />}
-      <SelectField
-        label={trans.__('Kernel')}
-        value={model.kernel}
-        options={[
-          ['', trans.__('one of its own')],
-          ...model.kernels.choices.map(({ id, current }): [string, string] => [
-            id,
-            current ? trans.__('%1 (used last)', id) : id
-          ])
-        ]}
-        choose={kernel => change({ kernel })}
-      />
+      <KernelField model={model} choose={kernel => change({ kernel })} />
     </div>
   );
 }

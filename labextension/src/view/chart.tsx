@@ -4,13 +4,13 @@
  */
 
 import type { ISignal } from '@lumino/signaling';
-import { Button } from '@jupyterlab/ui-components';
 import * as React from 'react';
 import uPlot from 'uplot';
 
 import { metric } from '../format';
 import type { IRound } from '../tokens';
 import { useTrans } from './hooks';
+import { TableToggle } from './tabletoggle';
 
 const HEIGHT = 260;
 const MOST_POINTS = 100;
@@ -62,9 +62,7 @@ export function MetricsChart(props: IChartProps): JSX.Element {
     <section className="flaas-Chart" aria-label={trans.__('Metrics')}>
       <div className="flaas-Chart-head">
         <h3>{trans.__('Metrics')}</h3>
-        <Button small className="flaas-Button" aria-pressed={asTable} onClick={() => setAsTable(!asTable)}>
-          {trans.__('Show as table')}
-        </Button>
+        <TableToggle asTable={asTable} show={setAsTable} />
       </div>
       {names.length === 0 ? (
         <p className="flaas-Empty">{trans.__('The first round is not done yet.')}</p>

@@ -12,6 +12,7 @@ import { csvOf, fileName, reasonsIn, withheldIn } from '../model';
 import type { ITable } from '../tokens';
 import { pngOf, svgOf } from './chartexport';
 import { useTrans } from './hooks';
+import { TableToggle } from './tabletoggle';
 
 /** Rows of a table that are shown; the file has all of them. */
 const MOST_ROWS = 500;
@@ -64,16 +65,7 @@ export function ChartFrame({ title, table, chart, file, notes, reasons }: IChart
       <div className="flaas-Chart-head">
         <h4>{title}</h4>
         <div className="flaas-Chart-tools">
-          {chart && (
-            <Button
-              small
-              className="flaas-Button"
-              aria-pressed={asTable}
-              onClick={() => setAsTable(!asTable)}
-            >
-              {trans.__('Show as table')}
-            </Button>
-          )}
+          {chart && <TableToggle asTable={asTable} show={setAsTable} />}
           <span role="group" aria-label={trans.__('Save')} className="flaas-Chart-save">
             {(chart ? (['png', 'svg', 'csv'] as const) : (['csv'] as const)).map(kind => (
               <Button

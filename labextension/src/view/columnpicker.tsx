@@ -7,7 +7,27 @@ import { useTrans } from './hooks';
 /** Columns from which on they can be looked for by their names. */
 const MANY = 10;
 /** Columns that are listed at once. */
-const MOST_LISTED = 200;
+export const MOST_LISTED = 200;
+
+/** What tells whether a column's name has what is typed, and the field to type it, where there are many columns. */
+export function useFinder(columns: number): [matches: (name: string) => boolean, field: JSX.Element | null] {
+  const trans = useTrans();
+  const [wanted, setWanted] = React.useState('');
+  return [
+    name => name.toLowerCase().includes(wanted.toLowerCase()),
+    columns > MANY ? (
+      <input
+        type="text"
+        className="flaas-Input"
+        value={wanted}
+        placeholder={trans.__('Find a column')}
+        aria-label={trans.__('Find a column')}
+        spellCheck={false}
+        onChange={event => setWanted(event.target.value)}
+      />
+    ) : null
+  ];
+}
 
 export interface IColumnPickerProps {
   columns: readonly string[];
@@ -21,9 +41,9 @@ export interface IColumnPickerProps {
 export function ColumnPicker({ columns, chosen, single, choose }: IColumnPickerProps): JSX.Element {
   const trans = useTrans();
   const name = React.useId();
-  const [wanted, setWanted] = React.useState('');
+  const [matches, finder] = useFinder(columns.length);
   const ticked = columns.filter(column => chosen.includes(column));
-  const found = columns.filter(column => column.toLowerCase().includes(wanted.toLowerCase()));
+  const found = columns.filter(matches);
   const first = single ? ticked.slice(0, 1) : ticked;
   // What is chosen is in sight, however many there are before it.
   const far = found.slice(MOST_LISTED).filter(column => first.includes(column));
@@ -33,17 +53,7 @@ export function ColumnPicker({ columns, chosen, single, choose }: IColumnPickerP
       <legend>
         {single ? trans.__('Column') : trans.__('Columns, %1 of %2', first.length, columns.length)}
       </legend>
-      {columns.length > MANY && (
-        <input
-          type="text"
-          className="flaas-Input"
-          value={wanted}
-          placeholder={trans.__('Find a column')}
-          aria-label={trans.__('Find a column')}
-          spellCheck={false}
-          onChange={event => setWanted(event.target.value)}
-        />
-      )}
+      {finder}
       <div className="flaas-Columns-list">
         {listed.map(column => (
           <label key={column}>

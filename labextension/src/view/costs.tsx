@@ -25,6 +25,7 @@ import { useModel, useNow, useTrans } from './hooks';
 import { MainView } from './mainview';
 import { Notice } from './notice';
 import { SignInFirst } from './signinfirst';
+import { TableToggle } from './tabletoggle';
 
 export interface ICostsProps {
   federation: FederationModel;
@@ -337,9 +338,7 @@ function Days({ summary, nameOf }: IPartProps): JSX.Element {
                 {each}
               </Button>
             ))}
-          <Button small className="flaas-Button" aria-pressed={asTable} onClick={() => setAsTable(!asTable)}>
-            {trans.__('Show as table')}
-          </Button>
+          <TableToggle asTable={asTable} show={setAsTable} />
         </div>
       </div>
       {nothing ? (

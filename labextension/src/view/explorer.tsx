@@ -14,7 +14,7 @@ import { TablesContext } from './chartframe';
 import { ColumnChoice, CorrelationsChoice, PartAnswer } from './explorerparts';
 import { Budget, ExplorerOverview } from './exploreroverview';
 import { faultText, levelText, tabName } from './explorerwords';
-import { SelectField, TextField } from './fields';
+import { EpsilonField, KernelField, SelectField } from './fields';
 import { useModel, useTrans } from './hooks';
 import { Notice } from './notice';
 import { Tabs } from './tabs';
@@ -64,27 +64,8 @@ export function Explorer({ model, datasets, insert }: IExplorerProps): JSX.Eleme
             options={datasets.map(({ name }) => [name, name])}
             choose={name => model.change({ dataset: name })}
           />
-          <TextField
-            label={trans.__('Privacy ε')}
-            value={choice.epsilon}
-            placeholder={trans.__('none')}
-            title={trans.__(
-              'Differential privacy: noise by this ε. What is spent counts against the budget.'
-            )}
-            change={epsilon => model.change({ epsilon })}
-          />
-          <SelectField
-            label={trans.__('Kernel')}
-            value={model.kernel}
-            options={[
-              ['', trans.__('one of its own')],
-              ...model.kernels.choices.map(({ id, current }): [string, string] => [
-                id,
-                current ? trans.__('%1 (used last)', id) : id
-              ])
-            ]}
-            choose={kernel => model.change({ kernel })}
-          />
+          <EpsilonField value={choice.epsilon} change={epsilon => model.change({ epsilon })} />
+          <KernelField model={model} choose={kernel => model.change({ kernel })} />
         </div>
         {model.ownNode !== null && (
           <label className="flaas-Explorer-own">

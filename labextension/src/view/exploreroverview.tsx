@@ -6,14 +6,11 @@ import { count, exact } from '../format';
 import { canBeAsked } from '../model';
 import type { IExploration, IExploredColumn, ITable } from '../tokens';
 import { ChartFrame } from './chartframe';
+import { MOST_LISTED, useFinder } from './columnpicker';
 import { declaredText, fieldName, rangeText, levelName, listed, roleName, tableWords } from './explorerwords';
 import { useTrans } from './hooks';
 import { BudgetMeter } from './privacybudget';
 import { RowBars } from './rowbars';
-
-/** Columns from which on they can be looked for by their names, and columns that are listed at once. */
-const MANY = 10;
-const MOST_LISTED = 200;
 
 export interface IOverviewProps extends Pick<
   IExploration,
@@ -150,8 +147,8 @@ function Nodes({ dataset, rows, nodes, asked }: IOverviewProps): JSX.Element {
 
 function Columns({ nodes, columns, asked, open }: IOverviewProps): JSX.Element {
   const trans = useTrans();
-  const [wanted, setWanted] = React.useState('');
-  const found = columns.filter(({ name }) => name.toLowerCase().includes(wanted.toLowerCase()));
+  const [matches, finder] = useFinder(columns.length);
+  const found = columns.filter(({ name }) => matches(name));
   const differing = columns.filter(({ differences }) => differences.length > 0).length;
   const names = new Map(nodes.map(({ node, name }) => [node, name]));
   return (
@@ -166,17 +163,7 @@ function Columns({ nodes, columns, asked, open }: IOverviewProps): JSX.Element {
           )}
         </p>
       )}
-      {columns.length > MANY && (
-        <input
-          type="text"
-          className="flaas-Input"
-          value={wanted}
-          placeholder={trans.__('Find a column')}
-          aria-label={trans.__('Find a column')}
-          spellCheck={false}
-          onChange={event => setWanted(event.target.value)}
-        />
-      )}
+      {finder}
       <div className="flaas-Scroll">
         <table className="flaas-Table" aria-label={trans.__('Columns')}>
           <thead>

@@ -16,7 +16,7 @@ import {
   scaleOf
 } from '../model';
 import type { IDistribution, IExploration, IExploredColumn, ITable } from '../tokens';
-import { ChartFrame } from './chartframe';
+import { ChartFrame, type IChartFrameProps } from './chartframe';
 import { ColumnPicker } from './columnpicker';
 import { levelName, listed, SUMMARY, summaryName, tableWords } from './explorerwords';
 import { TextField } from './fields';
@@ -112,6 +112,34 @@ export function PartAnswer({ answer, columns }: IAnswerProps): JSX.Element | nul
   return drift ? <Drift answer={answer} drift={drift} /> : null;
 }
 
+interface IPartProps extends Omit<IChartFrameProps, 'file' | 'notes'> {
+  answer: IExploration;
+  /** What files are called after, beside the data set; else the title. */
+  name?: string;
+  /** What a picture says beside where its figures come from. */
+  notes?: readonly string[];
+  /** What stands above the figures. */
+  lead?: React.ReactNode;
+  /** What stands below them. */
+  children?: React.ReactNode;
+}
+
+/** One part: its chart, and where its figures come from. */
+function Part({ answer, name, notes = [], lead, children, ...frame }: IPartProps): JSX.Element {
+  const trans = useTrans();
+  return (
+    <section className="flaas-Explorer-part" aria-label={frame.title}>
+      {lead}
+      <ChartFrame
+        {...frame}
+        file={[answer.dataset, name ?? frame.title]}
+        notes={[...provenance(trans, answer), ...notes]}
+      />
+      {children}
+    </section>
+  );
+}
+
 function Distribution({
   answer,
   columns,
@@ -142,28 +170,28 @@ function Distribution({
     facts.push([trans.__('Privacy spent, ε'), metric(epsilon)]);
   }
   return (
-    <section className="flaas-Explorer-part" aria-label={title}>
-      <ChartFrame
-        title={title}
-        table={table}
-        chart={
-          counts.length === 0 ? null : scale ? (
-            <Histogram
-              distribution={distribution}
-              scale={scale}
-              title={trans.__('Chart of %1', title)}
-              unit={unit}
-            />
-          ) : (
-            <RowBars title={trans.__('Chart of %1', title)} bars={barsOf(trans, table, distribution)} />
-          )
-        }
-        file={[answer.dataset, name]}
-        notes={[...provenance(trans, answer), facts.map(([fact, value]) => `${fact}: ${value}`).join(' · ')]}
-        reasons={reasons[''] ? [reasons['']] : []}
-      />
+    <Part
+      answer={answer}
+      title={title}
+      table={table}
+      chart={
+        counts.length === 0 ? null : scale ? (
+          <Histogram
+            distribution={distribution}
+            scale={scale}
+            title={trans.__('Chart of %1', title)}
+            unit={unit}
+          />
+        ) : (
+          <RowBars title={trans.__('Chart of %1', title)} bars={barsOf(trans, table, distribution)} />
+        )
+      }
+      name={name}
+      notes={[facts.map(([fact, value]) => `${fact}: ${value}`).join(' · ')]}
+      reasons={reasons[''] ? [reasons['']] : []}
+    >
       <Settings settings={facts} />
-    </section>
+    </Part>
   );
 }
 
@@ -193,36 +221,34 @@ function Missing({
   const sorted = [...missing].sort((one, other) => (other.share ?? -1) - (one.share ?? -1));
   const gone = sorted.filter(({ share, suppressed }) => suppressed || (share ?? 0) > 0);
   return (
-    <section className="flaas-Explorer-part" aria-label={title}>
-      {gone.length === 0 && missing.length > 0 && (
-        <p className="flaas-Empty">{trans.__('No value is missing.')}</p>
-      )}
-      <ChartFrame
-        title={title}
-        table={missingTable(sorted, tableWords(trans))}
-        chart={
-          gone.length === 0 ? null : (
-            <RowBars
-              title={trans.__('Chart of %1', title)}
-              bars={gone.map(({ column, share, count: values, suppressed, reason }) => ({
-                name: column,
-                value: share,
-                words:
-                  share === null
-                    ? undefined
-                    : values === null
-                      ? percent(share)
-                      : trans.__('%1 (%2)', percent(share), count(Math.round(values))),
-                withheld: suppressed,
-                reason: reason ?? ''
-              }))}
-            />
-          )
-        }
-        file={[answer.dataset, title]}
-        notes={provenance(trans, answer)}
-      />
-    </section>
+    <Part
+      answer={answer}
+      title={title}
+      lead={
+        gone.length === 0 &&
+        missing.length > 0 && <p className="flaas-Empty">{trans.__('No value is missing.')}</p>
+      }
+      table={missingTable(sorted, tableWords(trans))}
+      chart={
+        gone.length === 0 ? null : (
+          <RowBars
+            title={trans.__('Chart of %1', title)}
+            bars={gone.map(({ column, share, count: values, suppressed, reason }) => ({
+              name: column,
+              value: share,
+              words:
+                share === null
+                  ? undefined
+                  : values === null
+                    ? percent(share)
+                    : trans.__('%1 (%2)', percent(share), count(Math.round(values))),
+              withheld: suppressed,
+              reason: reason ?? ''
+            }))}
+          />
+        )
+      }
+    />
   );
 }
 
@@ -241,34 +267,31 @@ function Labels({
   const title = trans.__('Rows by %1', column);
   const table = labelsTable(labels, tableWords(trans));
   return (
-    <section className="flaas-Explorer-part" aria-label={title}>
-      <ChartFrame
-        title={title}
-        table={table}
-        chart={
-          <RowBars
-            title={trans.__('Chart of %1', title)}
-            bars={classes.map((label, place) => {
-              const [value, share] = table.rows[place].values;
-              return {
-                name: String(label),
-                value: counts[place] ?? null,
-                words:
-                  value === null
-                    ? undefined
-                    : share === undefined || share === null
-                      ? exact(value)
-                      : trans.__('%1 (%2)', exact(value), percent(share)),
-                withheld: suppressed[place] ?? false,
-                reason: reasonAt(reasons, place)
-              };
-            })}
-          />
-        }
-        file={[answer.dataset, title]}
-        notes={provenance(trans, answer)}
-      />
-    </section>
+    <Part
+      answer={answer}
+      title={title}
+      table={table}
+      chart={
+        <RowBars
+          title={trans.__('Chart of %1', title)}
+          bars={classes.map((label, place) => {
+            const [value, share] = table.rows[place].values;
+            return {
+              name: String(label),
+              value: counts[place] ?? null,
+              words:
+                value === null
+                  ? undefined
+                  : share === undefined || share === null
+                    ? exact(value)
+                    : trans.__('%1 (%2)', exact(value), percent(share)),
+              withheld: suppressed[place] ?? false,
+              reason: reasonAt(reasons, place)
+            };
+          })}
+        />
+      }
+    />
   );
 }
 
@@ -286,22 +309,19 @@ function Correlations({
   }
   const table = correlationsTable(correlations, tableWords(trans));
   return (
-    <section className="flaas-Explorer-part" aria-label={title}>
-      <ChartFrame
-        title={title}
-        table={table}
-        chart={
-          <Matrix
-            title={trans.__('Chart of %1', title)}
-            table={table}
-            most={1}
-            nameOf={(one, other) => trans.__('%1 and %2', one, other)}
-          />
-        }
-        file={[answer.dataset, title]}
-        notes={provenance(trans, answer)}
-      />
-    </section>
+    <Part
+      answer={answer}
+      title={title}
+      table={table}
+      chart={
+        <Matrix
+          title={trans.__('Chart of %1', title)}
+          table={table}
+          most={1}
+          nameOf={(one, other) => trans.__('%1 and %2', one, other)}
+        />
+      }
+    />
   );
 }
 
@@ -323,27 +343,25 @@ function Drift({
     tableWords(trans)
   );
   return (
-    <section className="flaas-Explorer-part" aria-label={title}>
-      <ChartFrame
-        title={title}
-        table={table}
-        chart={
-          <Matrix
-            title={trans.__('Chart of %1', title)}
-            table={table}
-            most={1}
-            nameOf={(column, node) => trans.__('%1 at %2', column, node)}
-          />
-        }
-        file={[answer.dataset, title]}
-        notes={provenance(trans, answer)}
-      />
+    <Part
+      answer={answer}
+      title={title}
+      table={table}
+      chart={
+        <Matrix
+          title={trans.__('Chart of %1', title)}
+          table={table}
+          most={1}
+          nameOf={(column, node) => trans.__('%1 at %2', column, node)}
+        />
+      }
+    >
       <p className="flaas-Hint">
         {trans.__(
           'Jensen-Shannon distance of a node’s rows from those of all nodes: 0 is the same distribution, 1 another altogether. Each node tells it itself, rounded.'
         )}
       </p>
-    </section>
+    </Part>
   );
 }
 

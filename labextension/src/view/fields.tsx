@@ -3,6 +3,9 @@
 import { HTMLSelect } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
+import type { IKernels } from '../tokens';
+import { useTrans } from './hooks';
+
 export interface IFieldProps {
   label: string;
   title?: string;
@@ -128,5 +131,48 @@ export function SelectField({ label, value, options, choose }: ISelectFieldProps
         />
       )}
     </Field>
+  );
+}
+
+export interface IEpsilonFieldProps {
+  value: string;
+  change: (epsilon: string) => void;
+}
+
+/** How much privacy a question may cost. */
+export function EpsilonField(props: IEpsilonFieldProps): JSX.Element {
+  const trans = useTrans();
+  return (
+    <TextField
+      {...props}
+      label={trans.__('Privacy ε')}
+      placeholder={trans.__('none')}
+      title={trans.__('Differential privacy: noise by this ε. What is spent counts against the budget.')}
+    />
+  );
+}
+
+export interface IKernelFieldProps {
+  /** What is asked there. */
+  model: { readonly kernel: string; readonly kernels: IKernels };
+  choose: (kernel: string) => void;
+}
+
+/** In which kernel a question is asked. */
+export function KernelField({ model, choose }: IKernelFieldProps): JSX.Element {
+  const trans = useTrans();
+  return (
+    <SelectField
+      label={trans.__('Kernel')}
+      value={model.kernel}
+      options={[
+        ['', trans.__('one of its own')],
+        ...model.kernels.choices.map(({ id, current }): [string, string] => [
+          id,
+          current ? trans.__('%1 (used last)', id) : id
+        ])
+      ]}
+      choose={choose}
+    />
   );
 }

@@ -5,7 +5,7 @@
  */
 
 import type { TranslationBundle } from '@jupyterlab/translation';
-import { Button, HTMLSelect } from '@jupyterlab/ui-components';
+import { HTMLSelect } from '@jupyterlab/ui-components';
 import type { ISignal } from '@lumino/signaling';
 import * as React from 'react';
 
@@ -15,6 +15,7 @@ import { colourOf, css, type IPalette, palette, type Rgb, themeColour } from './
 import { type IShape, type ISummary, labelStep, means, summarised, together } from './grid';
 import { useTrans } from './hooks';
 import { RoundTable } from './roundtable';
+import { TableToggle } from './tabletoggle';
 
 /** Pixels. */
 const LEFT = 108;
@@ -82,14 +83,7 @@ export function HeatMap({ quantities, version, themeChanged }: IHeatMapProps): J
                 options={orders}
               />
             </label>
-            <Button
-              small
-              className="flaas-Button"
-              aria-pressed={asTable}
-              onClick={() => setAsTable(!asTable)}
-            >
-              {trans.__('Show as table')}
-            </Button>
+            <TableToggle asTable={asTable} show={setAsTable} />
           </div>
         )}
       </div>

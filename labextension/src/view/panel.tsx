@@ -11,8 +11,10 @@ import * as React from 'react';
 import { clock } from '../format';
 import { federationIcon } from '../icons';
 import {
+  type AnalyticsModel,
   type AnalyticsModels,
   CostsModel,
+  type ExplorerModel,
   type ExplorerModels,
   type FederationModel,
   follow,
@@ -374,6 +376,8 @@ function Project(props: IProjectProps): JSX.Element {
       await project.refresh();
     }
   };
+  const explorer = props.explorers.of(project.project.id);
+  const questions = props.analytics.of(project.project.id);
   const online = project.nodes.filter(node => node.state === 'online').length;
   return (
     <>
@@ -384,8 +388,12 @@ function Project(props: IProjectProps): JSX.Element {
       <Section title={trans.__('Data sets')} figure={String(project.datasets.length)}>
         <Datasets datasets={project.datasets} />
         <UploadPart uploads={props.uploads} project={project} />
-        <Exploring {...props} />
-        <Asking {...props} />
+        <FormPart title={trans.__('Data explorer')} model={explorer} openView={props.openExplorer}>
+          <Explorer model={explorer} datasets={project.datasets} insert={props.insert} />
+        </FormPart>
+        <FormPart title={trans.__('Analytics')} model={questions} openView={props.openAnalytics}>
+          <Analytics model={questions} datasets={project.datasets} insert={props.insert} />
+        </FormPart>
         {project.queries.length > 0 && (
           <Part title={trans.__('Queries')} figure={String(project.queries.length)}>
             <Queries queries={project.queries} />
@@ -414,42 +422,35 @@ function Project(props: IProjectProps): JSX.Element {
   );
 }
 
-/** The data explorer; closed until somebody wants it. After a reload nothing is asked before somebody says so. */
-function Exploring({ project, explorers, openExplorer, insert }: IProjectProps): JSX.Element {
+/**
+ * A form that can be had in the main area too; closed until somebody wants it, and as it was left after a reload. Nothing
+ * is asked then before somebody says so.
+ */
+function FormPart({
+  title,
+  model,
+  openView,
+  children
+}: {
+  title: string;
+  model: AnalyticsModel | ExplorerModel;
+  /** Opens the same form in the main area. */
+  openView: () => void;
+  children: React.ReactNode;
+}): JSX.Element {
   const trans = useTrans();
-  const model = explorers.of(project.project.id);
   useModel(model);
   return (
     <Part
-      title={trans.__('Data explorer')}
+      title={title}
       figure=""
       open={model.form.open === 'yes'}
       toggle={open => model.change({ open: open ? 'yes' : '' })}
     >
-      <Button small minimal className="flaas-Button" onClick={openExplorer}>
+      <Button small minimal className="flaas-Button" onClick={openView}>
         {trans.__('Open with more room')}
       </Button>
-      <Explorer model={model} datasets={project.datasets} insert={insert} />
-    </Part>
-  );
-}
-
-/** The form for questions over rows; closed until somebody wants it, and as it was left after a reload. */
-function Asking({ project, analytics, openAnalytics, insert }: IProjectProps): JSX.Element {
-  const trans = useTrans();
-  const model = analytics.of(project.project.id);
-  useModel(model);
-  return (
-    <Part
-      title={trans.__('Analytics')}
-      figure=""
-      open={model.form.open === 'yes'}
-      toggle={open => model.change({ open: open ? 'yes' : '' })}
-    >
-      <Button small minimal className="flaas-Button" onClick={openAnalytics}>
-        {trans.__('Open with more room')}
-      </Button>
-      <Analytics model={model} datasets={project.datasets} insert={insert} />
+      {children}
     </Part>
   );
 }
