@@ -246,13 +246,14 @@ class Assignment(Base):
 
 
 class Round(Base):
-    """The aggregator's report of a finished round."""
+    """The aggregator's report of a finished round; the run may have another aggregator since."""
 
     __tablename__ = "rounds"
 
     run: Mapped[int] = mapped_column(ForeignKey("runs.number", ondelete=_CASCADE), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True)
     term: Mapped[int]
+    aggregator: Mapped[str | None]
     report: Mapped[dict[str, Any]]
 
 

@@ -98,6 +98,17 @@ def test_the_estimate_is_lifetimes_and_traffic(federation, controller, places, u
         assert left(session, "north", "credit") == pytest.approx(100 - compute - traffic, abs=1e-9)
 
 
+def test_what_a_leader_has_sent_stays_its_own_when_another_leads_the_run(federation, controller):
+    nodes = trained(federation)
+    launch(federation, nodes, [FRANKFURT, FRANKFURT, BELGIUM])
+    before = estimated(controller, "&group=node")
+    (run,) = federation.developer.embedded(f"{federation.path}/runs", "runs")
+    events = federation.developer.follow(f"/v1/runs/{run['id']}/events", last=0)
+    nodes[0].go_offline()
+    assert events.until("run.aggregator", term=2)["data"]["node"] in {node.id for node in nodes[1:]}
+    assert estimated(controller, "&group=node") == pytest.approx(before, abs=1e-9)
+
+
 def test_each_organisation_is_told_of_its_own_machines(federation, controller):
     nodes = trained(federation)
     launch(federation, nodes[:1], [FRANKFURT])

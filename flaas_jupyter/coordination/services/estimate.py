@@ -95,7 +95,7 @@ def sent(session: Session, start: date, end: date) -> Iterator[Sent]:
     first, last = _midnight(start), _midnight(end)
     launched = select(Assignment.run).join(LaunchedMachine, LaunchedMachine.node_id == Assignment.node)
     query = (
-        select(Round.report, Run.aggregator)
+        select(Round.report, Round.aggregator)
         .join(Run, Run.number == Round.run)
         .where(Run.number.in_(launched), Run.created < last, or_(Run.ended.is_(None), Run.ended >= first))
     )

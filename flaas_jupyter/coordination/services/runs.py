@@ -194,7 +194,9 @@ def report(session: Session, view: View, run: Run, number: int, body: RoundIn) -
             code="round-conflict",
             hint="A report is not changed; read it and go on.",
         )
-    kept = session.merge(Round(run=run.number, number=number, term=body.term, report=content))
+    kept = session.merge(
+        Round(run=run.number, number=number, term=body.term, aggregator=run.aggregator, report=content)
+    )
     run.round = max(run.round, number)
     states.keep_version(session, run)  # the round was under way when the run was paused
     events.append(session, "run.round", project=run.project, run=run.id, node=run.aggregator, data=content)
