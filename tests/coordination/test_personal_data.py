@@ -122,7 +122,7 @@ def test_the_export_tells_the_caller_what_is_kept_and_no_secret(federation):
     assert {"role": "developer", "scope": "organisation:laboratory"} in kept["roles"]
     assert len(kept["tokens"]) == 1
     assert len(kept["runs"]) == 1
-    secret = federation.people["developer", "laboratory"].rpartition("_")[2]
+    secret = federation.people["developer", "laboratory"].split("_", 2)[2]  # the secret may hold "_" too
     assert secret not in json.dumps(kept)
     assert "digest" not in json.dumps(kept)
 

@@ -103,6 +103,13 @@ def require_names(shown: str, names: Sequence[str]) -> None:
                 code="unnamed-column",
                 hint="If it is a table's index, write the file without: DataFrame.to_csv(path, index=False).",
             )
+        if len(name) > LIMITS.name:
+            raise InvalidInput(
+                f"The name of column {number} of {shown}, {name[:80]!r}…, has {len(name)} signs; allowed are "
+                f"{LIMITS.name}.",
+                code="bad-column-name",
+                hint="Write a first line with the names of the columns, and a line for each row.",
+            )
         if not name.isprintable():
             raise InvalidInput(
                 f"The name of column {number} of {shown}, {name[:80]!r}, has signs in it that cannot be printed.",

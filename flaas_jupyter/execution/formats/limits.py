@@ -23,6 +23,8 @@ class Limits:
         Bytes of one line, or of one record.
     columns : int
         Columns of a table.
+    name : int
+        Signs of a column's name.
     piece : int
         Bytes of texts that are decoded at a time.
     row : int
@@ -34,6 +36,7 @@ class Limits:
     total: int = 1 << 40
     line: int = 64 << 20
     columns: int = 100_000
+    name: int = 1_000
     piece: int = 64 << 20
     row: int = 256 << 20
 

@@ -80,7 +80,16 @@ def test_records_of_the_node_are_no_data(opened, home):
 
 
 def test_a_first_record_that_is_no_header_is_refused(refused):
-    assert "no list of names" in refused("a" * 200_000 + "\n1\n", "t.csv")
+    assert "no list of names" in refused("a" * (2 << 20) + "\n1\n", "t.csv")
+
+
+def test_names_of_columns_have_a_longest_length():
+    require_names("t.csv", ["a" * 1_000])
+    with pytest.raises(FlaasError) as error:
+        require_names("t.csv", ["a", "b" * 1_001])
+    assert error.value.code == "bad-column-name"
+    assert "column 2" in error.value.message
+    assert len(error.value.message) < 300
 
 
 @pytest.mark.parametrize("name", ["a\x1b[31m", "a\x07", "a\u202eb", "a\nb"])
