@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from ..analytics.private import quantiles_of_histogram
 from ..analytics.scope import Scope
 from ..analytics.source import Source
 from ..column_kinds import column_kind
-from ..errors import InvalidInput
+from ..errors import InvalidInput, NotAllowed
 from ..protocols.analytics.release import Released
 from .source import Described, Json
 
@@ -350,22 +350,44 @@ def missing(source: Source, columns: Sequence[Json], epsilon: float | None) -> l
     numbers = [str(column["name"]) for column in columns if column["kind"] != "text" and column["dtype"]]
     texts = [str(column["name"]) for column in columns if column["kind"] == "text" or not column["dtype"]]
     found: dict[str, Json] = {}
+    refusals: list[NotAllowed] = []
     with asking(source, "missing", epsilon, **_wide(columns, epsilon)) as whole:
         parts = len(texts) + math.ceil(len(numbers) / _AT_ONCE)
         call = whole.share(max(1, parts))
-        for first in range(0, len(numbers), _AT_ONCE):
-            names = numbers[first : first + _AT_ONCE]
-            released = call.step("moments", names, power=1)
-            there = released.values.reshape(1, len(names), 2)[0, :, 0]
-            for name, count in zip(names, there.tolist(), strict=True):
-                found[name] = _share(name, float(released.counts[0]), count, released)
+        groups = [numbers[first : first + _AT_ONCE] for first in range(0, len(numbers), _AT_ONCE)]
+        for names in groups:
+            found.update(_unless_refused(_missing_numbers, call, names, refusals))
         for name in texts:
-            found[name] = _missing_text(call, name)
+            found.update(_unless_refused(_missing_text, call, [name], refusals))
+    if refusals and len(refusals) == len(groups) + len(texts):
+        raise refusals[0]
     return [found[str(column["name"])] for column in columns]
 
 
-def _missing_text(call: Call, name: str) -> Json:
+def _unless_refused(
+    count: Callable[[Call, list[str]], dict[str, Json]], call: Call, names: list[str], refusals: list[NotAllowed]
+) -> dict[str, Json]:
+    """Count, or give the reason for which a node refuses to; the other columns are asked for all the same."""
+    try:
+        return count(call, names)
+    except NotAllowed as refusal:
+        refusals.append(refusal)
+        hidden = {"count": None, "share": None, "suppressed": True, "reason": refusal.message}
+        return {name: {"column": name, **hidden} for name in names}
+
+
+def _missing_numbers(call: Call, names: list[str]) -> dict[str, Json]:
+    released = call.step("moments", names, power=1)
+    there = released.values.reshape(1, len(names), 2)[0, :, 0]
+    return {
+        name: _share(name, float(released.counts[0]), count, released)
+        for name, count in zip(names, there.tolist(), strict=True)
+    }
+
+
+def _missing_text(call: Call, names: list[str]) -> dict[str, Json]:
     """Count the rows whose text is missing: a derived key, since texts are not measured."""
+    (name,) = names
     is_null = {"op": "isnull", "args": [{"column": name}]}
     keyed = call.otherwise(
         scope=Scope(assign=((_MISSING, is_null),)),
@@ -374,8 +396,8 @@ def _missing_text(call: Call, name: str) -> Json:
     released = keyed.step("count", [])
     there, gone = (float(count) for count in released.counts)
     if math.isnan(there) or math.isnan(gone):
-        return _share(name, math.nan, math.nan, released)
-    return _share(name, there + gone, there, released)
+        return {name: _share(name, math.nan, math.nan, released)}
+    return {name: _share(name, there + gone, there, released)}
 
 
 def _share(name: str, rows: float, there: float, released: Released) -> Json:

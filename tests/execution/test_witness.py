@@ -362,7 +362,7 @@ class MeshNode:
     async def open(self) -> MeshNode:
         carrier = await IrohCarrier.bind(self.identity)
         self.domain.admit(self.identity.node_id)
-        self.domain.publish(self.identity, carrier.addresses)
+        self.domain.publish(self.identity, carrier.whereabouts)
         self.directory = self.domain.directory()
 
         async def answer(peer: Peer, message: Message) -> Message:

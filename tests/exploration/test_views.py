@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 import flaas_jupyter as flaas
+from flaas_jupyter import own_exploration
 from flaas_jupyter.errors import FlaasError, InvalidInput, NotAllowed, NotFound
 from flaas_jupyter.exploration import PARTS, Exploration
 from flaas_jupyter.exploration.describing import columns_of, level_of, nodes_of
@@ -447,3 +448,23 @@ def test_levels_and_differences_come_from_what_nodes_have_told():
     assert {"node": "b", "field": "dtype", "value": "float64"} in columns["age"]["differences"]
     assert columns["ill"]["differences"] == [{"node": "b", "field": "absent", "value": True}]
     assert [node["rows"] for node in nodes_of(entry)] == [40, 40, None]
+
+
+def test_a_refused_column_leaves_the_others(owned, monkeypatch):
+    answer = own_exploration._OwnQuery.step
+
+    def refusing(query, statistic, *args, **options):
+        if any(name in str(statistic) for name in refused):
+            raise NotAllowed("north tells nothing of it.", code="query-differs-by-few")
+        return answer(query, statistic, *args, **options)
+
+    monkeypatch.setattr(own_exploration._OwnQuery, "step", refusing)
+    refused = ["town"]
+    told = {each["column"]: each for each in flaas.explore("people").missing().to_dict()["missing"]}
+    assert told["town"] == {
+        "column": "town", "count": None, "share": None, "suppressed": True, "reason": "north tells nothing of it.",
+    }  # fmt: skip
+    assert (told["dose"]["count"], told["seen"]["count"]) == (3, 2)
+    refused = [""]
+    with pytest.raises(NotAllowed, match="north tells nothing"):
+        flaas.explore("people").missing()

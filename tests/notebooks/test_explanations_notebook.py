@@ -14,14 +14,20 @@ NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "06-data-and-explanations.i
 DATA = Path(os.environ.get("FLAAS_DATA", "data"))
 
 
-@pytest.mark.long
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("source", ["scikit-learn", "heart disease and credit default"])
-def test_the_notebook_brings_tables_in_trains_and_explains(tmp_path, monkeypatch, source):
+@pytest.mark.parametrize(
+    ("source", "size"),
+    [
+        ("scikit-learn", "tiny"),
+        pytest.param("scikit-learn", "small", marks=pytest.mark.long),
+        pytest.param("heart disease and credit default", "small", marks=pytest.mark.long),
+    ],
+)
+def test_the_notebook_brings_tables_in_trains_and_explains(tmp_path, monkeypatch, source, size):
     if source != "scikit-learn" and not ((DATA / "heart-disease").is_dir() and (DATA / "credit-default").is_dir()):
         pytest.skip(f"there are no heart-disease and credit-default in {DATA}; set FLAAS_DATA")
     monkeypatch.setenv("FLAAS_HOME", str(tmp_path))
-    monkeypatch.setenv("FLAAS_NOTEBOOK_SIZE", "small")
+    monkeypatch.setenv("FLAAS_NOTEBOOK_SIZE", size)
     monkeypatch.setenv("FLAAS_DATA", str(tmp_path / "none" if source == "scikit-learn" else DATA.resolve()))
     book = nbformat.read(NOTEBOOK, as_version=4)
     assert not any(cell.get("outputs") for cell in book.cells), "notebooks are committed without outputs"

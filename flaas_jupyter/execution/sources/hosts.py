@@ -91,6 +91,21 @@ def allowed_addresses(host: str, port: int, listed: Iterable[str], resolver: Res
     return list(found)
 
 
+def require_allowed_if_literal(host: str, listed: Iterable[str]) -> None:
+    """Refuse an address that is written out and may not be connected to, rather than the name of what is there.
+
+    Raises
+    ------
+    NotAllowed
+        Code ``policy-data-hosts``.
+    """
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return  # a name: it is looked up when data are read
+    allowed_addresses(host, 443, listed, resolver=lambda name, _: [name])
+
+
 def _meanings(address: Address) -> list[Address]:
     """Return an address and the IPv4 addresses that it stands for (mapped, NAT64, 6to4, Teredo, compatible)."""
     if isinstance(address, ipaddress.IPv4Address):

@@ -32,7 +32,7 @@ from ..formats.listing import Listing
 from ..formats.refusals import unreadable
 from .choosing import chosen_reader, refuse_query
 from .file_source import FileSource
-from .hosts import CheckedNetwork
+from .hosts import CheckedNetwork, require_allowed_if_literal
 from .opening import Request
 from .secrets import Secret
 from .source import Source
@@ -52,7 +52,11 @@ def open_at(request: Request) -> Source:
     refuse_query(request)
     url = _canonical(request.url)
     name = urlsplit(url).path.rpartition("/")[2]
-    reader = chosen_reader(request, url, lambda: [name], folder=False)
+    try:
+        reader = chosen_reader(request, url, lambda: [name], folder=False)
+    except InvalidInput:
+        require_allowed_if_literal(urlsplit(url).hostname or "", request.policy.data_hosts)
+        raise
     remote = _Remote(url, request.home, tuple(request.policy.data_hosts), Secret.of(request))
     # Formats go by the end of a name; the copy has the one of the original, or that of the named format.
     end = next((end for end in reader.suffixes if name.lower().endswith(end)), reader.suffixes[0])

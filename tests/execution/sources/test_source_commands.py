@@ -101,6 +101,7 @@ def test_who_is_refused_is_told_why_and_what_to_do(tmp_path, home, https):
         (f"{tmp_path}/in/link.csv", "link-out-of-folder"),
         (f"{home}/node.key", "own-home"),
         ("https://169.254.169.254/latest/meta-data/iam.csv", "policy-data-hosts"),
+        ("https://169.254.169.254/latest", "policy-data-hosts"),
         (https.put("loans.csv", encoded(LOANS)[".csv"]), "policy-data-hosts"),
         ("s3://AKIA1:hunter2@hospital/loans.csv", "credentials-in-url"),
         ("https://files.example/loans.csv?sig=hunter2", "credentials-in-url"),
