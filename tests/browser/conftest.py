@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
@@ -67,6 +68,10 @@ def lab_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabServer]:
 
 @pytest.fixture
 def lab(page: Page, lab_server: LabServer) -> Lab:
-    """JupyterLab, open, and signed in nowhere."""
+    """JupyterLab, open, signed in nowhere, and without a sign-in that another test has left half done."""
     (lab_server.flaas_home / "credentials.json").unlink(missing_ok=True)
+    given_up = httpx.delete(
+        f"{lab_server.url}flaas/session/device", headers={"Authorization": f"token {lab_server.token}"}
+    )
+    assert given_up.status_code == 204
     return Lab(page, lab_server).open()
