@@ -7,13 +7,14 @@ BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup demo lab test lint test-python test-frontend test-browser test-long fuzz bench bench-peers papers bundle wheel clean
+.PHONY: help setup demo lab test lint test-python test-frontend test-browser test-networks test-long test-net test-containers images fuzz bench bench-peers papers bundle wheel clean
 
 help:
 	@echo "make demo    train on real data across three nodes on this machine"
 	@echo "make lab     the same federation, with JupyterLab open on it"
 	@echo "make test    everything CI runs"
 	@echo "make bench   benchmarks, also against other frameworks, JSON under .bench/; BENCH_QUICK=1 for less"
+	@echo "make images  container images with podman, and their sizes; docs/deployment.md"
 	@echo "make papers  the papers' rules and attacks measured again, docs/results; QUICK=1 for less"
 	@echo "make setup   only the environment (.venv)"
 
@@ -54,7 +55,7 @@ node_modules/.installed: package.json yarn.lock | setup
 	@touch $@
 
 # ---- checks -------------------------------------------------------------------------------------
-test: setup bundle lint test-frontend test-python test-browser
+test: setup bundle lint test-frontend test-python test-browser test-networks
 
 lint: setup node_modules/.installed
 	ruff check .
@@ -69,22 +70,35 @@ test-frontend: node_modules/.installed
 test-python: setup bundle
 	$(BIN)/python tests/postgresql.py
 	$(BIN)/python tests/azurite.py
-	$(BIN)/python -m pytest -m "not browser and not long" -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -m "not browser and not long and not containers and not net" -n $(WORKERS) --dist loadfile
 
 # What takes minutes on every core: failures of clouds one by one, the effects that papers have published, memory.
 test-long: setup bundle
 	$(BIN)/python tests/postgresql.py
 	$(BIN)/python tests/azurite.py
 	$(BIN)/python tests/browser/browser.py
-	$(BIN)/python -m pytest -m long -n $(WORKERS) --dist loadfile
+	$(BIN)/python tests/browser/hub.py
+	$(BIN)/python -m pytest -m "long and not net" -n $(WORKERS) --dist loadfile
+
+# Networks of namespaces, with NATs, firewalls and proxies: as root, with iproute2 and nftables; else they are skipped.
+# They measure time, so nothing runs beside them. `make test` has those that every change should pass, test-net all.
+test-networks: setup
+	$(BIN)/python tests/net/namespaces.py
+	$(BIN)/python -m pytest tests/net -m "not long"
+
+test-net: setup
+	$(BIN)/python tests/net/namespaces.py
+	$(BIN)/python -m pytest tests/net
 
 test-browser: setup bundle
 	$(BIN)/python tests/browser/browser.py
 	$(BIN)/python -m pytest -m "browser and not long" -n $(WORKERS) --dist loadfile
 
-# Requests made from the API's own description, for longer than the tests do; FLAAS_FUZZ_SECONDS says how long.
+# Requests made from the API's own description, what peers and strangers can send to a mesh and a relay (atheris for
+# each target, hypothesis for the relay's sockets), for longer than the tests do; FLAAS_FUZZ_SECONDS says how long each.
 fuzz: setup
-	FLAAS_FUZZ_SECONDS=$${FLAAS_FUZZ_SECONDS:-600} $(BIN)/python -m pytest tests/coordination/test_schemathesis.py
+	FLAAS_FUZZ_SECONDS=$${FLAAS_FUZZ_SECONDS:-600} $(BIN)/python -m pytest tests/coordination/test_schemathesis.py \
+	  tests/fuzz tests/communications/relay/test_relay_fuzz.py --timeout 0
 
 bench: setup
 	@mkdir -p .bench
@@ -101,6 +115,26 @@ bench-peers: setup
 papers: setup
 	$(BIN)/python -m benchmarks.papers.run
 	$(BIN)/python -m benchmarks.papers.report
+
+# ---- containers -----------------------------------------------------------------------------------------------------
+# BASE=… another base image; WHEEL=dist takes the wheel of `make wheel`; BUILD_OPTIONS="--secret id=ca,src=…" and others,
+# see deploy/Containerfile.
+CONTAINERS ?= podman
+WHEEL ?= source
+VERSION := $(shell sed -n 's/^  "version": "\(.*\)",/\1/p' package.json)
+
+images:
+	set -e; for target in api node node-lab relay; do \
+	  $(CONTAINERS) build $(if $(findstring podman,$(CONTAINERS)),--format docker --ignorefile .containerignore) \
+	    --file deploy/Containerfile --target $$target --tag localhost/flaas-$$target:$(VERSION) \
+	    --build-arg WHEEL=$(WHEEL) $(if $(BASE),--build-arg BASE=$(BASE)) $(BUILD_OPTIONS) .; \
+	done
+	@$(CONTAINERS) images --filter reference='localhost/flaas-*:$(VERSION)' --format '{{.Repository}}:{{.Tag}} {{.Size}}'
+
+# Builds the images, runs them, and starts the federation of deploy/compose.yaml; needs podman and root.
+test-containers: setup
+	$(BIN)/python tests/deploy/helm.py
+	$(BIN)/python -m pytest tests/deploy
 
 wheel: setup
 	@rm -f flaas_jupyter/labextension/install.json

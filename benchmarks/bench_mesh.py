@@ -90,7 +90,7 @@ async def receive_mesh() -> None:
 
     carrier = await IrohCarrier.bind(identity)
     async with await Mesh.open(identity, directory, carrier=carrier, handlers={"keep": Route(keep, limit=SIZE)}):
-        print(json.dumps(list(carrier.addresses)), flush=True)
+        print(json.dumps(list(carrier.whereabouts.addresses)), flush=True)
         await asyncio.to_thread(sys.stdin.readline)
 
 
@@ -162,7 +162,7 @@ def mesh(data: np.ndarray[Any, Any]) -> Iterator[Sender]:
         "records": [],
     }
     receiver = Receiver("mesh", {"seed": theirs.seed.hex(), "domain_key": domain.node_id, "listing": listing})
-    record = Record(DOMAIN, theirs.node_id, tuple(receiver.where), 1, now, now + 800)
+    record = Record(DOMAIN, theirs.node_id, tuple(receiver.where), (), (), 1, now, now + 800)
     listing["records"] = [record.sign(theirs)]
     directory = Directory(DOMAIN, domain.node_id)
     directory.update(listing)

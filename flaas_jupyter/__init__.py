@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .preprocessing import ColumnMap, DateParts, Impute, Mapping, OneHot, Preprocessing, Scale, TextVectorize
     from .protocols.aggregation import aggregation
     from .protocols.analytics import ReleasePolicy
+    from .protocols.compression import compression
     from .protocols.privacy import DifferentialPrivacy
     from .simulation.behaviour import Behaviour
     from .simulation.partition import IID, ByColumn, Dirichlet, QuantitySkew, Shards
@@ -65,6 +66,7 @@ __all__ = [
     "__version__",
     "aggregation",
     "attacks",
+    "compression",
     "connect",
     "costs",
     "datasets",
@@ -106,6 +108,7 @@ _HOME = {
     "SourceRecall": ".metrics",
     "VerticalModel": ".verticalmodel",
     "aggregation": ".protocols.aggregation",
+    "compression": ".protocols.compression",
     "connect": ".connected",
     "explain_rows": ".explaining",
     "explore": ".own_exploration",

@@ -15,11 +15,12 @@ from urllib.parse import quote, urlencode
 
 import click
 
+from . import domain_command
 from .answers import without_links
 from .communications.identity import Identity, canonical
 from .errors import InvalidInput
 from .home import Home
-from .terminal import as_json, at_api, show, table, told
+from .terminal import as_json, at_api, printable, show, table, told
 
 if TYPE_CHECKING:
     from .communications.coordinator import Coordinator
@@ -95,11 +96,6 @@ def described(approval: Json) -> str:
     lines += [f"  {row['decider']} {row['decision']} as {row['role']}" for row in approval["decisions"]]
     text = json.dumps(read(approval["body"], approval["sha256"]), indent=2, sort_keys=True, ensure_ascii=False)
     return "\n".join([*lines, f"sha256     {approval['sha256']}", "", printable(text)])
-
-
-def printable(text: str) -> str:
-    """Return `text` with everything escaped that could make a terminal show something else than is there."""
-    return "".join(each if each.isprintable() or each == "\n" else f"\\u{ord(each):04x}" for each in text)
 
 
 def changes(before: Json, after: Json) -> list[str]:
@@ -189,7 +185,10 @@ def group() -> click.Group:
     @as_json
     @told
     def list_requests(state: str, mine: bool, json_output: bool) -> None:
-        """List the requests that I have made, or may see; `can` tells what I may do now."""
+        """List the requests that I have made, or may see; `can` tells what I may do now.
+
+        Where a domain key with several holders is on this machine: also what waits for its signature.
+        """
         query = {**({} if state == "all" else {"state": state}), **({"mine": "true"} if mine else {})}
         found = _listed(f"/v1/approvals?{urlencode(query)}")
         rows = [
@@ -202,6 +201,9 @@ def group() -> click.Group:
         ]
         columns = ["id", "action", "scope", "requester", "state", "expires", "can"]
         show([without_links(entry) for entry in found], json_output, table(rows, columns))
+        if state == "pending" and not json_output:
+            for document in domain_command.waiting():
+                click.echo(f"\nTo be signed with the domain key:\n{printable(document)}")
 
     @approvals.command("show")
     @click.argument("request_id", metavar="ID")

@@ -235,16 +235,24 @@ async def _entries(api: Coordinator, query: dict[str, str], limit: int) -> list[
 def _download(query: dict[str, str], file: TextIO) -> None:
     import httpx
 
+    from .communications.trust import Trust, tls_problem
+    from .oauth_client import http
     from .signing_in import caller
 
-    url, authority = caller(Home.default())
-    headers = {"Authorization": authority.authorization("GET", f"{url}/v1/audit/export")}
+    home = Home.default()
+    url, authority = caller(home)
+    headers = {"Authorization": authority.authorization("GET", f"{url}/v1/audit/export"), "Accept": "*/*"}
     try:
-        with httpx.stream("GET", f"{url}/v1/audit/export", params=query, headers=headers, timeout=_SILENCE) as answer:
+        with (
+            http(url, Trust.of(home, url)) as api,
+            api.stream("GET", "/v1/audit/export", params=query, headers=headers, timeout=_SILENCE) as answer,
+        ):
             answer.raise_for_status()
             for text in answer.iter_text():
                 file.write(text)
     except httpx.HTTPError as error:
+        if (problem := tls_problem(error, url)) is not None:
+            raise problem from error
         raise Unreachable(
             f"The export broke off ({type(error).__name__}).", code="api-unreachable", hint="Try again."
         ) from error

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import json
-import logging
+import os
 import signal
 import sys
 from pathlib import Path
@@ -23,18 +22,26 @@ from . import (
     audit_command,
     costs_command,
     dataset_command,
+    domain_command,
     keys_command,
     login_command,
     members_command,
+    mesh_command,
+    network_command,
+    peers_command,
     projects_command,
+    relay_command,
     secret_command,
 )
 from ._version import __version__
 from .errors import InvalidInput
-from .home import Home
-from .terminal import as_json, at_api, cell, show, table, told
+from .home import Home, write_private
+from .terminal import as_json, at_api, ca_fingerprint, cell, log_format, metrics_address, show, table, told
+from .tls_options import server_certificate, tls_options
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from .communications.coordinator import Coordinator
 
 
@@ -56,97 +63,91 @@ def api() -> None:
 @click.option("--database", "database_url", help="Default: FLAAS_DATABASE_URL, else SQLite in FLAAS_HOME.")
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8470, show_default=True, help="0 takes a free one.")
+@tls_options
+@click.option(
+    "--behind-proxy",
+    "proxy",
+    envvar="FLAAS_BEHIND_PROXY",
+    metavar="NETWORK",
+    help="Plain HTTP, to a proxy at this address or network that speaks TLS at FLAAS_PUBLIC_URL.",
+)
+@click.option(
+    "--invitation-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the invitation of the first start into this file, for whoever runs this alone, and do not print it: "
+    "where the output is kept as a log.",
+)
+@metrics_address
+@log_format
 @told
-def api_serve(database_url: str | None, host: str, port: int) -> None:
-    """Serve the coordination API. The first start prints the first administrator's invitation, once."""
-    from .coordination.founding import bootstrap
-    from .coordination.server import serve
+def api_serve(
+    database_url: str | None,
+    host: str,
+    port: int,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    tls_private: bool,
+    tls_names: tuple[str, ...],
+    proxy: str | None,
+    invitation_file: Path | None,
+    metrics: str | None,
+    log_format: str | None,
+) -> None:
+    """Serve the coordination API. The first start prints the first administrator's invitation, once.
 
+    Without TLS it is for this machine only.
+    """
+    from .coordination.founding import bootstrap
+    from .coordination.server import require_tls, serve
+    from .observability import logs, traces
+
+    logs.configure(log_format)
+    traces.start("flaas-api")
+    certificate, fingerprint = server_certificate(host, tls_cert, tls_key, tls_private, tls_names)
+    public = os.environ.get("FLAAS_PUBLIC_URL", "").rstrip("/") or None
+    require_tls(host, certificate is not None, proxy, public)
+    if invitation_file is not None and not os.access(invitation_file.parent, os.W_OK):
+        raise InvalidInput(
+            f"Nothing can be written into {invitation_file.parent}.",
+            code="bad-invitation-file",
+            hint="Choose another --invitation-file: the invitation is made once.",
+        )
     url = database_url or _own_database()
     invitation = bootstrap(url)
     if invitation:  # before anything can go wrong: it is not shown again
-        where = f"http://{host}:{port}" if port else "URL"
-        click.echo(f"Invitation of the first administrator (shown this once, used once): {invitation}")
-        click.echo(f"Accept it with `flaas login {where} --invitation`, or in a browser at {where}/oauth/invitation")
-    serve(url, host, port, ready=lambda where: click.echo(f"Serving at {where}"))
+        scheme = "http" if certificate is None else "https"
+        name = tls_names[0] if tls_names else host
+        reachable = port and name not in ("0.0.0.0", "::")  # noqa: S104 - addresses that nobody can call
+        where = public or (f"{scheme}://{name}:{port}" if reachable else "URL")
+        if invitation_file is not None:
+            invited = {"url": where, "invitation": invitation, "ca_fingerprint": fingerprint}
+            write_private(invitation_file, json.dumps(invited).encode())
+            click.echo(f"The invitation of the first administrator is in {invitation_file}.")
+        else:
+            pinned = f" --ca-fingerprint {fingerprint}" if fingerprint else ""
+            click.echo(f"Invitation of the first administrator (shown this once, used once): {invitation}")
+            click.echo(
+                f"Accept it with `flaas login {where} --invitation{pinned}`, "
+                f"or in a browser at {where}/oauth/invitation"
+            )
+    if fingerprint:
+        click.echo(f"Clients pin this certificate authority: --ca-fingerprint {fingerprint}", err=True)
+    serve(
+        url,
+        host,
+        port,
+        ready=lambda where: click.echo(f"Serving at {where}"),
+        metrics=metrics,
+        certificate=certificate,
+        proxy=proxy,
+        ca_fingerprint=fingerprint,
+    )
 
 
 def _own_database() -> str:
     home = Home.default()
     home.path.mkdir(parents=True, exist_ok=True, mode=0o700)
     return home.database_url
-
-
-# ---- domain: the key that membership is signed with -----------------------------------------------------------------
-
-
-@main.group()
-def domain() -> None:
-    """The key that signs who belongs to a project. It stays with its administrators; the API never has it."""
-
-
-@domain.command("init")
-@click.argument("project")
-@as_json
-@told
-def domain_init(project: str, json_output: bool) -> None:
-    """Make the domain key of PROJECT and show its public half."""
-    from .communications.identity import Identity
-
-    key = Identity.load_or_create(Home.default().domain_key(project))
-    show({"project": project, "domain_key": key.node_id}, json_output, key.node_id)
-
-
-@domain.command("sign")
-@click.argument("project")
-@click.argument("node_id")
-@click.option("--organisation", required=True, help="Whose node or notebook it is.")
-@click.option(
-    "--role",
-    "roles",
-    multiple=True,
-    type=click.Choice(["node", "developer", "explorer"]),
-    default=["node"],
-    show_default=True,
-)
-@click.option("--days", default=365, show_default=True, help="How long the membership is in force.")
-@as_json
-@told
-def domain_sign(
-    project: str, node_id: str, organisation: str, roles: tuple[str, ...], days: int, json_output: bool
-) -> None:
-    """Sign that NODE_ID belongs to PROJECT, and leave the signed membership with the API."""
-    from .governance.domain import membership
-
-    home = Home.default()
-    document = membership(home.domain_key(project), project, node_id, organisation, roles, days)
-    at_api(lambda api: api.post(f"/v1/projects/{project}/memberships", document))
-    show(
-        document["body"],
-        json_output,
-        f"{node_id} is a member of {project} as {', '.join(roles)} for {days} days.",
-    )
-
-
-@domain.command("approve")
-@click.argument("project")
-@click.option("--launch", "launch_id", required=True, help="The launch whose nodes wait.")
-@click.option("--watch", is_flag=True, help="Go on until all of its nodes are members, or it is over.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--days", default=30, show_default=True, help="How long the memberships are in force.")
-@told
-def domain_approve(project: str, launch_id: str, watch: bool, yes: bool, days: int) -> None:
-    """Sign for the nodes of a launch that have registered; shown first, by name, organisation and node id."""
-    from .domain_command import approve
-
-    home = Home.default()
-
-    def call(method: str, path: str, *body: dict[str, Any]) -> dict[str, Any]:
-        return at_api(lambda api: getattr(api, method)(path, *body))
-
-    agreed = (lambda text: True) if yes else (lambda text: click.confirm(f"{text}\nSign for them?"))
-    signed = approve(call, home.domain_key(project), project, launch_id, agreed=agreed, watch=watch, days=days)
-    click.echo(f"Signed for {', '.join(signed)}." if signed else "No node waits for a signature.")
 
 
 # ---- node -----------------------------------------------------------------------------------------------------------
@@ -166,7 +167,6 @@ def node_init(name: str, json_output: bool) -> None:
     from .communications.identity import Identity
     from .execution.enrolment import Enrolment
     from .execution.policy import Policy
-    from .home import write_private
 
     home = Home.default()
     if home.enrolment.exists():
@@ -200,6 +200,8 @@ def node_invite(name: str, project: str, days: float, json_output: bool) -> None
     import hashlib
     import secrets
 
+    from .communications.trust import Trust
+
     secret = base64.b32encode(secrets.token_bytes(32)).decode().rstrip("=").lower()
     digest = hashlib.sha256(secret.encode()).hexdigest()
     body = {"name": name, "project": project, "digest": digest, "expires_in": days * 86_400}
@@ -209,12 +211,15 @@ def node_invite(name: str, project: str, days: float, json_output: bool) -> None
         return await api.post("/v1/nodes/invitations", body), known, api.origin
 
     answer, known, url = at_api(ask)
+    pinned = Trust.of(Home.default(), url).fingerprints
     waits = "sha256" in answer
     organisation = answer["organisation"]
     command = (
         f"flaas node init --name {name} && flaas node join --url {url} --organisation {organisation} "
         f"--project {project} --domain-key {known['domain_key']} --enrolment"
     )
+    if len(pinned) == 1:  # of a whole bundle nobody can say which one vouches for this API
+        command += f" --ca-fingerprint {pinned[0]}"
     text = f"At the node, run:\n  {command}\nand give it this secret (shown this once, good once):\n  {secret}"
     if waits:
         text += f"\nIt is good once it is approved: request {answer['id']} (`flaas approvals show {answer['id']}`)."
@@ -230,6 +235,7 @@ def node_invite(name: str, project: str, days: float, json_output: bool) -> None
 )
 @click.option("--enrolment", is_flag=True, help="Join with the secret of `flaas node invite`, which is asked for.")
 @click.option("--organisation", help="Whose node it is, with --enrolment.")
+@ca_fingerprint
 @as_json
 @told
 def node_join(
@@ -239,24 +245,27 @@ def node_join(
     domain_key: str,
     enrolment: bool,
     organisation: str | None,
+    ca_fingerprint: str | None,
     json_output: bool,
 ) -> None:
     """Register this node and let PROJECT in by its policy."""
     from . import signing_in
     from .communications.coordinator import Bearer
+    from .communications.trust import fetched
     from .execution import joining
 
     home = Home.default()
+    trust = fetched(signing_in.url_of(home, url), ca_fingerprint) if ca_fingerprint else None
     if enrolment:
         if organisation is None:
             raise click.UsageError("--enrolment needs --organisation, as `flaas node invite` has printed it.")
         secret = click.prompt("Secret of the invitation", hide_input=True).strip()
         address = signing_in.url_of(home, url)
-        joined = joining.enrol(home, address, organisation, project, domain_key, secret)
+        joined = joining.enrol(home, address, organisation, project, domain_key, secret, trust=trust)
     elif token:
-        joined = joining.join(home, signing_in.url_of(home, url), Bearer(token), project, domain_key)
+        joined = joining.join(home, signing_in.url_of(home, url), Bearer(token), project, domain_key, trust=trust)
     else:
-        joined = joining.join(home, *signing_in.caller(home, url), project, domain_key)
+        joined = joining.join(home, *signing_in.caller(home, url), project, domain_key, trust=trust)
     show(
         {"name": joined.name, "organisation": joined.organisation, "projects": sorted(joined.projects)},
         json_output,
@@ -268,14 +277,15 @@ def node_join(
 @click.option(
     "--listen",
     multiple=True,
-    default=["127.0.0.1:0"],
-    show_default=True,
-    help="UDP address of the mesh, e.g. 0.0.0.0:41641; may be given for IPv4 and IPv6.",
+    help="UDP address of the mesh, e.g. 0.0.0.0:41641, one for IPv4 and one for IPv6. Default: mesh.toml; else all "
+    "addresses, with an API on this machine loopback.",
 )
 @click.option("--peer-timeout", default=10.0, show_default=True, help="Seconds of silence after which a peer is lost.")
 @click.option("--patience", default=60.0, show_default=True, help="Seconds a run waits for missing participants.")
 @click.option("--attack", help="A drill: attack every run, see `flaas protocols`. Never on one that matters.")
 @click.option("--attack-option", "attack_options", multiple=True, metavar="NAME=VALUE")
+@metrics_address
+@log_format
 @click.option("--verbose", "-v", is_flag=True)
 @told
 def node_run(
@@ -284,22 +294,24 @@ def node_run(
     patience: float,
     attack: str | None,
     attack_options: tuple[str, ...],
+    metrics: str | None,
+    log_format: str | None,
     verbose: bool,
 ) -> None:
     """Run the node until it is stopped. Its log goes to standard error."""
-    from .communications.iroh_carrier import IrohCarrier
     from .execution.node import Node
     from .execution.timing import Timing
+    from .observability import logs, traces
 
-    _log_to_standard_error(verbose=verbose)
+    logs.configure(log_format, verbose=verbose)
+    traces.start("flaas-node")
     timing = Timing(peer=peer_timeout, patience=patience)
-    daemon = Node(
-        Home.default(),
-        timing=timing,
-        carrier=lambda identity: IrohCarrier.bind(identity, listen=listen),
-        attack=_drill(attack, attack_options),
-    )
-    asyncio.run(_until_signalled(daemon.run(ready=lambda: click.echo("ready"))))
+
+    def run() -> Awaitable[bool]:
+        daemon = Node(Home.default(), timing=timing, listen=listen, attack=_drill(attack, attack_options))
+        return daemon.run(ready=lambda: click.echo("ready"), metrics=metrics)
+
+    asyncio.run(_until_signalled(_through_rotations(run)))
 
 
 @node.command("boot")
@@ -307,27 +319,20 @@ def node_run(
 @told
 def node_boot(config: Path) -> None:
     """Become the node that the file CONFIG of a launched machine describes, and run it until its time is over."""
-    from .communications.iroh_carrier import IrohCarrier
     from .execution.booting import boot
     from .execution.node import Node
     from .execution.timing import Timing
+    from .observability import logs, traces
 
-    _log_to_standard_error(verbose=False)
+    logs.configure()
+    traces.start("flaas-node")
 
     async def run(home: Home, listen: tuple[str, ...]) -> None:
-        carrier = functools.partial(IrohCarrier.bind, listen=listen)
-        await Node(home, timing=Timing(), carrier=carrier).run(ready=lambda: click.echo("ready"))
+        await _through_rotations(
+            lambda: Node(home, timing=Timing(), listen=listen).run(ready=lambda: click.echo("ready"))
+        )
 
     asyncio.run(_until_signalled(boot(config, Home.default(), run)))
-
-
-def _log_to_standard_error(*, verbose: bool) -> None:
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    for chatty in ("httpx", "httpcore", "tensorflow", "h5py", "asyncio"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 def _drill(attack: str | None, options: tuple[str, ...]) -> Any:
@@ -358,6 +363,12 @@ def read_options(pairs: tuple[str, ...]) -> dict[str, Any]:
     return options
 
 
+async def _through_rotations(run: Callable[[], Awaitable[bool]]) -> None:
+    """Run a node, and again whenever it has a new key."""
+    while await run():
+        pass
+
+
 async def _until_signalled(work: Any) -> None:
     task = asyncio.ensure_future(work)
     loop = asyncio.get_running_loop()
@@ -365,6 +376,21 @@ async def _until_signalled(work: Any) -> None:
         loop.add_signal_handler(number, task.cancel)
     with contextlib.suppress(asyncio.CancelledError):
         await task
+
+
+@node.command("rotate")
+@as_json
+@told
+def node_rotate(json_output: bool) -> None:
+    """Make a new key for this node, and ask for it to be signed for; the node goes over to it by itself.
+
+    It does when the administrators of all its projects have signed, and it takes part in no run that has begun.
+    """
+    from .execution.rotation import begin
+
+    result = begin(Home.default())
+    commands = "\n".join(f"  flaas domain renew {project} {result['node']}" for project in result["projects"])
+    show(result, json_output, f"The new key is {result['new']}.\nWho holds the domain key runs:\n{commands}")
 
 
 @node.command("status")
@@ -434,6 +460,8 @@ def node_approve(run: str, refuse: bool) -> None:
 @click.option("--attack", help="See `flaas protocols`.")
 @click.option("--attack-option", "attack_options", multiple=True, metavar="NAME=VALUE", help="E.g. fraction=0.3.")
 @click.option("--secure", is_flag=True, help="With secure aggregation.")
+@click.option("--compression", help="Of updates; see `flaas protocols`.")
+@click.option("--compression-option", "compression_options", multiple=True, metavar="NAME=VALUE")
 @click.option("--backend", default="auto", show_default=True)
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 @as_json
@@ -442,7 +470,7 @@ def simulate(json_output: bool, **settings: Any) -> None:
     """Train on simulated clients that hold the rows of a table (or scikit-learn's digits)."""
     from .simulation_command import run_simulation
 
-    for name in ("options", "attack_options"):
+    for name in ("options", "attack_options", "compression_options"):
         settings[name] = read_options(settings[name])
     report = run_simulation(verbose=0 if json_output else 1, **settings)
     show(report, json_output, table([report["last"]], list(report["last"])))
@@ -451,10 +479,14 @@ def simulate(json_output: bool, **settings: Any) -> None:
 @main.command()
 @as_json
 def protocols(json_output: bool) -> None:
-    """List the aggregation rules and the attacks, with their options."""
-    from .protocols import aggregation, attacks
+    """List the aggregation rules, the attacks and the compressions of updates, with their options."""
+    from .protocols import aggregation, attacks, compression
 
-    found = {"aggregation": aggregation.aggregation.describe(), "attacks": attacks.describe()}
+    found = {
+        "aggregation": aggregation.aggregation.describe(),
+        "attacks": attacks.describe(),
+        "compression": compression.compression.describe(),
+    }
     text = "\n\n".join(f"{kind}\n{table(entries, ['name', 'summary'])}" for kind, entries in found.items())
     show(found, json_output, text)
 
@@ -466,6 +498,10 @@ for command in login_command.commands():
     main.add_command(command)
 api.add_command(login_command.rotate_keys_command(_own_database))
 main.add_command(dataset_command.group())
+main.add_command(domain_command.domain)
+domain_command.domain.add_command(network_command.network)
+main.add_command(mesh_command.mesh)
+node.add_command(peers_command.peers)
 main.add_command(members_command.members)
 main.add_command(projects_command.organisations)
 main.add_command(projects_command.projects)
@@ -475,6 +511,8 @@ main.add_command(audit_command.group())
 main.add_command(keys_command.keys)
 main.add_command(secret_command.secret)
 main.add_command(costs_command.group())
+main.add_command(relay_command.relay)
+main.add_command(relay_command.reflector)
 
 
 # ---- whole federations on this machine ------------------------------------------------------------------------------
@@ -504,13 +542,19 @@ def lab(home: Path, port: int, no_browser: bool) -> None:
 
 
 @main.command()
+@click.option("--network", is_flag=True, help="Check instead what this network lets through: API, UDP, relays.")
 @as_json
 @told
-def doctor(json_output: bool) -> None:
-    """Check this installation and say what to do."""
-    from .doctor import examine
+def doctor(network: bool, json_output: bool) -> None:
+    """Check this installation, or this network, and say what to do."""
+    if network:
+        from .doctor_network import examine_network
 
-    findings = examine()
+        findings = examine_network(Home.default())
+    else:
+        from .doctor import examine
+
+        findings = examine()
     marks = {"ok": "ok     ", "warning": "warning", "problem": "PROBLEM"}
     lines = [
         f"{marks[f.state]}  {f.what}: {f.found}" + (f"\n         {f.advice}" if f.advice else "") for f in findings

@@ -21,11 +21,13 @@ from urllib.parse import quote
 
 from numpy.typing import NDArray
 
-from . import signing_in
+from . import mesh_status, signing_in
 from .answers import frame
 from .communications.coordinator import Bearer, Coordinator, Credentials
+from .communications.dial_signal import DialSignal
 from .communications.directory import Directory
 from .communications.identity import Identity
+from .communications.trust import Trust
 from .communications.wire import Message
 from .connected_costs import Costs
 from .connected_runs import API_PATIENCE, ended_badly, wait_for_leader
@@ -34,7 +36,8 @@ from .execution import rule_state, run_request
 from .execution.checkpoint import digest
 from .federation import RoundResult, RunOptions
 from .home import Home
-from .pinned_keys import pin
+from .observability import traces
+from .pinned_keys import pin, require_asked
 from .plan import columns_digest
 from .protocols import combination
 
@@ -88,11 +91,13 @@ class Session:
     """A signed-in user at a coordination API; `connect` makes one."""
 
     def __init__(self, url: str, credentials: Credentials, home: Home) -> None:
+        traces.start("flaas-notebook")
         self.url = url
         self._home = home
         self._loop = _Loop()
         self._coordinator: Coordinator = self._loop.run(self._open(credentials))
         self._meshes: dict[str, Mesh] = {}
+        self._joining = asyncio.Lock()
         self._directories: dict[str, Directory] = {}
         self.me: dict[str, Any] = self.get("/v1/me")
         """Subject, organisation, roles and permissions that the API knows the token by."""
@@ -103,7 +108,7 @@ class Session:
         return f"<Session at {self.url} as {self.me['subject']} of {self.me['organisation']} ({roles})>"
 
     async def _open(self, credentials: Credentials) -> Coordinator:
-        return Coordinator(self.url, credentials)
+        return Coordinator(self.url, credentials, trust=Trust.of(self._home, self.url))
 
     @property
     def projects(self) -> pd.DataFrame:
@@ -117,8 +122,12 @@ class Session:
         ------
         NotFound
             There is none, or the caller's organisation is not in it; the message lists those that are there.
+        NotAuthenticated
+            Code ``wrong-project``: the API answers with another project.
         """
-        return Project(self, self.get(f"/v1/projects/{project}"))
+        described = self.get(f"/v1/projects/{project}")
+        require_asked(project, described)
+        return Project(self, described)
 
     def run(self, run: str) -> dict[str, Any]:
         """Return what the API knows of one run."""
@@ -194,21 +203,32 @@ class Session:
     async def mesh(self, project: dict[str, Any]) -> tuple[Mesh, Identity]:
         """Join the project's mesh under the user's key, once."""
         identity = Identity.load_or_create(self._home.key)
-        if project["id"] not in self._meshes:
-            from .communications.iroh_carrier import IrohCarrier
-            from .communications.mesh import Mesh
+        async with self._joining:
+            if project["id"] not in self._meshes:
+                from .communications.mesh import REFRESH_SECONDS, Mesh
+                from .execution.mesh_carrier import open_carrier, signed_record
 
-            pin(self._home.path / "pinned.json", self.url, project["id"], project["domain_key"])
-            directory = Directory(project["id"], project["domain_key"])
-            refresh = functools.partial(self._refresh, directory)
-            await refresh()
-            self._meshes[project["id"]] = await Mesh.open(
-                identity,
-                directory,
-                carrier=await IrohCarrier.bind(identity),
-                refresh=refresh,
-            )
-            self._directories[project["id"]] = directory
+                pin(self._home.path / "pinned.json", self.url, project["id"], project["domain_key"])
+                kept = self._home.domain_statements(project["id"], project["domain_key"])
+                directory = Directory(project["id"], project["domain_key"], kept)
+                refresh = functools.partial(self._refresh, directory)
+                await refresh()
+                carrier = await open_carrier(
+                    self._home, identity, api=self.url, directories=lambda: [directory], any_port=True
+                )
+                self._meshes[project["id"]] = await Mesh.open(
+                    identity,
+                    directory,
+                    carrier=carrier,
+                    refresh=refresh,
+                    refresh_every=REFRESH_SECONDS,
+                    signal=DialSignal(
+                        self._coordinator,
+                        project_of=lambda _: directory.domain,
+                        record=lambda _: signed_record(identity, directory, carrier.whereabouts),
+                    ),
+                )
+                self._directories[project["id"]] = directory
         return self._meshes[project["id"]], identity
 
     async def _refresh(self, directory: Directory) -> None:
@@ -231,6 +251,15 @@ class Project:
         """One row per node of the project."""
         rows = self.session.list(f"/v1/nodes?project={self.id}", "nodes")
         return frame(rows, ["name", "organisation", "state", "last_seen", "datasets", "version", "id"])
+
+    @property
+    def mesh(self) -> pd.DataFrame:
+        """One row per connection between nodes, as one of them has said within the last minute.
+
+        Columns ``from``, ``to``, ``path`` (``direct``, ``relay`` or ``tls``), ``rtt`` in seconds, ``throughput`` in
+        bytes a second of the largest recent transfer, and ``bytes``. Pairs without a row are not connected at present.
+        """
+        return frame(mesh_status.rows(self.session.get(f"/v1/projects/{self.id}/mesh")), mesh_status.COLUMNS)
 
     @property
     def datasets(self) -> pd.DataFrame:

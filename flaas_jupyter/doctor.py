@@ -39,7 +39,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at everything; a check that itself fails is a finding, not an exception."""
-    checks: list[Callable[[], Iterable[Finding]]] = [_python, _roles, _backend, _home, _lab_halves, _api]
+    checks: list[Callable[[], Iterable[Finding]]] = [_python, _roles, _backend, _home, _lab_halves, _tls, _api]
     findings: list[Finding] = []
     for check in checks:
         try:
@@ -135,16 +135,42 @@ def _labextension_manifest() -> Path | None:
     return None
 
 
+def _tls() -> Iterable[Finding]:
+    from datetime import UTC, datetime, timedelta
+
+    from .communications.trust import Trust
+    from .signing_in import url_of
+
+    home = Home.default()
+    url = url_of(home)
+    if not url.startswith("https:"):
+        return
+    trust = Trust.of(home, url)
+    if not trust.certificates:
+        yield Finding("TLS", "ok", f"{url}: whom this system trusts may vouch for it")
+        return
+    end = min(each.not_valid_after_utc for each in trust.certificates)
+    found = f"{url}: {', '.join(trust.fingerprints)} alone may vouch for it, until {end:%Y-%m-%d}"
+    if datetime.now(UTC) > end - timedelta(days=30):
+        advice = "Ask its administrator for the next fingerprint: `flaas login URL --ca-fingerprint sha256:…`."
+        yield Finding("TLS", "warning", found, advice)
+    else:
+        yield Finding("TLS", "ok", found)
+
+
 def _api() -> Iterable[Finding]:
     from .communications.coordinator import Bearer, Coordinator
+    from .communications.trust import Trust
 
-    credentials = Home.default().credentials()
+    home = Home.default()
+    credentials = home.credentials()
     if credentials.token is None:
         yield Finding("coordination API", "warning", f"no token for {credentials.url}", "`flaas login --url URL`")
         return
 
     async def ask(token: str) -> tuple[str, str]:
-        async with Coordinator(credentials.url, Bearer(token)) as coordinator:
+        trust = Trust.of(home, credentials.url)
+        async with Coordinator(credentials.url, Bearer(token), trust=trust) as coordinator:
             health = await coordinator.get("/v1/health")
             me = await coordinator.get("/v1/me")
             roles = ", ".join(sorted({held["role"] for held in me["roles"]})) or me["kind"]

@@ -18,6 +18,7 @@ import numpy as np
 
 from .errors import InvalidInput
 from .federation import Federation, RoundResult, RoundsDone, RunOptions, Training
+from .observability import traces
 from .plan import TrainingPlan
 from .protocols.aggregation import Rule, aggregation
 
@@ -72,6 +73,7 @@ class RoundBar(keras.callbacks.Callback):  # type: ignore[misc]
             self._bar.update(self._bar._seen_so_far, finalize=True)
 
 
+@traces.spanned("fit")
 def federated_fit(
     model: FederatedModel,
     federation: Federation,
@@ -105,6 +107,7 @@ def federated_fit(
         seed=seed,
         shuffle=shuffle,
         preprocessing=None if recipe is None else recipe.to_dict(),
+        compression=None if model.compression is None else model.compression.to_dict(),
     )
     secure = model.secure_aggregation
     options = RunOptions(
@@ -307,7 +310,8 @@ class _Validation:
 
 def _warn_of_clipping(result: RoundResult) -> None:
     clipped = int(result.report.get("clipped", 0))
-    if clipped:
+    # With few bits a value the range follows the sums down until a few are clipped: that is told in the report alone.
+    if clipped and not result.report.get("compression"):
         warnings.warn(
             f"Round {result.number}: {clipped} coordinates of updates were beyond the range of secure aggregation and "
             "were clipped; the next round allows a wider one. Scale the inputs, or pass "

@@ -20,6 +20,8 @@ from . import activations
 from .errors import InvalidInput
 from .protocols import combination
 from .protocols.aggregation import Rule, aggregation
+from .protocols.compression import Compressor
+from .protocols.compression import compression as compressions
 from .protocols.groups import MINIMUM_GROUP, require_group_size
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from .protocols.privacy import DifferentialPrivacy
     from .report import FederatedReport
 
-_OPTIONS = ("secure_aggregation", "aggregation", "aggregation_options", "privacy")
+_OPTIONS = ("secure_aggregation", "aggregation", "aggregation_options", "privacy", "compression")
 _FEDERATED_ONLY = (
     "rounds", "local_epochs", "clients_per_round", "minimum_nodes", "seed", "resume", "run_name", "preprocessing",
 )  # fmt: skip
@@ -98,6 +100,10 @@ class FederatedModel(keras.Model):  # type: ignore[misc]
         Clipping and noise, and the budget that a run must keep to. With central privacy updates count equally,
         whatever their numbers of examples, and the rule must be one that needs sums only; with local privacy any rule
         will do. Training metrics are not reported then, for they carry no noise: use `validation_data`.
+    compression : str or Compressor, optional
+        How clients make their updates smaller: a registered name (``flaas.compression.names()``), or one with options
+        of its own: ``flaas.compression("topk", fraction=0.05)``. All but "lossless" change the result a little; the
+        report says by how much (`docs/transfers.md`). Under secure aggregation "int8", "int16" and "randomk" work.
     name : str, optional
         Also the name that runs are shown under.
 
@@ -112,7 +118,9 @@ class FederatedModel(keras.Model):  # type: ignore[misc]
         ``unknown-aggregation``: the message lists the names; ``aggregation-needs-updates``: the rule must see one
         client's update by itself; ``aggregation-with-privacy``: it does not go with a noisy mean;
         ``privacy-needs-secure-aggregation``; ``secagg-not-sharded``; ``bad-secure-aggregation``;
-        ``bad-privacy``; ``foreign-activation``: a layer has an activation that nodes cannot rebuild.
+        ``bad-privacy``; ``unknown-compression``, ``bad-compression``; ``compression-with-secure-aggregation``,
+        ``compression-not-sharded``, ``compression-with-privacy``, ``compression-with-aggregation``: the compression
+        does not go with the other options; ``foreign-activation``: a layer has an activation that nodes cannot rebuild.
 
     Examples
     --------
@@ -134,14 +142,23 @@ class FederatedModel(keras.Model):  # type: ignore[misc]
         aggregation: str | Rule = "fedavg",
         privacy: DifferentialPrivacy | None = None,
         name: str | None = None,
+        compression: str | Compressor | None = None,
     ) -> None:
         secure = _secure_aggregation(secure_aggregation)
         _check_privacy(privacy)
+        compressor = _compressor(compression)
         combination.require_combination(
             _rule(aggregation),
             secure_aggregation=secure is not None,
             privacy=privacy,
             group_size=None if secure is None else secure.group_size,
+            sharded=secure is not None and secure.sharded,
+        )
+        combination.require_compression(
+            compressor,
+            _rule(aggregation),
+            secure_aggregation=secure is not None,
+            privacy=privacy,
             sharded=secure is not None and secure.sharded,
         )
         super().__init__(inputs=inputs, outputs=outputs, name=name)
@@ -150,6 +167,8 @@ class FederatedModel(keras.Model):  # type: ignore[misc]
         """Options of secure aggregation, or None when it is off."""
         self.aggregation = aggregation
         self.privacy = privacy
+        self.compression = compressor
+        """How updates are compressed, or None."""
         self.rounds_done: RoundsDone | None = None
         self.fitted_preprocessing: Preprocessing | None = None
         """What clients made of their raw columns in the last ``fit`` on a federation."""
@@ -208,6 +227,7 @@ class FederatedModel(keras.Model):  # type: ignore[misc]
             "aggregation": self.aggregation_name,
             "aggregation_options": self.aggregation_options,
             "privacy": self.privacy.to_dict() if self.privacy is not None else None,
+            "compression": self.compression.to_dict() if self.compression is not None else None,
         }
 
     @classmethod
@@ -222,6 +242,8 @@ class FederatedModel(keras.Model):  # type: ignore[misc]
             options["aggregation"] = combination.make_rule(options["aggregation"], rule_options)
         if "privacy" in options:
             options["privacy"] = combination.read_privacy(options["privacy"])
+        if "compression" in options:
+            options["compression"] = combination.make_compressor(options["compression"])
         trainable = graph.get("trainable", True)
         functional = keras.Model.from_config(graph, custom_objects=custom_objects)
         model = cls(inputs=functional.input, outputs=functional.output, name=functional.name, **options)
@@ -529,6 +551,18 @@ def _rule(given: Any) -> Rule:
         code="unknown-aggregation",
         hint='A rule with options of its own: flaas.aggregation("krum", byzantine=2).',
         allowed=aggregation.names(),
+    )
+
+
+def _compressor(given: Any) -> Compressor | None:
+    if given is None or isinstance(given, Compressor):
+        return given
+    if isinstance(given, str):
+        return compressions(given)
+    raise InvalidInput(
+        f"compression must be None, one of {', '.join(compressions.names())}, or a compressor, not {given!r}.",
+        code="bad-compression",
+        hint='With options of its own: flaas.compression("topk", fraction=0.05).',
     )
 
 

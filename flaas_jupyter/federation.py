@@ -7,6 +7,7 @@ hands back one round; calling it again is the verdict on the last: go on, stop, 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -188,7 +189,10 @@ def report_frame(reports: Sequence[dict[str, Any]], names: dict[str, str]) -> Fe
         own such as ``votes`` or ``reputation`` (by name), ``epsilon`` (spent so far, with differential privacy),
         ``clipped`` and ``error_bound`` (of the fixed point of secure aggregation: what no coordinate of the mean is off
         by; in group mode of no group's mean), in group mode ``group_size``, ``groups`` and ``groups_void``, and each
-        client's ``group`` by name, with sharded sums ``shards`` and the most that one node has sent and received,
+        client's ``group`` by name, with compressed updates ``update_bytes`` and ``update_bytes_plain`` (as they were
+        sent, and as they would have been) and ``compression_error`` (‖lost‖ / ‖update‖, averaged over the clients by
+        their examples; NaN where nobody may know, under secure aggregation and with privacy: `error_bound` tells
+        there), with sharded sums ``shards`` and the most that one node has sent and received,
         ``bytes_up``, ``bytes_down``, ``seconds_<phase>`` and one per metric; ``.plot()`` draws the metrics,
         ``.plot_clients()`` a figure of each client by round.
     """
@@ -208,7 +212,7 @@ def report_frame(reports: Sequence[dict[str, Any]], names: dict[str, str]) -> Fe
                 "left_out": {names.get(d["node"], d["node"]): d["phase"] for d in dropped},
                 "clipped": report.get("clipped", 0),
                 "error_bound": report.get("error_bound") or 0.0,
-                **_masked_how(report),
+                **_sent_how(report),
                 **({"epsilon": report["epsilon"]} if report.get("epsilon") is not None else {}),
                 "bytes_up": report.get("bytes", {}).get("up", 0),
                 "bytes_down": report.get("bytes", {}).get("down", 0),
@@ -221,10 +225,14 @@ def report_frame(reports: Sequence[dict[str, Any]], names: dict[str, str]) -> Fe
     return frame.set_index("round") if rows else frame
 
 
-def _masked_how(report: dict[str, Any]) -> dict[str, int]:
-    """What the report says of groups and shards, where there were any."""
-    groups, shards = report.get("groups"), report.get("shards")
-    told: dict[str, int] = {}
+def _sent_how(report: dict[str, Any]) -> dict[str, float]:
+    """What the report says of groups, shards and compression, where there were any."""
+    groups, shards, compression = report.get("groups"), report.get("shards"), report.get("compression")
+    told: dict[str, float] = {}
+    if compression:
+        error = compression["error"]
+        told |= {"update_bytes": compression["bytes"], "update_bytes_plain": compression["plain"]}
+        told["compression_error"] = math.nan if error is None else error
     if groups:
         void = groups["formed"] - groups["opened"]
         told |= {"group_size": groups["size"], "groups": groups["opened"], "groups_void": void}

@@ -5,14 +5,18 @@ Everything in it is private (folders 0700, files 0600) and written atomically, s
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .errors import InvalidInput, NotAuthenticated
+from .ids import require_domain_key, require_project
 
 DEFAULT_URL = "http://127.0.0.1:8470"
 
@@ -30,6 +34,15 @@ def write_private(path: Path, data: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold `path` against other processes that change it: read, change and write while this lasts."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with path.with_name(f".{path.name}.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @dataclass(frozen=True)
@@ -65,6 +78,11 @@ class Home:
         return self.path / "node.toml"
 
     @property
+    def mesh(self) -> Path:
+        """How this machine takes part in the mesh, for people to edit; it need not be there."""
+        return self.path / "mesh.toml"
+
+    @property
     def enrolment(self) -> Path:
         """Name, coordination API and projects of the node, kept by `flaas node`."""
         return self.path / "node.json"
@@ -94,9 +112,26 @@ class Home:
         """Folder of cloud prices that were fetched; see `flaas costs refresh`."""
         return self.path / "prices"
 
+    @property
+    def tls(self) -> Path:
+        """Folder of the private certificate authority of `flaas api serve --tls-private`."""
+        return self.path / "tls"
+
+    @property
+    def authorities(self) -> Path:
+        """Folder of the certificates that were pinned for coordination APIs, a file for each address."""
+        return self.path / "authorities"
+
     def domain_key(self, project: str) -> Path:
         """Private half of a project's domain key: on an administrator's machine only."""
-        return self.path / "domains" / f"{project}.key"
+        return self.path / "domains" / f"{require_project(project)}.key"
+
+    def domain_statements(self, project: str, domain_key: str) -> Path:
+        """The newest documents that a project's domain key has signed, as far as this machine has seen them.
+
+        Each key has a file of its own: whoever gives a project another key cannot have the former one's forgotten.
+        """
+        return self.path / "domains" / f"{require_project(project)}-{require_domain_key(domain_key)[:16]}.json"
 
     @property
     def database_url(self) -> str:

@@ -13,7 +13,7 @@ import click
 from .answers import without_links
 from .errors import Unreachable
 from .home import Credentials, Home
-from .terminal import as_json, show, told
+from .terminal import as_json, ca_fingerprint, show, told
 
 if TYPE_CHECKING:
     from .kept_sign_in import SignedIn
@@ -41,6 +41,7 @@ def commands() -> tuple[click.Command, ...]:
         metavar="ROLE[@SCOPE]",
         help="Sign in with this role only, e.g. developer@project:credit; may be repeated.",
     )
+    @ca_fingerprint
     @as_json
     @told
     def login(
@@ -49,19 +50,23 @@ def commands() -> tuple[click.Command, ...]:
         token: str | None,
         invitation: bool,
         roles: tuple[str, ...],
+        ca_fingerprint: str | None,
         json_output: bool,
     ) -> None:
         """Sign in at the coordination API at URL, with a code that one enters in a browser."""
         from . import signing_in
         from .communications.coordinator import Bearer
+        from .communications.trust import fetched
 
         home = Home.default()
         url = signing_in.url_of(home, address or url)
+        if ca_fingerprint:
+            fetched(url, ca_fingerprint).keep(home, url)
         if invitation:
             me = _accept(home, url)
         elif token is not None:
             credentials = Credentials(url, token or click.prompt("Token", hide_input=True))
-            me = _me(credentials.url, Bearer(credentials.token or ""))
+            me = _me(home, credentials.url, Bearer(credentials.token or ""))
             home.save_credentials(credentials)
         else:
             me = _device(home, url, " ".join(f"role:{role}" for role in roles))
@@ -90,7 +95,7 @@ def commands() -> tuple[click.Command, ...]:
         from .communications.identity import Identity
 
         home = Home.default()
-        me = without_links(_me(*signing_in.caller(home)))
+        me = without_links(_me(home, *signing_in.caller(home)))
         me["node_id"] = Identity.load_or_create(home.key).node_id
         shown = {**me, "roles": _roles(me)} if "roles" in me else me
         lines = [f"{key:14}{value}" for key, value in shown.items() if not isinstance(value, dict)]
@@ -133,16 +138,19 @@ def rotate_keys_command(own_database: Callable[[], str]) -> click.Command:
 
 def _accept(home: Home, url: str) -> dict[str, Any]:
     from . import signing_in
+    from .communications.trust import Trust
 
     invitation = click.prompt("Invitation", hide_input=True)
     password = click.prompt("New password (at least 12 characters)", hide_input=True, confirmation_prompt=True)
-    return _keep(home, signing_in.accept_invitation(url, invitation.strip(), password))
+    trust = Trust.of(home, url)
+    return _keep(home, signing_in.accept_invitation(url, invitation.strip(), password, trust=trust))
 
 
 def _device(home: Home, url: str, scope: str) -> dict[str, Any]:
     from . import signing_in
+    from .communications.trust import Trust
 
-    started = signing_in.DeviceSignIn.begin(url, scope=scope)
+    started = signing_in.DeviceSignIn.begin(url, scope=scope, trust=Trust.of(home, url))
     # Not to standard output: with --json there is nothing but the result.
     click.echo(f"Open {started.verification_uri} in a browser, on this machine or any other,", err=True)
     click.echo(f"and enter the code  {started.user_code}", err=True)
@@ -171,7 +179,7 @@ def _keep(home: Home, signed_in: SignedIn) -> dict[str, Any]:
     with kept_sign_in.locked(home):
         kept_sign_in.keep(home, signed_in)
     auth = signing_in.SelfRenewing(home, signed_in.url)
-    me = _me(signed_in.url, auth)
+    me = _me(home, signed_in.url, auth)
     if not signing_in.register_approval_key(home, signed_in.url, auth, me["subject"]):
         click.echo(
             f"The API knows another approval key of yours: copy approval.key from that machine to {home.path}, "
@@ -181,11 +189,12 @@ def _keep(home: Home, signed_in: SignedIn) -> dict[str, Any]:
     return me
 
 
-def _me(url: str, auth: Any) -> dict[str, Any]:
+def _me(home: Home, url: str, auth: Any) -> dict[str, Any]:
     from .communications.coordinator import Coordinator
+    from .communications.trust import Trust
 
     async def ask() -> dict[str, Any]:
-        async with Coordinator(url, auth) as coordinator:
+        async with Coordinator(url, auth, trust=Trust.of(home, url)) as coordinator:
             return await coordinator.get("/v1/me")
 
     return asyncio.run(ask())

@@ -70,6 +70,7 @@ def _mapping(recipe: str, home: Home) -> Mapping:
 
     from .communications.coordinator import Coordinator, NodeKey
     from .communications.identity import Identity
+    from .communications.trust import Trust
     from .execution.enrolment import Enrolment
 
     enrolment = Enrolment.load(home.enrolment)
@@ -81,7 +82,8 @@ def _mapping(recipe: str, home: Home) -> Mapping:
         )
 
     async def look_up() -> dict[str, Any]:
-        async with Coordinator(enrolment.url, NodeKey(Identity.load_or_create(home.key))) as api:
+        key, trust = NodeKey(Identity.load_or_create(home.key)), Trust.of(home, enrolment.url)
+        async with Coordinator(enrolment.url, key, trust=trust) as api:
             return await api.get(f"/v1/recipes/{recipe}")
 
     return adopting.fetch(asyncio.run(look_up()))

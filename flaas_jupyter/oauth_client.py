@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
 from ._version import __version__
+from .communications.trust import Trust, is_loopback, require_private, unreachable
 from .errors import Conflict, FlaasError, InvalidInput, NotAuthenticated, NotFound, Unreachable
 from .kept_sign_in import SignedIn
 
@@ -32,9 +32,9 @@ class Refused(Exception):
         return kind(self.description, code=code, hint="Start the sign-in again.")
 
 
-def post(url: str, path: str, form: dict[str, str]) -> dict[str, Any]:
+def post(url: str, path: str, form: dict[str, str], trust: Trust) -> dict[str, Any]:
     """POST a form to an OAuth end point and return the answer; `Refused` if it says no."""
-    with http(url) as client:
+    with http(url, trust) as client:
         response = reached(url, lambda: client.post(path, data=form))
     if response.status_code >= 500:
         raise Unreachable(
@@ -50,14 +50,15 @@ def post(url: str, path: str, form: dict[str, str]) -> dict[str, Any]:
     raise Refused(body["error"], str(body.get("error_description", body["error"])), response.status_code)
 
 
-def http(url: str) -> httpx.Client:
-    """Return a client of the API at `url`."""
-    local = urlsplit(url).hostname in ("127.0.0.1", "::1", "localhost")
+def http(url: str, trust: Trust) -> httpx.Client:
+    """Return a client of the API at `url`, for which those may vouch whom `trust` names."""
+    require_private(url)
     try:
         return httpx.Client(
             base_url=url,
+            verify=trust.context(),
             timeout=_TIMEOUT,
-            trust_env=not local,  # no proxy stands between this machine and itself
+            trust_env=not is_loopback(url),  # no proxy stands between this machine and itself
             headers={"User-Agent": f"flaas_jupyter/{__version__}", "Accept": "application/json"},
         )
     except (httpx.InvalidURL, ValueError) as error:
@@ -69,11 +70,7 @@ def reached(url: str, ask: Callable[[], httpx.Response]) -> httpx.Response:
     try:
         return ask()
     except (httpx.RequestError, httpx.InvalidURL) as error:
-        raise Unreachable(
-            f"The coordination API at {url} cannot be reached: {str(error) or type(error).__name__}.",
-            code="api-unreachable",
-            hint="Check that it runs and that the URL (FLAAS_URL) is right.",
-        ) from error
+        raise unreachable(url, error) from error
 
 
 def granted(url: str, client: str, answer: dict[str, Any]) -> SignedIn:

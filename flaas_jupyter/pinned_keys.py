@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from .errors import InvalidInput, NotAuthenticated
 from .home import write_private
+
+
+def require_asked(project: str, described: Mapping[str, Any]) -> None:
+    """Refuse the description of another project than the one asked for, whose key would be pinned under its own id.
+
+    Raises
+    ------
+    NotAuthenticated
+        Code ``wrong-project``.
+    """
+    if described.get("id") != project:
+        raise NotAuthenticated(
+            f"The API was asked for project {project!r} and answers with {str(described.get('id'))[:64]!r}.",
+            code="wrong-project",
+            hint="Ask the project's administrator over another channel; do not use what this API answers.",
+        )
 
 
 def pin(path: Path, url: str, project: str, domain_key: str) -> None:

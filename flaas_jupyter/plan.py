@@ -43,7 +43,7 @@ _COMPILE_KEYS = {"optimizer", "loss", "loss_weights", "metrics", "weighted_metri
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
 _COUNTED = re.compile(r"_\d+$")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_LATER = ("preprocessing", "columns")
+_LATER = ("preprocessing", "columns", "compression")
 """Parts that a plan has only where there is something in them: plans of before have none."""
 
 
@@ -95,6 +95,8 @@ class TrainingPlan:
     columns : str, optional
         SHA-256 of the columns that the run was made for (`columns_digest`): a data set whose schema has changed since
         takes no part.
+    compression : dict, optional
+        How clients compress their updates: ``{"name", "options"}`` of a registered compression, JSON values.
     """
 
     model: dict[str, Any]
@@ -106,6 +108,7 @@ class TrainingPlan:
     shuffle: bool = True
     preprocessing: dict[str, Any] | None = None
     columns: str | None = None
+    compression: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         for name in ("local_epochs", "batch_size"):
@@ -122,6 +125,10 @@ class TrainingPlan:
             raise InvalidInput("preprocessing must be a recipe as JSON values, or None.", code="bad-plan")
         if self.columns is not None and not (isinstance(self.columns, str) and _DIGEST.fullmatch(self.columns)):
             raise InvalidInput("columns must be a SHA-256 digest, or None.", code="bad-plan")
+        if self.compression is not None and (
+            not isinstance(self.compression, dict) or set(self.compression) != {"name", "options"}
+        ):
+            raise InvalidInput("compression must be {name, options}, or None.", code="bad-plan")
 
     # ---- making -----------------------------------------------------------------------------------------------------
 
@@ -135,6 +142,7 @@ class TrainingPlan:
         seed: int | None = None,
         shuffle: bool = True,
         preprocessing: dict[str, Any] | None = None,
+        compression: dict[str, Any] | None = None,
     ) -> TrainingPlan:
         """Write down a compiled functional or sequential model.
 
@@ -166,6 +174,7 @@ class TrainingPlan:
             seed=seed,
             shuffle=shuffle,
             preprocessing=preprocessing,
+            compression=compression,
         )
         if not model.trainable_weights:
             raise InvalidInput(f"Model {model.name!r} has no trainable weights.", code="nothing-to-train")

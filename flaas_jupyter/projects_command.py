@@ -137,16 +137,16 @@ def remove_project(project: str, yes: bool, json_output: bool) -> None:
 
 
 def _own_domain_key(project: str) -> str:
-    from .communications.identity import Identity
+    from .governance.domain import public_key
 
-    file = Home.default().domain_key(project)
-    if not file.exists():
+    try:
+        return public_key(Home.default().domain_key(project), project)
+    except NotFound as error:
         raise NotFound(
             f"There is no domain key of {project!r} on this machine.",
             code="no-domain-key",
             hint=f"Run `flaas domain init {project}` here, or give --domain-key as its keeper has told you.",
-        )
-    return Identity.load_or_create(file).node_id
+        ) from error
 
 
 def _list(kind: str, columns: list[str], json_output: bool) -> None:

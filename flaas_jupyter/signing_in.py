@@ -18,6 +18,7 @@ import httpx
 
 from .communications.coordinator import Bearer
 from .communications.identity import Identity, canonical
+from .communications.trust import Trust
 from .errors import Conflict, FlaasError, NotAllowed, NotAuthenticated, Unreachable
 from .home import Home
 from .kept_sign_in import CLIENT, SignedIn, keep, locked, stored
@@ -42,7 +43,7 @@ class DeviceSignIn:
     `begin` makes one; show `verification_uri` and `user_code`, then `wait`, or `poll` every `interval` seconds.
     """
 
-    def __init__(self, url: str, client: str, answer: dict[str, Any]) -> None:
+    def __init__(self, url: str, client: str, answer: dict[str, Any], trust: Trust) -> None:
         self.url = url
         self.user_code = str(answer["user_code"])
         self.verification_uri = str(answer["verification_uri"])
@@ -50,13 +51,14 @@ class DeviceSignIn:
         self.expires_in = float(answer["expires_in"])
         self.interval = max(0.0, float(answer.get("interval", 5)))
         self._client = client
+        self._trust = trust
         self._device_code = str(answer["device_code"])
 
     def __repr__(self) -> str:
         return f"<DeviceSignIn at {self.url} with code {self.user_code}>"
 
     @classmethod
-    def begin(cls, url: str, *, client: str = CLIENT, scope: str = "") -> DeviceSignIn:
+    def begin(cls, url: str, *, client: str = CLIENT, scope: str = "", trust: Trust | None = None) -> DeviceSignIn:
         """Ask the API for a code.
 
         Parameters
@@ -67,18 +69,21 @@ class DeviceSignIn:
             Who asks, for the person to read.
         scope : str
             Roles to activate, e.g. ``"role:developer@project:credit"``; by default as many as may be active together.
+        trust : Trust, optional
+            Who may vouch for the API; by default whom `Trust.from_environment` trusts.
 
         Raises
         ------
         Unreachable
-            Codes ``api-unreachable`` and ``api-unreadable``.
+            Codes ``api-unreachable`` and ``api-unreadable``, and those of `tls_problem`.
         FlaasError
             The API refuses.
         """
         form = {"client_id": client, **({"scope": scope} if scope else {})}
-        answer = post(url, "/oauth/device_authorization", form)
+        trust = trust or Trust.from_environment()
+        answer = post(url, "/oauth/device_authorization", form, trust)
         try:
-            return cls(url.rstrip("/"), client, answer)
+            return cls(url.rstrip("/"), client, answer, trust)
         except (KeyError, ValueError) as error:
             raise unreadable(url) from error
 
@@ -94,7 +99,7 @@ class DeviceSignIn:
         """
         form = {"grant_type": DEVICE_GRANT, "device_code": self._device_code, "client_id": self._client}
         try:
-            return granted(self.url, self._client, post(self.url, "/oauth/token", form))
+            return granted(self.url, self._client, post(self.url, "/oauth/token", form, self._trust))
         except Refused as refused:
             if refused.error == "slow_down":
                 self.interval = min(self.interval + _SLOWER, _LONGEST_INTERVAL)
@@ -145,7 +150,9 @@ class DeviceSignIn:
         raise _too_late()
 
 
-def accept_invitation(url: str, invitation: str, password: str, *, client: str = CLIENT) -> SignedIn:
+def accept_invitation(
+    url: str, invitation: str, password: str, *, client: str = CLIENT, trust: Trust | None = None
+) -> SignedIn:
     """Accept an invitation with a new password, and sign in.
 
     Raises
@@ -155,7 +162,8 @@ def accept_invitation(url: str, invitation: str, password: str, *, client: str =
     """
     form = {"grant_type": INVITATION_GRANT, "invitation": invitation, "password": password, "client_id": client}
     try:
-        return granted(url.rstrip("/"), client, post(url, "/oauth/token", form))
+        answer = post(url, "/oauth/token", form, trust or Trust.from_environment())
+        return granted(url.rstrip("/"), client, answer)
     except Refused as refused:
         raise refused.told() from refused
 
@@ -296,7 +304,8 @@ def refresh(home: Home, signed_in: SignedIn) -> SignedIn:
     """
     form = {"grant_type": "refresh_token", "refresh_token": signed_in.refresh, "client_id": signed_in.client}
     try:
-        renewed = granted(signed_in.url, signed_in.client, post(signed_in.url, "/oauth/token", form))
+        answer = post(signed_in.url, "/oauth/token", form, Trust.of(home, signed_in.url))
+        renewed = granted(signed_in.url, signed_in.client, answer)
     except Refused as refused:
         if refused.error != "invalid_grant":
             raise refused.told() from refused
@@ -324,7 +333,7 @@ def sign_out(home: Home) -> bool:
     if signed_in is not None:
         form = {"token": signed_in.refresh, "token_type_hint": "refresh_token", "client_id": signed_in.client}
         try:
-            post(signed_in.url, "/oauth/revoke", form)
+            post(signed_in.url, "/oauth/revoke", form, Trust.of(home, signed_in.url))
         except Refused as refused:
             raise refused.told() from refused
     return known
@@ -340,7 +349,7 @@ def register_approval_key(home: Home, url: str, auth: httpx.Auth, subject: str) 
     """
     identity = Identity.load_or_create(home.path / "approval.key")
     proof = identity.sign(APPROVER, canonical({"subject": subject, "key": identity.node_id})).hex()
-    with http(url) as client:
+    with http(url, Trust.of(home, url)) as client:
         response = reached(
             url, lambda: client.put("/v1/me/key", json={"key": identity.node_id, "proof": proof}, auth=auth)
         )

@@ -125,6 +125,8 @@ def run_simulation(
     attack: str | None,
     attack_options: dict[str, Any],
     secure: bool,
+    compression: str | None,
+    compression_options: dict[str, Any],
     backend: str,
     seed: int,
     verbose: int,
@@ -135,6 +137,7 @@ def run_simulation(
     from .federatedmodel import FederatedModel
     from .protocols.aggregation import aggregation as rules
     from .protocols.attacks import attack as attacks
+    from .protocols.compression import compression as compressions
     from .simulation.simulated import simulate
 
     way = read_partition(partition)
@@ -159,6 +162,7 @@ def run_simulation(
         last(net),
         aggregation=rules(aggregation, **options),
         secure_aggregation=secure,
+        compression=compressions(compression, **compression_options) if compression else None,
         name=f"{aggregation}-{attack}" if attack else aggregation,
     )
     model.compile(

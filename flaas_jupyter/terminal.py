@@ -13,6 +13,7 @@ import click
 
 from .errors import FlaasError
 from .home import Home
+from .printable import printable as printable
 
 if TYPE_CHECKING:
     from .communications.coordinator import Coordinator
@@ -22,6 +23,20 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 as_json = click.option("--json", "json_output", is_flag=True, help="Print the result as JSON.")
+ca_fingerprint = click.option(
+    "--ca-fingerprint",
+    metavar="SHA256:HEX",
+    help="Fingerprint of the API's own certificate authority, told by its administrator; it is pinned here.",
+)
+log_format = click.option(
+    "--log-format", type=click.Choice(["text", "json"]), help="Default: FLAAS_LOG_FORMAT, else text."
+)
+metrics_address = click.option(
+    "--metrics",
+    metavar="HOST:PORT",
+    envvar="FLAAS_METRICS",
+    help="Serve /metrics and /healthz there, without sign-in, e.g. 127.0.0.1:9464 (port 0 takes a free one).",
+)
 
 
 def told(command: Callable[P, R]) -> Callable[P, R]:
@@ -54,10 +69,9 @@ def table(rows: Sequence[Mapping[Any, Any]], columns: list[str]) -> str:
 
 
 def cell(value: Any) -> str:
-    """Return a value as a table shows it."""
-    if isinstance(value, list | tuple):
-        return ", ".join(map(str, value))
-    return "" if value is None else str(value)
+    """Return a value as a table shows it, in one line."""
+    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return "" if value is None else printable(text, lines=False)
 
 
 def told_of(answer: dict[str, Any], done: str) -> str:
@@ -76,12 +90,14 @@ def at_api(work: Callable[[Coordinator], Awaitable[T]], url: str | None = None) 
         Nobody is signed in there.
     """
     from .communications.coordinator import Coordinator
+    from .communications.trust import Trust
     from .signing_in import caller
 
-    address, authority = caller(Home.default(), url)
+    home = Home.default()
+    address, authority = caller(home, url)
 
     async def run() -> T:
-        async with Coordinator(address, authority) as coordinator:
+        async with Coordinator(address, authority, trust=Trust.of(home, address)) as coordinator:
             return await work(coordinator)
 
     return asyncio.run(run())

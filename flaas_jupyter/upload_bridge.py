@@ -34,15 +34,17 @@ import numpy as np
 from . import signing_in
 from .communications.carrier import Carrier
 from .communications.coordinator import Coordinator
+from .communications.dial_signal import DialSignal
 from .communications.directory import Directory
 from .communications.identity import Identity
-from .communications.iroh_carrier import IrohCarrier
-from .communications.mesh import Mesh
+from .communications.mesh import REFRESH_SECONDS, Mesh
+from .communications.trust import Trust
 from .communications.wire import Message
 from .errors import Conflict, FlaasError, InvalidInput, NotFound, Unreachable
 from .execution import upload_request
+from .execution.mesh_carrier import open_carrier, signed_record
 from .home import Home
-from .pinned_keys import pin
+from .pinned_keys import pin, require_asked
 from .protocols.upload import CHUNK_OVERHEAD, LARGEST_CHUNK, Header, seal_digest
 
 log = logging.getLogger(__name__)
@@ -74,13 +76,10 @@ class Bridge:
     ----------
     home : Home
         Of the person.
-    bind : coroutine function of Identity
-        Opens the mesh's carrier.
     """
 
-    def __init__(self, home: Home, bind: Callable[[Identity], Awaitable[Carrier]] = IrohCarrier.bind) -> None:
+    def __init__(self, home: Home) -> None:
         self._home = home
-        self._bind = bind
         self._meshes: dict[str, Mesh] = {}
         self._joining = asyncio.Lock()
         self._open: dict[str, _Open] = {}
@@ -207,7 +206,7 @@ class Bridge:
     def _api(self) -> Coordinator:
         """Return a way to the API for whoever is signed in now."""
         url, credentials = signing_in.caller(self._home)
-        return Coordinator(url, credentials, retry_for=API_SECONDS)
+        return Coordinator(url, credentials, retry_for=API_SECONDS, trust=Trust.of(self._home, url))
 
     async def _joined(self, project: str) -> tuple[Mesh, Identity]:
         """Return the project's mesh, joined under the person's key."""
@@ -216,15 +215,35 @@ class Bridge:
             async with self._api() as api:
                 described = await api.get(f"/v1/projects/{project}")
                 url = signing_in.url_of(self._home)
+            require_asked(project, described)
             pin(self._home.path / "pinned.json", url, described["id"], described["domain_key"])
             if described["id"] not in self._meshes:
-                directory = Directory(described["id"], described["domain_key"])
+                kept = self._home.domain_statements(described["id"], described["domain_key"])
+                directory = Directory(described["id"], described["domain_key"], kept)
                 refresh = functools.partial(self._refresh, directory)
                 await refresh()
+                carrier = await open_carrier(
+                    self._home, identity, api=url, directories=lambda: [directory], any_port=True
+                )
                 self._meshes[described["id"]] = await Mesh.open(
-                    identity, directory, carrier=await self._bind(identity), refresh=refresh
+                    identity,
+                    directory,
+                    carrier=carrier,
+                    refresh=refresh,
+                    refresh_every=REFRESH_SECONDS,
+                    signal=functools.partial(self._call_back, identity, directory, carrier),
                 )
         return self._meshes[described["id"]], identity
+
+    async def _call_back(self, identity: Identity, directory: Directory, carrier: Carrier, node_id: str) -> None:
+        """Have a node dial this process, by way of the API."""
+        async with self._api() as api:
+            signal = DialSignal(
+                api,
+                project_of=lambda _: directory.domain,
+                record=lambda _: signed_record(identity, directory, carrier.whereabouts),
+            )
+            await signal(node_id)
 
     async def _refresh(self, directory: Directory) -> None:
         async with self._api() as api:

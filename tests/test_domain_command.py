@@ -79,6 +79,14 @@ def test_watching_ends_with_the_launch(key):
     assert approve(api, key[0], "credit", "l1", agreed=lambda text: True, watch=True, poll=0.0) == []
 
 
+def test_what_is_shown_is_a_line_a_node(key):
+    """The API makes up a name that would hide another node's line."""
+    api, shown = Api({"north\n\x1b[2Jsouth\u202e": "registered"}), []
+    approve(api, key[0], "credit", "l1", agreed=lambda text: shown.append(text) or True)
+    assert r"north\u000a\u001b[2Jsouth\u202e" in shown[0]
+    assert "\n" not in shown[0]
+
+
 def test_a_launch_of_another_project_is_refused(key):
     with pytest.raises(InvalidInput) as caught:
         approve(Api({"north": "registered"}, project="other"), key[0], "credit", "l1", agreed=lambda text: True)

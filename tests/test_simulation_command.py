@@ -9,6 +9,7 @@ from flaas_jupyter.cli import main, read_options
 from flaas_jupyter.errors import InvalidInput
 from flaas_jupyter.protocols import attacks
 from flaas_jupyter.protocols.aggregation import aggregation
+from flaas_jupyter.protocols.compression import compression
 from flaas_jupyter.simulation.partition import Dirichlet, Shards
 from flaas_jupyter.simulation_command import read_partition
 
@@ -34,7 +35,7 @@ def table(tmp_path):
 def test_a_table_is_divided_by_its_own_column_and_learned(flaas, table):
     result = flaas(
         "simulate", table, "--target", "ill", "--partition", "column:hospital", "--rounds", "8", "--epochs", "2",
-        "--learning-rate", "0.2", "--aggregation", "median", "--json",
+        "--learning-rate", "0.2", "--aggregation", "median", "--compression", "float16", "--json",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     report = json.loads(result.output[result.output.index("{") :])
@@ -64,6 +65,8 @@ def test_an_attack_shows_in_the_figures(flaas):
         (["--aggregation", "krum", "--option", "bizantine=2"], "bad-aggregation-option", "byzantine"),
         (["--option", "byzantine"], "bad-option", "name=value"),
         (["--attack", "flip"], "unknown-attack", "label_flip"),
+        (["--compression", "zip"], "unknown-compression", "topk"),
+        (["--compression", "topk", "--compression-option", "share=0.1"], "bad-compression-option", "fraction"),
         (["--backend", "mxnet"], "unknown-backend", "jax"),
     ],
 )
@@ -85,9 +88,10 @@ def test_protocols_lists_everything_that_can_be_asked_for(flaas):
     found = json.loads(flaas("protocols", "--json").output)
     assert [entry["name"] for entry in found["aggregation"]] == aggregation.names()
     assert [entry["name"] for entry in found["attacks"]] == attacks.names()
+    assert [entry["name"] for entry in found["compression"]] == compression.names()
     assert all(entry["summary"] for entries in found.values() for entry in entries)
     text = flaas("protocols").output
-    assert all(name in text for name in (*aggregation.names(), *attacks.names()))
+    assert all(name in text for name in (*aggregation.names(), *attacks.names(), *compression.names()))
 
 
 def test_partitions_and_options_are_read_from_text():

@@ -9,14 +9,77 @@ Every operation raises `Unreachable` when the stream or connection is lost.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from .wire import Buffer
+if TYPE_CHECKING:
+    from .wire import Buffer
 
 NORMAL, REFUSED, SUPERSEDED, SILENT = 0, 403, 409, 408
 """Codes with which one end closes a connection or abandons a stream."""
+
+
+@dataclass(frozen=True)
+class Whereabouts:
+    """Where a node can be reached, as its directory record says.
+
+    Parameters
+    ----------
+    addresses : tuple of str
+        ``ip:port`` or ``[ip6]:port`` of QUIC over UDP.
+    tls : tuple of str
+        The same for a carrier over TCP, of which there is none yet.
+    relays : tuple of str
+        URLs of the relays at which it waits.
+    """
+
+    addresses: tuple[str, ...] = ()
+    tls: tuple[str, ...] = ()
+    relays: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.addresses or self.tls or self.relays)
+
+    def __str__(self) -> str:
+        return ", ".join((*self.addresses, *self.tls, *self.relays)) or "no address"
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way in which a peer may be reached.
+
+    Parameters
+    ----------
+    kind : str
+        ``direct``, ``relay`` or ``tls``, as of `Path`.
+    remote : str
+        The address, or the relay's URL.
+    problem : str, optional
+        What stands in its way, or has last time; None for nothing that is known.
+    """
+
+    kind: Literal["direct", "relay", "tls"]
+    remote: str
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Path:
+    """How a live connection runs now.
+
+    Parameters
+    ----------
+    kind : str
+        ``direct`` (QUIC over UDP) or ``relay``; ``tls`` is for a carrier over TCP, of which there is none yet.
+    remote : str
+        The peer's address, or the relay's URL.
+    rtt : float, optional
+        Round trip in seconds, as the transport measures it.
+    """
+
+    kind: Literal["direct", "relay", "tls"]
+    remote: str
+    rtt: float | None
 
 
 @dataclass(frozen=True)
@@ -27,8 +90,15 @@ class Closing:
     reason: str
 
 
+BULK, URGENT = -1, 1
+"""Priorities of a stream beside the usual one, 0."""
+
+
 class Stream(Protocol):
     """One ordered stream of bytes in each direction."""
+
+    async def prioritise(self, priority: int) -> None:
+        """Say how urgent is what is written from now on; a transport that knows no priorities does nothing."""
 
     async def write(self, data: Buffer) -> None:
         """Send `data`; returns when the transport has taken it."""
@@ -60,6 +130,10 @@ class Connection(Protocol):
     def is_open(self) -> bool:
         """Tell whether the connection still stands."""
 
+    @property
+    def path(self) -> Path | None:
+        """How the connection runs now; it may change while it lives. None while there is no way known."""
+
     async def open_stream(self) -> Stream:
         """Open a stream; waits while the far side allows no more at once."""
 
@@ -77,11 +151,21 @@ class Carrier(Protocol):
     """A transport bound to this node's key."""
 
     @property
-    def addresses(self) -> tuple[str, ...]:
-        """Where this node can be dialled, ``ip:port``, for its directory record."""
+    def whereabouts(self) -> Whereabouts:
+        """Where this node can be reached, for its directory record."""
 
-    async def dial(self, node_id: str, addresses: Sequence[str]) -> Connection:
-        """Connect to the holder of `node_id` at one of `addresses`; nobody else can answer."""
+    @property
+    def is_open(self) -> bool:
+        """Tell whether peers can connect; false once it is closed, and should it have failed."""
+
+    async def moved(self) -> None:
+        """Return once `whereabouts` has changed since the last time that this returned."""
+
+    def ways(self, whereabouts: Whereabouts) -> tuple[Way, ...]:
+        """Return the ways that `dial` knows, and what stands in those that it does not take."""
+
+    async def dial(self, node_id: str, whereabouts: Whereabouts) -> Connection:
+        """Connect to the holder of `node_id` in whichever way works first; nobody else can answer."""
 
     async def accept(self) -> Connection:
         """Return the next connection that a peer opened, with its key proved."""

@@ -18,7 +18,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import httpx
 
@@ -32,7 +32,9 @@ from ..errors import (
     NotFound,
     Unreachable,
 )
+from ..observability import traces
 from .identity import Identity, origin, request_token
+from .trust import Trust, is_loopback, require_private, unreachable
 
 logger = logging.getLogger(__name__)
 
@@ -131,6 +133,13 @@ class Coordinator:
         Seconds for which a request that may be repeated is repeated while the API cannot be reached.
     timeout : float
         Seconds that one attempt may take to connect, or be silent.
+    trust : Trust, optional
+        Who may vouch for the API; by default whom `Trust.from_environment` trusts. See `Trust.of`.
+
+    Raises
+    ------
+    InvalidInput
+        ``bad-url``; ``plain-http``: it is not https, and not on this machine.
     """
 
     def __init__(
@@ -140,17 +149,19 @@ class Coordinator:
         *,
         retry_for: float = 30.0,
         timeout: float = 10.0,
+        trust: Trust | None = None,
     ) -> None:
         self.origin = origin(url)
+        require_private(self.origin)
         self.bytes_sent = 0
         self.bytes_received = 0
         self._credentials = credentials
         self._retry_for = retry_for
         self._known: dict[str, tuple[str, bytes]] = {}
-        local = urlsplit(url).hostname in ("127.0.0.1", "::1", "localhost")
         self._http = httpx.AsyncClient(
+            verify=(trust or Trust.from_environment()).context(),
             timeout=timeout,
-            trust_env=not local,  # no proxy stands between this machine and itself
+            trust_env=not is_loopback(self.origin),  # no proxy stands between this machine and itself
             headers={"User-Agent": f"flaas_jupyter/{__version__}", "Accept": "application/hal+json"},
         )
 
@@ -327,7 +338,8 @@ class Coordinator:
                             yield event
                 logger.info("the event stream %s ended", url)
             except _TryAgain as failure:
-                logger.info("%s", failure.error.message)
+                mistrusted = failure.error.code.startswith("tls-")
+                logger.log(logging.WARNING if mistrusted else logging.INFO, "%s", failure.error)
             except httpx.TransportError as error:
                 logger.info("the event stream %s was lost: %s", url, type(error).__name__)
             finally:
@@ -354,6 +366,8 @@ class Coordinator:
         request = self._http.build_request(method, url, json=json, headers=dict(headers))
         if self._credentials is not None:
             request.headers["Authorization"] = self._credentials.authorization(method, url)
+        if (trace := traces.traceparent()) is not None:
+            request.headers[traces.FIELD] = trace
         self.bytes_sent += _header_bytes(request.headers) + len(request.content)
         return request
 
@@ -368,7 +382,7 @@ class Coordinator:
             finally:
                 await response.aclose()
         except httpx.RequestError as error:
-            raise _TryAgain(self._unreachable(error)) from error
+            raise self._no_answer(error) from error
         if response.status_code == 304 and known:
             body = known[1]
         elif not response.is_success:
@@ -395,7 +409,7 @@ class Coordinator:
     def _parse(self, body: bytes) -> Json:
         try:
             answer = jsonlib.loads(body) if body else {}
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise _TryAgain(self._unreadable()) from error
         if not isinstance(answer, dict):
             raise _TryAgain(self._unreadable())
@@ -426,7 +440,7 @@ class Coordinator:
         try:
             response = await self._http.send(request, stream=True)
         except httpx.RequestError as error:
-            raise _TryAgain(self._unreachable(error)) from error
+            raise _TryAgain(unreachable(self.origin, error)) from error
         try:
             self.bytes_received += _header_bytes(response.headers)
             kind = response.headers.get("Content-Type", "")
@@ -438,14 +452,10 @@ class Coordinator:
         finally:
             await response.aclose()
 
-    def _unreachable(self, cause: Exception) -> Unreachable:
-        reason = str(cause) or type(cause).__name__
-        return Unreachable(
-            f"The coordination API at {self.origin} cannot be reached: {reason}.",
-            code="api-unreachable",
-            hint="Check that it runs and that the URL (FLAAS_URL) is right.",
-            url=self.origin,
-        )
+    def _no_answer(self, cause: Exception) -> FlaasError | _TryAgain:
+        """Return what to raise; a certificate that is not to be trusted does not become so by asking again."""
+        error = unreachable(self.origin, cause)
+        return _TryAgain(error) if error.code == "api-unreachable" else error
 
     def _unreadable(self) -> Unreachable:
         return Unreachable(
@@ -505,7 +515,7 @@ class _EventParser:
             return None
         try:
             return Event.parse(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             logger.warning("an event could not be read: %s", error)
             return None
 
@@ -523,7 +533,7 @@ def _problem(response: httpx.Response, body: bytes) -> FlaasError:
     status = response.status_code
     try:
         problem = jsonlib.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         problem = None
     if isinstance(problem, dict) and isinstance(problem.get("code"), str):
         known = {"type", "title", "status", "detail", "instance", "code", "kind", "hint"}

@@ -1,36 +1,40 @@
 """Who belongs to a domain and where it is, believed only as far as it is signed.
 
-A *membership* is signed by the domain key, which the coordination API does not hold; a *record* says where
-a node can be dialled and is signed by that node. The API passes both on. It can withhold or delay them; it
-cannot make one, nor bring back an older one, because a record's sequence and a membership's serial only
-ever rise.
+Memberships and revocations are signed by the domain key, which the coordination API does not hold; a *record* says
+where a node can be dialled and is signed by that node. The API passes them on. It can withhold or delay them; it
+cannot make one, nor bring back an older one, because sequences of records and serials only ever rise.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import FlaasError, InvalidInput, NotAllowed, NotAuthenticated
-from .identity import MEMBER, RECORD, Identity, open_document, require_node_id, sign_document
+from .carrier import Whereabouts
+from .identity import RECORD, Identity, open_document, require_node_id, sign_document
+from .membership import ROLES, Membership, sign_membership
+from .network import Network
+from .signed_fields import Fields, body_of, checked, require_relay_url
+from .statements import KINDS, WORDS, Statements
+
+__all__ = ["ROLES", "Directory", "Membership", "Peer", "Peers", "Record", "sign_membership"]
 
 logger = logging.getLogger(__name__)
 
-ROLES = ("node", "developer", "explorer")
+RECORD_VERSION = 2
+_RECORD_LISTS = ("addresses", "tls", "relays")
 _INCLUDED = {"developer": "explorer"}
 """A developer may do what an explorer may: look at a data set as a whole."""
 RECORD_SECONDS = 900
 CLOCK_TOLERANCE = 60
 _MAX_ADDRESSES = 16
-_YEAR_10000 = 253402300800
-
-DomainKey = Identity
-"""The identity that signs a domain's memberships; kept by its administrators."""
+_MAX_RELAYS = 8
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,11 @@ class Record:
     ----------
     domain, node_id : str
         The domain it is for, and the node (64 hex digits).
-    addresses : tuple of str
-        ``ip:port`` or ``[ip6]:port``; at most 16.
+    addresses, tls : tuple of str
+        ``ip:port`` or ``[ip6]:port`` of QUIC over UDP, and of a carrier over TCP, of which there is none yet; at most
+        16 each.
+    relays : tuple of str
+        URLs of the relays at which it waits, the one it prefers first; at most 8.
     sequence : int
         Rises with every record that the node makes.
     issued, expires : int
@@ -52,16 +59,24 @@ class Record:
     domain: str
     node_id: str
     addresses: tuple[str, ...]
+    tls: tuple[str, ...]
+    relays: tuple[str, ...]
     sequence: int
     issued: int
     expires: int
+
+    @property
+    def whereabouts(self) -> Whereabouts:
+        """Where the node can be reached."""
+        return Whereabouts(self.addresses, self.tls, self.relays)
 
     def sign(self, identity: Identity) -> dict[str, Any]:
         """Return the signed document; `identity` is the node's own."""
         if identity.node_id != self.node_id:
             raise NotAllowed(f"Only {self.node_id} can sign its record.", code="wrong-signer")
-        body = {"v": 1, **asdict(self), "addresses": list(self.addresses)}
-        return _checked(sign_document(identity, RECORD, body), Record.parse)
+        lists = {name: list(getattr(self, name)) for name in _RECORD_LISTS}
+        body = {"v": RECORD_VERSION, **asdict(self), **lists}
+        return checked(sign_document(identity, RECORD, body), Record.parse)
 
     def in_force(self, now: float) -> bool:
         """Tell whether the record may be used at `now` (Unix seconds), clocks being up to 60 s apart."""
@@ -74,21 +89,25 @@ class Record:
         Raises
         ------
         InvalidInput
-            Code ``bad-record`` or ``bad-document``: not a record of version 1.
+            Code ``bad-record`` or ``bad-document``: not a record of version 2.
         NotAuthenticated
             Code ``bad-signature``: not signed by the node that it is about.
         """
-        body = _body(document)
+        body = body_of(document)
         node_id = require_node_id(body.get("node_id"))
         open_document(document, RECORD, node_id)
-        fields = _Fields(body, "record", {"domain", "node_id", "addresses", "sequence", "issued", "expires"})
-        addresses = fields.texts("addresses", _MAX_ADDRESSES)
-        for address in addresses:
-            _require_address(address)
+        names = {"domain", "node_id", *_RECORD_LISTS, "sequence", "issued", "expires"}
+        fields = Fields(body, "record", names, version=RECORD_VERSION)
+        addresses, tls = fields.addresses("addresses", _MAX_ADDRESSES), fields.addresses("tls", _MAX_ADDRESSES)
+        relays = fields.texts("relays", _MAX_RELAYS)
+        for relay in relays:
+            require_relay_url(relay)
         record = cls(
             domain=fields.text("domain"),
             node_id=node_id,
             addresses=addresses,
+            tls=tls,
+            relays=relays,
             sequence=fields.integer("sequence"),
             issued=fields.moment("issued"),
             expires=fields.moment("expires"),
@@ -99,74 +118,13 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Membership:
-    """What a domain's administrators say of a node: its organisation, its roles, and for how long.
-
-    Parameters
-    ----------
-    domain, node_id, organisation : str
-        The domain, the node (64 hex digits) and the organisation that it belongs to.
-    roles : tuple of str
-        Of `ROLES`.
-    not_before, not_after : int
-        Unix seconds.
-    serial : int
-        Rises with every membership signed for the node: the highest counts, so one in the past revokes.
-    """
-
-    domain: str
-    node_id: str
-    organisation: str
-    roles: tuple[str, ...]
-    not_before: int
-    not_after: int
-    serial: int
-
-    @classmethod
-    def parse(cls, document: object, domain_key: str) -> Membership:
-        """Verify a membership signed by the key `domain_key` (64 hex digits) and return it.
-
-        Raises
-        ------
-        InvalidInput
-            Code ``bad-membership`` or ``bad-document``: not a membership of version 1.
-        NotAuthenticated
-            Code ``bad-signature``: not signed by the domain key.
-        """
-        body = open_document(document, MEMBER, domain_key)
-        fields = _Fields(
-            body,
-            "membership",
-            {"domain", "node_id", "organisation", "roles", "not_before", "not_after", "serial"},
-        )
-        membership = cls(
-            domain=fields.text("domain"),
-            node_id=require_node_id(body["node_id"]),
-            organisation=fields.text("organisation"),
-            roles=fields.texts("roles", len(ROLES)),
-            not_before=fields.moment("not_before"),
-            not_after=fields.moment("not_after"),
-            serial=fields.integer("serial"),
-        )
-        if not set(membership.roles) <= set(ROLES):
-            raise fields.refused("roles", f"of {', '.join(ROLES)}")
-        return membership
-
-
-def sign_membership(domain_key: DomainKey, membership: Membership) -> dict[str, Any]:
-    """Return the signed document that makes a node a member."""
-    body = {"v": 1, **asdict(membership), "roles": list(membership.roles)}
-    return _checked(sign_document(domain_key, MEMBER, body), lambda made: Membership.parse(made, domain_key.node_id))
-
-
-@dataclass(frozen=True)
 class Peer:
-    """A node that is a member now; `addresses` is empty while it has no record in force."""
+    """A node that is a member now; `whereabouts` is empty while it has no record in force."""
 
     node_id: str
     organisation: str
     roles: tuple[str, ...]
-    addresses: tuple[str, ...]
+    whereabouts: Whereabouts
 
 
 class Peers(Protocol):
@@ -191,26 +149,49 @@ class Directory:
     domain : str
         The project's id.
     domain_key : str
-        Its public key (64 hex digits), as pinned when the node joined.
+        What was pinned when the node joined (64 hex digits); see `domain_key`.
+    path : Path, optional
+        File that keeps what the domain's administrators have signed, over restarts; see `Statements`.
+    admit : function of Peer, optional
+        Raises `NotAllowed` for a member that this machine's owner does not let in.
     """
 
-    def __init__(self, domain: str, domain_key: str) -> None:
+    def __init__(
+        self, domain: str, domain_key: str, path: Path | None = None, admit: Callable[[Peer], None] | None = None
+    ) -> None:
         self._domain = domain
         self.domain_key = require_node_id(domain_key)
-        self._memberships: dict[str, Membership] = {}
+        self.statements = Statements(domain, domain_key, path)
+        self._admit = admit
         self._records: dict[str, Record] = {}
         self._listed: frozenset[str] = frozenset()
+        self._unkept = False
 
     @property
     def domain(self) -> str:
         """The project's id."""
         return self._domain
 
-    def update(self, listing: object) -> None:
+    @property
+    def network(self) -> Network | None:
+        """Its relays, reflectors and rule for direct connections; None while nothing has been signed."""
+        return self.statements.network
+
+    @property
+    def members(self) -> frozenset[str]:
+        """Keys for which a membership is listed, in force or not."""
+        return self._listed
+
+    def update(self, listing: object) -> frozenset[str]:
         """Take over what the coordination API lists; entries that do not verify are dropped and logged.
 
         A node that is no longer listed is no longer a peer. What was seen of it is remembered, so that
         listing it again cannot bring back an older record or membership.
+
+        Returns
+        -------
+        frozenset of str
+            The kinds (see `KINDS`) of which there was something newer that the domain's administrators have signed.
 
         Raises
         ------
@@ -219,11 +200,26 @@ class Directory:
         NotAuthenticated
             Code ``domain-key-changed``: the API names another domain key than the pinned one.
         """
-        memberships, records = self._entries(listing)
-        listed = {node for document in memberships if (node := self._learn_membership(document))}
+        documents, records = self._entries(listing)
+        subjects, news = self._learn(documents)
+        listed = subjects["memberships"]
         for document in records:
             self._learn_record(document, listed)
         self._listed = frozenset(listed)
+        return news
+
+    def learn(self, documents: dict[str, list[Any]]) -> frozenset[str]:
+        """Take over what a peer shows, by kind; return the kinds of which something is newer and verifies.
+
+        A peer can make nobody a member whom the API does not list: it brings what the API has withheld of those whom it
+        does list, above all revocations. At the first that does not verify the rest is not looked at: an honest peer
+        shows what it has verified itself.
+        """
+        return self._learn(documents, whole=False)[1]
+
+    def learn_record(self, document: object) -> None:
+        """Take over a record that came with a signal to connect back; see `dial_signal`."""
+        self._learn_record(document, self._listed)
 
     def peer(self, node_id: str, now: float | None = None) -> Peer:
         """Return the member `node_id` as it is at `now` (Unix seconds; default: the present).
@@ -231,10 +227,26 @@ class Directory:
         Raises
         ------
         NotAllowed
-            Codes ``unknown-peer``, ``membership-expired``, ``membership-not-yet``.
+            Codes ``unknown-peer``, ``membership-revoked``, ``membership-expired``, ``membership-not-yet``, and those of
+            this machine's owner.
         """
+        peer = self.member(node_id, now)
+        if self._admit is not None:
+            self._admit(peer)
+        return peer
+
+    def member(self, node_id: str, now: float | None = None) -> Peer:
+        """Return the member `node_id`, whatever this machine's owner says of it; see `peer`."""
         now = time.time() if now is None else now
-        membership = self._memberships.get(node_id) if node_id in self._listed else None
+        if (revocation := self.statements.revocation(node_id)) is not None:
+            raise NotAllowed(
+                f"{node_id} was taken out of {self.domain!r} at {_utc(revocation.time)}"
+                f"{f': {revocation.reason}' if revocation.reason else ''}.",
+                code="membership-revoked",
+                hint="An administrator of the project must sign a new membership if this was a mistake.",
+                node=node_id,
+            )
+        membership = self.statements.membership(node_id) if node_id in self._listed else None
         if membership is None:
             raise NotAllowed(
                 f"{str(node_id)[:64]} is not a member of {self.domain!r}.",
@@ -247,8 +259,9 @@ class Directory:
         if now < membership.not_before - CLOCK_TOLERANCE:
             raise self._out_of_force(membership, "not-yet", "begins", membership.not_before, now)
         record = self._records.get(node_id)
-        addresses = record.addresses if record is not None and record.in_force(now) else ()
-        return Peer(node_id, membership.organisation, membership.roles, addresses)
+        known = record is not None and record.in_force(now)
+        whereabouts = record.whereabouts if record is not None and known else Whereabouts()
+        return Peer(node_id, membership.organisation, membership.roles, whereabouts)
 
     def require(self, node_id: str, role: str, now: float | None = None) -> Peer:
         """Return the member `node_id` if it has `role`.
@@ -269,7 +282,7 @@ class Directory:
             )
         return peer
 
-    def _entries(self, listing: object) -> tuple[list[Any], list[Any]]:
+    def _entries(self, listing: object) -> tuple[dict[str, list[Any]], list[Any]]:
         if not isinstance(listing, dict) or listing.get("domain") != self.domain:
             raise InvalidInput(
                 f"The API did not answer with the directory of {self.domain!r}.",
@@ -284,23 +297,45 @@ class Directory:
                 hint="Ask the project's administrator over another channel before joining anew.",
             )
         memberships, records = listing.get("memberships"), listing.get("records")
-        if not isinstance(memberships, list) or not isinstance(records, list):
-            raise InvalidInput("A directory lists memberships and records.", code="bad-directory")
-        return memberships, records
+        revocations, network = listing.get("revocations", []), listing.get("network")
+        if not (isinstance(memberships, list) and isinstance(records, list) and isinstance(revocations, list)):
+            raise InvalidInput("A directory lists memberships, revocations and records.", code="bad-directory")
+        networks = [] if network is None else [network]
+        return {"memberships": memberships, "revocations": revocations, "networks": networks}, records
 
-    def _learn_membership(self, document: object) -> str | None:
+    def _learn(self, documents: dict[str, list[Any]], whole: bool = True) -> tuple[dict[str, set[str]], frozenset[str]]:
+        """Learn what verifies; return, by kind, what the documents are about, and the kinds of newer ones.
+
+        What does not verify is passed over; unless `whole`, it ends the look.
+        """
+        subjects: dict[str, set[str]] = {kind: set() for kind in KINDS}
+        news: set[str] = set()
+        for kind, document in ((each, document) for each in KINDS for document in documents.get(each, [])):
+            try:
+                subject, newer = self.statements.learn(kind, document)
+            except FlaasError as error:
+                logger.warning("%s: a %s was dropped: %s", self.domain, WORDS[kind], error)
+                if whole:
+                    continue
+                break
+            subjects[kind].add(subject)
+            news |= {kind} if newer else set()
+        if news or self._unkept:
+            self._keep()
+        return subjects, frozenset(news)
+
+    def _keep(self) -> None:
+        """Write down what was learned; a disk that is full ends nobody, and is tried again with the next look."""
         try:
-            membership = Membership.parse(document, self.domain_key)
-            self._require_domain(membership.domain)
-        except FlaasError as error:
-            logger.warning("%s: a membership was dropped: %s", self.domain, error)
-            return None
-        known = self._memberships.get(membership.node_id)
-        if known is None or membership.serial > known.serial:
-            self._memberships[membership.node_id] = membership
-        return membership.node_id
+            self.statements.save()
+        except OSError as error:
+            if not self._unkept:
+                logger.error("%s: what was signed is known, but not kept: %s", self.domain, error)
+            self._unkept = True
+        else:
+            self._unkept = False
 
-    def _learn_record(self, document: object, listed: set[str]) -> None:
+    def _learn_record(self, document: object, listed: Collection[str]) -> None:
         try:
             record = Record.parse(document)
             self._require_domain(record.domain)
@@ -328,66 +363,6 @@ class Directory:
             hint="Correct the clock if it is wrong; else the project's administrator signs a new membership.",
             node=membership.node_id,
         )
-
-
-class _Fields:
-    """Typed access to the body of a signed document of version 1 that has exactly the given fields."""
-
-    def __init__(self, body: dict[str, Any], kind: str, names: set[str]) -> None:
-        self._body, self._kind = body, kind
-        if set(body) != {"v", *names} or body["v"] != 1:
-            raise InvalidInput(f"It is not a {kind} of version 1.", code=f"bad-{kind}")
-
-    def refused(self, name: str, allowed: str) -> InvalidInput:
-        value = str(self._body[name])[:80]
-        return InvalidInput(f"Its {name} is {value!r}, not {allowed}.", code=f"bad-{self._kind}")
-
-    def text(self, name: str) -> str:
-        value = self._body[name]
-        if not isinstance(value, str) or not 0 < len(value) <= 200:
-            raise self.refused(name, "a text of 1 to 200 characters")
-        return value
-
-    def integer(self, name: str, below: int = 1 << 53) -> int:
-        value = self._body[name]
-        if type(value) is not int or not 0 <= value < below:
-            raise self.refused(name, f"a whole number from 0, below {below}")
-        return value
-
-    def moment(self, name: str) -> int:
-        return self.integer(name, below=_YEAR_10000)
-
-    def texts(self, name: str, most: int) -> tuple[str, ...]:
-        value = self._body[name]
-        if not isinstance(value, list) or len(value) > most or not all(isinstance(item, str) for item in value):
-            raise self.refused(name, f"a list of at most {most} texts")
-        return tuple(value)
-
-
-def _body(document: object) -> dict[str, Any]:
-    body = document.get("body") if isinstance(document, dict) else None
-    if not isinstance(body, dict):
-        raise InvalidInput("A signed document has a body and a signature.", code="bad-document")
-    return body
-
-
-def _checked(document: dict[str, Any], parse: Callable[[object], object]) -> dict[str, Any]:
-    """Return `document`, having made sure that readers will accept it."""
-    parse(document)
-    return document
-
-
-def _require_address(address: str) -> None:
-    """Refuse anything but ``ip:port``: a name would have every peer ask the DNS."""
-    host, _, port = address.rpartition(":")
-    try:
-        if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536 and len(port) <= 5):
-            raise ValueError("port")
-        ip = ipaddress.ip_address(host[1:-1] if host.startswith("[") and host.endswith("]") else host)
-        if (ip.version == 6) != host.startswith("["):
-            raise ValueError("brackets")
-    except ValueError as error:
-        raise InvalidInput(f"{address[:80]!r} is not ip:port.", code="bad-record") from error
 
 
 def _utc(seconds: float) -> str:

@@ -27,8 +27,23 @@ from ..errors import FlaasError, InvalidInput, NotAllowed, NotAuthenticated
 SEED_BYTES = 32
 TOKEN_SECONDS = 60
 RECORD, MEMBER, REGISTER, SECAGG = "flaas/record/1", "flaas/member/1", "flaas/register/1", "flaas/secagg/1"
+REVOKE, ROTATE = "flaas/revoke/1", "flaas/rotate/1"
 
 Body = dict[str, Any]
+
+_SMALL_ORDER = frozenset(
+    bytes.fromhex(point)
+    for point in (
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "0100000000000000000000000000000000000000000000000000000000000000",
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    )
+)
+"""The points of order 8 and less, without their sign, as in libsodium: anybody can make up signatures of such a key."""
 
 _RESTORE = "Restore the key file from a backup, or remove it to make a new identity and register that."
 
@@ -112,14 +127,27 @@ def verify(node_id: str, context: str, payload: bytes, signature: bytes) -> None
         Code ``bad-signature``: the key is malformed, or did not sign this payload for this context.
     """
     try:
-        key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(require_node_id(node_id)))
-        key.verify(signature, _framed(context, payload))
+        public_key(bytes.fromhex(require_node_id(node_id))).verify(signature, _framed(context, payload))
     except (InvalidSignature, ValueError) as error:
         raise NotAuthenticated(
             f"A {context} signature does not belong to {str(node_id)[:64]!r}.",
             code="bad-signature",
             hint="The document was changed on its way or signed with another key; do not use it.",
         ) from error
+
+
+def public_key(raw: bytes) -> Ed25519PublicKey:
+    """Return the key that `raw` (32 bytes) stands for.
+
+    Raises
+    ------
+    ValueError
+        It is no key, or one whose signatures prove nothing (a point of small order; RFC 8032, section 5.1.7, leaves
+        that check to us).
+    """
+    if raw[:-1] + bytes([raw[-1] & 0x7F]) in _SMALL_ORDER:
+        raise ValueError("a point of small order is nobody's key")
+    return Ed25519PublicKey.from_public_bytes(raw)
 
 
 def require_node_id(value: object) -> str:

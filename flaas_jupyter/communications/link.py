@@ -19,23 +19,73 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import FlaasError, InvalidInput, NotAllowed, Unreachable
-from .carrier import NORMAL, REFUSED, SILENT, Connection, Stream
+from .carrier import NORMAL, REFUSED, SILENT, URGENT, Connection, Path, Stream
 from .wire import Buffer, Message, decode, encode, pieces
 
 _GREETING = struct.Struct(">5s16sI")  # magic, instance, the sender's timeout in milliseconds
 _MAGIC = b"FLAH\x01"
 _BEATS_PER_TIMEOUT = 5
 _QUICKEST_BEAT = 0.02
+_BULK, _LEAST_MEASURED = 1 << 14, 1 << 20
+"""Bytes in one piece from which on it counts as bulk, and in a burst from which on its rate tells something."""
+_PAUSE, _RECENT = 0.5, 60.0
+"""Seconds without bulk that end a burst, and for which the largest burst stands for the throughput."""
 
 Answer = Callable[["Link", Stream], Awaitable[None]]
 
 
-@dataclass
 class Traffic:
-    """Bytes of frames and beats, both ways."""
+    """Bytes of frames and beats that have gone to a peer and come from it, and how quickly."""
 
-    bytes_sent: int = 0
-    bytes_received: int = 0
+    def __init__(self) -> None:
+        self.bytes_sent = 0
+        self.bytes_received = 0
+        self._bursts = (_Bursts(), _Bursts())
+
+    @property
+    def throughput(self) -> float | None:
+        """Bytes a second of the largest recent transfer in either direction; None before there was one."""
+        _, rate = max(bursts.largest() for bursts in self._bursts)
+        return rate or None
+
+    def sent(self, size: int, began: float) -> None:
+        """Count `size` bytes that the transport has taken since `began` (`time.monotonic`)."""
+        self.bytes_sent += size
+        self._bursts[0].add(size, began)
+
+    def received(self, size: int, began: float) -> None:
+        """Count `size` bytes that have come since `began`."""
+        self.bytes_received += size
+        self._bursts[1].add(size, began)
+
+
+class _Bursts:
+    """How quickly bytes go in one direction while many go, over however many streams.
+
+    A burst ends with a pause. Its first bytes are not counted: they may have waited for us.
+    """
+
+    def __init__(self) -> None:
+        self._began = self._last = -_PAUSE
+        self._bytes = 0
+        self._best = (0, 0.0)
+        self._until = 0.0
+
+    def add(self, size: int, began: float) -> None:
+        if size < _BULK:
+            return
+        now = time.monotonic()
+        if began - self._last > _PAUSE:
+            self._began, self._bytes = now, 0
+        else:
+            self._bytes += size
+        self._last = now
+        if self._bytes >= _LEAST_MEASURED and (self._bytes >= self._best[0] or now > self._until):
+            self._best = self._bytes, self._bytes / max(now - self._began, 1e-6)
+            self._until = now + _RECENT
+
+    def largest(self) -> tuple[int, float]:
+        return self._best
 
 
 @dataclass(frozen=True)
@@ -118,6 +168,7 @@ class Link:
         """
         try:
             control = await connection.open_stream()
+            await control.prioritise(URGENT)
             await ours.send(control)
             theirs = await Greeting.receive(control)
         except Unreachable:
@@ -128,6 +179,7 @@ class Link:
                     code="refused-by-peer",
                     hint="Check that this node's membership is in force, and both machines' clocks.",
                     node=connection.node_id,
+                    reason=closing.reason,
                 ) from None
             raise
         return cls(connection, control, ours, theirs, outgoing=True, traffic=traffic)
@@ -136,6 +188,7 @@ class Link:
     async def accepted(cls, connection: Connection, ours: Greeting, traffic: Traffic) -> Link:
         """Answer the greeting of a peer that was let in."""
         control = await connection.accept_stream()
+        await control.prioritise(URGENT)
         theirs = await Greeting.receive(control)
         await ours.send(control)
         return cls(connection, control, ours, theirs, outgoing=False, traffic=traffic)
@@ -144,6 +197,11 @@ class Link:
     def is_open(self) -> bool:
         """Tell whether the connection still stands."""
         return self._connection.is_open
+
+    @property
+    def path(self) -> Path | None:
+        """How the connection runs now."""
+        return self._connection.path
 
     def close(self, code: int = NORMAL, reason: str = "closed") -> None:
         """End the connection; `run` returns, and all calls over it fail."""
@@ -176,12 +234,14 @@ class Link:
                 task.cancel()
             await asyncio.gather(*requests, return_exceptions=True)
 
-    async def call(self, message: Message, limit: int) -> Message:
+    async def call(self, message: Message, limit: int, priority: int = 0) -> Message:
         """Send a request and return the reply; see `Mesh.call`."""
         buffers = await encode(message)
         try:
             stream = _Metered(await self._connection.open_stream(), self)
             try:
+                if priority:
+                    await stream.prioritise(priority)
                 # A far side that will not read on says why in its reply.
                 with contextlib.suppress(Unreachable):
                     await write_frame(stream, buffers)
@@ -207,6 +267,11 @@ class Link:
             hint="The node stopped, was restarted or left the network; the call can be made again.",
             node=self.node_id,
         )
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the peer was heard."""
+        return time.monotonic() - self._heard
 
     def heard(self) -> None:
         """Take note that the peer lives."""
@@ -275,17 +340,20 @@ class _Metered:
     def __init__(self, stream: Stream, link: Link) -> None:
         self._stream, self._link, self._traffic = stream, link, link._traffic
         self.finish = stream.finish
+        self.prioritise = stream.prioritise
         self.stop_reading = stream.stop_reading
         self.abandoned = stream.abandoned
         self.abandon = stream.abandon
 
     async def write(self, data: Buffer) -> None:
+        began = time.monotonic()
         await self._stream.write(data)
-        self._traffic.bytes_sent += len(data)
+        self._traffic.sent(len(data), began)
 
     async def readinto(self, view: memoryview) -> None:
+        began = time.monotonic()
         await self._stream.readinto(view)
-        self._traffic.bytes_received += len(view)
+        self._traffic.received(len(view), began)
         self._link.heard()
 
 

@@ -14,15 +14,18 @@ import logging
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path as FilePath
 from typing import Any, TypeVar
 
 from ..errors import FlaasError, InvalidInput, NotAllowed, Unreachable
-from .carrier import REFUSED, SUPERSEDED, Carrier, Connection, Stream
+from ..observability import traces
+from .carrier import BULK, REFUSED, SUPERSEDED, Carrier, Connection, Path, Stream, Way, Whereabouts
 from .directory import Peer, Peers
 from .identity import Identity
 from .link import Greeting, Link, Traffic, unwrap, write_frame
+from .transfers import FETCH, PART, Transfers
 from .wire import Buffer, Message, decode, encode
 
 logger = logging.getLogger(__name__)
@@ -30,11 +33,19 @@ logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 Handler = Callable[[Peer, Message], Awaitable[Message]]
+Signal = Callable[[str], Awaitable[None]]
+REFRESH_SECONDS = 2.0
+"""How often those that are told of no events fetch the directory while they are connected."""
 _REFRESH_GAP = 1.0  # strangers who knock make us ask the API at most this often, in seconds
 _GREETING_SECONDS = 10.0
+_RELAYED = 2
+"""How many times as long a relay may take, which is found by way of a proxy and a handshake more."""
+_CALL_AFTER = {False: 0.4, True: 3.0}
+"""Seconds after which a peer that does not answer is asked to dial back, without and with a relay in common: over a
+relay the core has both ends dial at the same time by itself."""
 _MAX_ADMISSIONS = 64
 _PROCESSES_OF_A_PERSON = 8
-_STALE_DIRECTORY = frozenset({"unknown-peer", "no-address", "peer-unreachable"})
+_STALE_DIRECTORY = frozenset({"unknown-peer", "membership-revoked", "no-address", "peer-unreachable"})
 """What a fresh directory may put right."""
 
 
@@ -57,6 +68,29 @@ class Route:
     limit: int = 0
 
 
+@dataclass(frozen=True)
+class PeerStatus:
+    """How a peer is reached, and what has gone to and fro since this process began.
+
+    Parameters
+    ----------
+    node_id : str
+        The peer.
+    path : Path, optional
+        None while there is no connection.
+    bytes_sent, bytes_received : int
+        Bytes of frames and beats.
+    throughput : float, optional
+        Bytes a second of the largest recent transfer, in whichever direction; None before there was one.
+    """
+
+    node_id: str
+    path: Path | None
+    bytes_sent: int
+    bytes_received: int
+    throughput: float | None
+
+
 class Mesh:
     """A node's place in the mesh; open it with `Mesh.open`, close it with `close` or ``async with``."""
 
@@ -69,6 +103,8 @@ class Mesh:
         refresh: Callable[[], Awaitable[None]] | None,
         peer_timeout: float,
         concurrency: int,
+        signal: Signal | None,
+        spool: FilePath | None,
     ) -> None:
         self.node_id = identity.node_id
         self.directory = directory
@@ -78,6 +114,8 @@ class Mesh:
         self._refresh = _Refresh(refresh) if refresh else None
         self._greeting = Greeting.new(peer_timeout)
         self._concurrency = concurrency
+        self._signal = signal
+        self._transfers = Transfers(self._ask, self._limit, self._handle, folder=spool)
         self._links: defaultdict[str, list[Link]] = defaultdict(list)
         self._dials: dict[str, asyncio.Future[Link]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -94,8 +132,11 @@ class Mesh:
         carrier: Carrier,
         handlers: Mapping[str, Route] | None = None,
         refresh: Callable[[], Awaitable[None]] | None = None,
+        refresh_every: float | None = None,
         peer_timeout: float = 10.0,
         concurrency: int = 64,
+        signal: Signal | None = None,
+        spool: FilePath | None = None,
     ) -> Mesh:
         """Start to answer and to call.
 
@@ -112,13 +153,23 @@ class Mesh:
         refresh : coroutine function, optional
             Fetches the directory anew. Called when an unknown key knocks or a peer cannot be dialled, at
             most once a second.
+        refresh_every : float, optional
+            Seconds after which it is also called again and again while somebody is connected, by who is told of no
+            events: whose key was revoked must not stay connected.
         peer_timeout : float
             Seconds of silence after which a peer is given up.
         concurrency : int
             Requests of one connection that are answered at once.
+        signal : coroutine function of str, optional
+            Has the node of this id called back by way of the API, which passes it on and no more: it calls
+            `dial_back`. Two nodes behind NATs reach each other without a relay if both dial at the same time.
+        spool : Path, optional
+            Folder for large requests that are arriving, so that a restarted node goes on with them; see `transfers`.
         """
-        mesh = cls(identity, directory, carrier, handlers or {}, refresh, peer_timeout, concurrency)
+        mesh = cls(identity, directory, carrier, handlers or {}, refresh, peer_timeout, concurrency, signal, spool)
         mesh._start(mesh._accept(), "mesh-accept")
+        if mesh._refresh and refresh_every is not None:
+            mesh._start(mesh._keep_directory_fresh(mesh._refresh, refresh_every), "mesh-directory")
         return mesh
 
     async def __aenter__(self) -> Mesh:
@@ -128,9 +179,32 @@ class Mesh:
         await self.close()
 
     @property
-    def addresses(self) -> tuple[str, ...]:
-        """Where this node can be dialled, for its directory record."""
-        return self._carrier.addresses
+    def whereabouts(self) -> Whereabouts:
+        """Where this node can be reached, for its directory record."""
+        return self._carrier.whereabouts
+
+    async def moved(self) -> None:
+        """Return once `whereabouts` has changed since the last time that this returned."""
+        await self._carrier.moved()
+
+    def status(self) -> list[PeerStatus]:
+        """Return how each peer that was ever connected is reached now, and what went there."""
+        return [
+            PeerStatus(
+                node_id,
+                link.path if (link := self._live(node_id)) else None,
+                traffic.bytes_sent,
+                traffic.bytes_received,
+                traffic.throughput,
+            )
+            for node_id, traffic in sorted(self.traffic.items())
+        ]
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether peers are let in; false after `close`, and should the carrier have failed."""
+        accepts = any(task.get_name() == "mesh-accept" for task in self._tasks)
+        return not self._closed and accepts and self._carrier.is_open
 
     @property
     def bytes_sent(self) -> int:
@@ -181,6 +255,9 @@ class Mesh:
     ) -> Message:
         """Send a request to a peer and return its reply; a call to this node itself stays inside it.
 
+        Tensors of more than 4 MiB go in ranges, of which only those that are missing are sent again when the
+        connection was lost (`transfers`).
+
         Parameters
         ----------
         node_id : str
@@ -197,16 +274,18 @@ class Mesh:
         NotAllowed
             The peer is not a member in force, does not accept this node, or refuses the request.
         Unreachable
-            Codes ``no-address``, ``peer-unreachable``, ``peer-lost``, ``call-dropped``, ``call-timed-out``.
+            Codes ``no-address``, ``peer-unreachable``, ``peer-lost``, ``call-dropped``, ``call-timed-out``,
+            ``transfer-stalled``.
         FlaasError
             Whatever the peer's handler raised, as the type it was.
         """
         try:
             async with asyncio.timeout(timeout) as deadline:
-                if node_id == self.node_id:
-                    return await self._call_itself(message, limit)
-                link = await self._link(node_id)
-                return await link.call(message, limit)
+                with traces.span(f"call {message.type}", "client", flaas_message=message.type):
+                    message = _traced(message)
+                    if node_id == self.node_id:
+                        return await self._call_itself(message, limit)
+                    return await self._transfers.call(node_id, message, limit)
         except TimeoutError:
             if not deadline.expired():
                 raise
@@ -216,6 +295,16 @@ class Mesh:
                 hint="The node is alive but busy, or the network is slow; its log says more.",
                 node=node_id,
             ) from None
+
+    def dial_back(self, node_id: str) -> None:
+        """Dial a peer that has told by way of the API that it cannot reach this node, and return at once.
+
+        Nothing is done while there is a connection over which it is heard, or a dial under way.
+        """
+        link = self._live(node_id)
+        heard = link is not None and link.silence < self._greeting.timeout / 2
+        if not (self._closed or heard or node_id == self.node_id or node_id in self._dials):
+            self._begin_dial(node_id, called=True)
 
     async def close(self) -> None:
         """Close all connections; calls under way fail, handlers are cancelled. Nothing is left running."""
@@ -227,9 +316,15 @@ class Mesh:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._transfers.close()
         if self._refresh:
             await self._refresh.close()
         await self._carrier.close()
+
+    async def _ask(self, node_id: str, message: Message, limit: int) -> Message:
+        """Send one frame and return the one that answers it."""
+        link = await self._link(node_id)
+        return await link.call(message, limit, BULK if message.type == PART else 0)
 
     async def _call_itself(self, message: Message, limit: int) -> Message:
         """Answer an own request by the same rules and through the same frame, without the network."""
@@ -248,66 +343,91 @@ class Mesh:
             raise _closed()
         dial = self._dials.get(node_id)
         if dial is None:
-            dial = self._dials[node_id] = asyncio.get_running_loop().create_future()
-            dial.add_done_callback(lambda done: done.exception())  # the caller may have given up
-            self._start(self._settle(node_id, dial), "mesh-dial")
+            dial = self._begin_dial(node_id, called=False)
         return await asyncio.shield(dial)
+
+    def _begin_dial(self, node_id: str, *, called: bool) -> asyncio.Future[Link]:
+        """Begin to dial `node_id`; one that has called is not called in turn."""
+        dial: asyncio.Future[Link] = asyncio.get_running_loop().create_future()
+        dial.add_done_callback(lambda done: done.exception())  # the caller may have given up
+        self._dials[node_id] = dial
+        self._start(self._settle(node_id, dial, called=called), "mesh-dial")
+        return dial
 
     def _live(self, node_id: str) -> Link | None:
         return next((link for link in reversed(self._links.get(node_id, ())) if link.is_open), None)
 
-    async def _settle(self, node_id: str, dial: asyncio.Future[Link]) -> None:
+    async def _settle(self, node_id: str, dial: asyncio.Future[Link], *, called: bool) -> None:
         """Dial `node_id` and hand the outcome to `dial`, unless the peer connects to us before."""
         outcome: FlaasError = _closed()
         try:
-            await self._dial(node_id)
+            await self._dial(node_id, called=called)
         except FlaasError as error:
             outcome = error
+            if called:
+                logger.info("a peer that has called could not be dialled back: %s", error)
         finally:
             if not dial.done():  # `_keep` has set the result if there is a link
                 dial.set_exception(outcome)
             self._dials.pop(node_id, None)
 
-    async def _dial(self, node_id: str) -> None:
+    async def _dial(self, node_id: str, *, called: bool) -> None:
         """Dial at the known addresses; if that does not do, ask the API for fresh ones once."""
-        tried: tuple[str, ...] = ()
+        tried = Whereabouts()
         try:
-            tried = self.directory.peer(node_id).addresses
-            return await self._dial_at(node_id, tried)
+            tried = self.directory.peer(node_id).whereabouts
+            return await self._dial_at(node_id, tried, called=called)
         except FlaasError as error:
             if error.code not in _STALE_DIRECTORY or not self._refresh:
                 raise
             await self._refresh()
             if self._live(node_id):  # it connected to us meanwhile
                 return None
-            if (fresh := self.directory.peer(node_id).addresses) == tried:
+            if (fresh := self.directory.peer(node_id).whereabouts) == tried:
                 raise
-        return await self._dial_at(node_id, fresh)
+        return await self._dial_at(node_id, fresh, called=called)
 
-    async def _dial_at(self, node_id: str, addresses: tuple[str, ...]) -> None:
-        if not addresses:
+    async def _dial_at(self, node_id: str, whereabouts: Whereabouts, *, called: bool) -> None:
+        """Climb the ladder: all addresses and a relay at once, and before long the peer is asked to dial us."""
+        ways = self._carrier.ways(whereabouts)
+        if not ways:
             raise Unreachable(
                 f"{node_id} has no address in force in {self.directory.domain!r}.",
                 code="no-address",
                 hint="The node is offline, or its clock or this machine's is wrong by more than a minute.",
                 node=node_id,
             )
-        seconds = min(self._greeting.timeout, _GREETING_SECONDS)
-        connection: Connection | None = None
+        relayed = any(way.kind == "relay" and way.problem is None for way in ways)
+        seconds = min(self._greeting.timeout, _GREETING_SECONDS) * (_RELAYED if relayed else 1)
+        calling: asyncio.Task[None] | None = None
+        if self._signal is not None and not called:
+            calling = asyncio.create_task(_after(_CALL_AFTER[relayed], self._signal, node_id), name="mesh-call")
         try:
             async with asyncio.timeout(seconds):
-                connection = await self._carrier.dial(node_id, addresses)
-                link = await Link.dialled(connection, self._greeting, self.traffic[node_id])
-        except BaseException as error:
-            if connection is not None:
-                connection.close(REFUSED, "no greeting")
-            if isinstance(error, (TimeoutError, Unreachable)):
-                raise Unreachable(
-                    f"{node_id} could not be reached at {', '.join(addresses)} within {seconds} s.",
-                    code="peer-unreachable",
-                    hint="Check that the node runs, and that its UDP port is open from here.",
-                    node=node_id,
-                ) from error
+                try:
+                    await self._greet(node_id, whereabouts)
+                except Unreachable:
+                    if calling is None:
+                        raise
+                    await calling
+                    await asyncio.shield(self._dials[node_id])  # done as soon as the peer has dialled us
+        except (TimeoutError, Unreachable) as error:
+            raise _unreached(node_id, seconds, self._carrier.ways(whereabouts), _answer_to(calling), error) from error
+        finally:
+            if calling is not None:
+                calling.cancel()
+                await asyncio.gather(calling, return_exceptions=True)
+
+    async def _greet(self, node_id: str, whereabouts: Whereabouts) -> None:
+        """Connect and greet, unless the peer connects to us before."""
+        connection = await _unless_done(self._carrier.dial(node_id, whereabouts), self._dials[node_id])
+        if connection is None:
+            return
+        # From here on the peer may count on this connection: two that dial each other must not each end their own.
+        try:
+            link = await Link.dialled(connection, self._greeting, self.traffic[node_id])
+        except BaseException:
+            connection.close(REFUSED, "no greeting")
             raise
         self._keep(link)
 
@@ -347,6 +467,12 @@ class Mesh:
             connection.close(REFUSED, "closing")
             raise
         self._keep(link)
+
+    async def _keep_directory_fresh(self, refresh: _Refresh, every: float) -> None:
+        while True:
+            await asyncio.sleep(every)
+            if self.connected:
+                await refresh()
 
     def _keep(self, link: Link) -> None:
         """Take `link` into use; it ends those that it takes the place of.
@@ -403,12 +529,14 @@ class Mesh:
         """Answer one request, whatever it is; all that can go wrong stays with this stream."""
         try:
             try:
-                request = await decode(stream, lambda kind: self._route(link.node_id, kind)[1].limit)
+                request = await decode(stream, lambda kind: self._limit(link.node_id, kind))
             except FlaasError as error:
                 await stream.stop_reading()
                 reply = await encode(Message("error", error.to_dict()))
             else:
                 reply = await _unless_abandoned(self._reply(link.node_id, request), stream)
+                if request.type == FETCH:
+                    await stream.prioritise(BULK)
             await write_frame(stream, reply)
         except Unreachable:
             logger.info("%s did not wait for the answer", link.node_id)
@@ -420,8 +548,9 @@ class Mesh:
         """Return the frame that answers `request`; an error that nobody meant is told by its number only."""
         try:
             try:
-                peer, route = self._route(node_id, request.type)
-                reply = await route.handler(peer, request)
+                reply = await self._handle(node_id, request)
+                if node_id != self.node_id:
+                    reply = await self._transfers.park(node_id, reply)
             except FlaasError as error:
                 reply = Message("error", error.to_dict())
             return await encode(reply)
@@ -435,6 +564,19 @@ class Mesh:
                 node=self.node_id,
             )
             return await encode(Message("error", failure.to_dict()))
+
+    async def _handle(self, node_id: str, request: Message) -> Message:
+        if self._transfers.limit_of(request.type) is not None:
+            return await self._transfers.answer(node_id, request)
+        peer, route = self._route(node_id, request.type)
+        parent = str(request.body.pop(traces.FIELD, ""))
+        with traces.span(request.type, "server", parent, flaas_message=request.type):
+            return await route.handler(peer, request)
+
+    def _limit(self, node_id: str, kind: str) -> int:
+        """Return the bytes of tensors that a request of this type may carry; raises where it is not this peer's."""
+        ranges = self._transfers.limit_of(kind)
+        return self._route(node_id, kind)[1].limit if ranges is None else ranges
 
     def _route(self, node_id: str, kind: str) -> tuple[Peer, Route]:
         route = self._handlers.get(kind)
@@ -468,6 +610,7 @@ class _Refresh:
         self._next: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._earliest = 0.0
+        self._failing: str | None = None
 
     async def __call__(self) -> None:
         """Return after a fetch that began after this call; an API that is down leaves all as it was."""
@@ -484,7 +627,13 @@ class _Refresh:
         try:
             await self._fetch()
         except FlaasError as error:
-            logger.warning("the directory could not be fetched: %s", error)
+            if str(error) != self._failing:  # once, not with every look
+                logger.warning("the directory could not be fetched: %s", error)
+            self._failing = str(error)
+        else:
+            if self._failing is not None:
+                logger.info("the directory could be fetched again")
+            self._failing = None
 
     async def close(self) -> None:
         tasks = tuple(self._tasks)
@@ -507,6 +656,71 @@ async def _unless_abandoned(work: Coroutine[Any, Any, _T], stream: Stream) -> _T
     if task.cancelled():
         raise Unreachable("The caller gave the call up.", code="call-abandoned")
     return task.result()
+
+
+async def _unless_done(dialling: Awaitable[Connection], other: asyncio.Future[Link]) -> Connection | None:
+    """Return the connection that `dialling` brings, or None if `other` is done before; then it is given up."""
+    task = asyncio.ensure_future(dialling)
+    try:
+        await asyncio.wait((task, other), return_when=asyncio.FIRST_COMPLETED)
+    except BaseException:
+        task.add_done_callback(_hang_up)
+        raise
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    if task.cancelled() or (other.done() and task.exception()):
+        return None
+    return task.result()
+
+
+def _hang_up(task: asyncio.Future[Connection]) -> None:
+    """Close a connection that came when nobody waited for it any more."""
+    if not task.cancelled() and not task.exception():
+        task.result().close(REFUSED, "no greeting")
+
+
+def _traced(message: Message) -> Message:
+    """Return `message` with the trace that goes on here, if one does."""
+    here = traces.traceparent()
+    return message if here is None else replace(message, body={**message.body, traces.FIELD: here})
+
+
+async def _after(seconds: float, signal: Signal, node_id: str) -> None:
+    await asyncio.sleep(seconds)
+    try:
+        await signal(node_id)
+    except FlaasError as error:
+        logger.info("%s could not be asked to dial back: %s", node_id, error)
+        raise Unreachable(f"it could not be asked to dial back: {error.message}", code=error.code) from error
+
+
+def _answer_to(calling: asyncio.Task[None] | None) -> list[str]:
+    """Return what came of asking the peer to dial back, for people."""
+    if calling is None or not calling.done() or calling.cancelled():
+        return []
+    error = calling.exception()
+    return [str(error).rstrip(".") if error else "it was asked to dial back, and has not been heard"]
+
+
+def _unreached(node_id: str, seconds: float, ways: Sequence[Way], call: list[str], error: BaseException) -> Unreachable:
+    """Return what was tried in order to reach a peer, and what came of it."""
+    silent = f"no answer within {seconds:g} s" if isinstance(error, TimeoutError) else str(error).rstrip(".")
+    by_answer: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for way in ways:
+        by_answer[way.kind, way.problem.rstrip(".") if way.problem else silent].append(way.remote)
+    names = {"direct": "directly at", "relay": "by the relay", "tls": "over TLS at"}
+    rungs = [f"{names[kind]} {', '.join(remotes)}: {answer}" for (kind, answer), remotes in by_answer.items()]
+    hint = "Check that the node runs; `flaas doctor --network` says what the network of a machine lets through."
+    if not any(way.kind == "relay" and way.problem is None for way in ways):
+        hint += " Where networks allow neither, the domain needs a relay that both sides can reach (docs/mesh.md)."
+    return Unreachable(
+        f"{node_id} could not be reached {'; '.join((*rungs, *call))}.",
+        code="peer-unreachable",
+        hint=hint,
+        node=node_id,
+        ways=[asdict(way) for way in ways],
+    )
 
 
 def _closed() -> Unreachable:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import math
 import struct
 from collections.abc import Callable, Iterator, Sequence
@@ -28,12 +29,14 @@ from ..errors import InvalidInput
 MAGIC = b"FLAS\x01"
 HEADER_LIMIT = 4 << 20
 CHUNK = 1 << 20
+LONGEST_TYPE = 64
+"""Characters of a message's type."""
+
 DTYPES = ("|b1", "|i1", "<i2", "<i4", "<i8", "|u1", "<u2", "<u4", "<u8", "<f2", "<f4", "<f8")
 """NumPy's names of what may cross: booleans, integers of 8 to 64 bits, floats of 16 to 64 bits."""
 
 _PREAMBLE = struct.Struct(">5sI")
 _MAX_DIMENSIONS = 32
-_MAX_TYPE = 64
 _SMALL = 64 << 10  # buffers below this are joined: one write costs more than copying them
 
 Array = npt.NDArray[Any]
@@ -63,6 +66,59 @@ class Message:
     def nbytes(self) -> int:
         """Bytes of all tensors together."""
         return sum(array.nbytes for array in self.tensors.values())
+
+
+class Payload:
+    """The tensors of a message laid end to end, in ranges of which they are sent one by one.
+
+    Nothing is copied before a range is asked for: leave the tensors alone as long.
+
+    Parameters
+    ----------
+    tensors : dict of str to ndarray
+        As of a `Message`.
+
+    Raises
+    ------
+    InvalidInput
+        Code ``bad-frame``: a dtype that cannot cross.
+    """
+
+    def __init__(self, tensors: dict[str, Array]) -> None:
+        arrays = {name: _wire_array(name, array) for name, array in tensors.items()}
+        self.specs = [[name, array.dtype.str, list(array.shape)] for name, array in arrays.items()]
+        self._views = [array.reshape(-1).view(np.uint8) for array in arrays.values() if array.size]
+        self._ends = list(itertools.accumulate(view.size for view in self._views))
+        self.size = self._ends[-1] if self._ends else 0
+
+    async def digest(self) -> bytes:
+        """Return the SHA-256 of all bytes."""
+        return await _digest([view.data for view in self._views])
+
+    def range(self, start: int, stop: int) -> npt.NDArray[np.uint8]:
+        """Return the bytes from `start` to `stop`: a view where they are of one tensor."""
+        found = []
+        for view, end in zip(self._views, self._ends, strict=True):
+            begin = end - view.size
+            if begin < stop and start < end:
+                found.append(view[max(start - begin, 0) : stop - begin])
+        return found[0] if len(found) == 1 else np.concatenate(found)
+
+
+def tensors_of(payload: npt.NDArray[np.uint8], specs: object) -> dict[str, Array]:
+    """Return the tensors that lie end to end in `payload`, as views where they are aligned.
+
+    Raises
+    ------
+    InvalidInput
+        Code ``bad-frame``: `specs`, which came over the network, do not describe so many bytes.
+    """
+    if not isinstance(specs, list):
+        raise _bad("its tensors are not a list")
+    parsed = [_parse_spec(entry) for entry in specs]
+    if len({spec.name for spec in parsed}) != len(parsed) or sum(spec.nbytes for spec in parsed) != payload.size:
+        raise _bad("its tensors are not those that were sent before it")
+    return dict(_tensors(payload, parsed))
 
 
 class Reader(Protocol):
@@ -171,8 +227,8 @@ def _parse_header(packed: bytes, limit: int | Callable[[str], int]) -> tuple[dic
     if not isinstance(header, dict) or set(header) != {"type", "body", "tensors", "digest"}:
         raise _bad("its header has not the four fields of version 1")
     kind, body, tensors, digest = header["type"], header["body"], header["tensors"], header["digest"]
-    if not isinstance(kind, str) or not 0 < len(kind) <= _MAX_TYPE:
-        raise _bad(f"its type is not a text of 1 to {_MAX_TYPE} characters")
+    if not isinstance(kind, str) or not 0 < len(kind) <= LONGEST_TYPE:
+        raise _bad(f"its type is not a text of 1 to {LONGEST_TYPE} characters")
     if not isinstance(body, dict) or not _is_plain(body):
         raise _bad("its body is not an object of plain data")
     if not isinstance(digest, bytes) or len(digest) != hashlib.sha256().digest_size:

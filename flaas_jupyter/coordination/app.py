@@ -65,7 +65,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.hosted = hosted
     critical.install(hosted)
     app.state.daily_usage = hosted.launching.daily
-    app.add_middleware(Gate, traffic=hosted.traffic, body_limit=settings.body_limit)
+    app.add_middleware(Gate, metrics=hosted.metrics, body_limit=settings.body_limit)
     problems.install(app, hosted.refusals.note)
     describe = app.openapi
 

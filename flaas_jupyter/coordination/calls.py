@@ -64,6 +64,12 @@ class Call:
                 with across(session, "the audit log is the platform's"):
                     self._note(session)
 
+    @contextlib.contextmanager
+    def reporting(self) -> Iterator[Session]:
+        """As `writing`, for what is said every few seconds and decides nothing: it would drown the audit log."""
+        with self.hosted.database.writing(tenant_of(self.view)) as session:
+            yield session
+
     def _note(self, session: Session) -> None:
         caller, asked = self.view.caller, session.info.get("approval")
         audit.append(

@@ -113,6 +113,10 @@ class Database:
         """Call `listener`, from whichever thread, after each commit that has appended events."""
         self._listeners.append(listener)
 
+    def on_errors(self, listener: Callable[[BaseException], None]) -> None:
+        """Call `listener`, from whichever thread, with each error of the data base, whoever deals with it."""
+        event.listen(self._engine, "handle_error", lambda context: listener(context.sqlalchemy_exception))
+
     def migrate(self, revision: str = "head") -> None:
         """Bring the schema up to `revision`, as the role that the URL names, and let the API's role in.
 

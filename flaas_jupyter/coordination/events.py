@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, literal_column, select
 from sqlalchemy.orm import Session
 
 from .tables import Assignment, EventRow, NodeProject, Run
@@ -24,6 +24,7 @@ TYPES = frozenset(
         "node.removed",
         "node.quarantined",
         "node.released",
+        "mesh.dial",
         "directory.changed",
         "dataset.described",
         "dataset.removed",
@@ -45,7 +46,10 @@ TYPES = frozenset(
 )
 _TOLD_TO_NODES = ("directory.changed", "node.removed", "node.quarantined", "node.released", "model.changed")
 """What nodes of a project are told beside what happens in their own runs."""
-_TOLD_TO_ITS_NODE = ("upload.closed",)
+_TOLD_TO_ITS_NODE = ("upload.closed", "mesh.dial")
+_TOLD_TO_NOBODY_ELSE = ("mesh.dial",)
+"""Signals between two nodes: who connects to whom is nobody's business, and they are soon forgotten (`forget`)."""
+SIGNAL_LIFETIME = timedelta(seconds=60)
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ class Scope:
             return self.node in event.concerns
         if self.run is not None:
             return event.run == self.run
-        return event.project == self.project
+        return event.project == self.project and event.type not in _TOLD_TO_NOBODY_ELSE
 
 
 def append(
@@ -131,9 +135,15 @@ def read(session: Session, after: int, scope: Scope | None = None, limit: int = 
     elif scope is not None and scope.run is not None:
         query = query.where(EventRow.run == scope.run)
     elif scope is not None:
-        query = query.where(EventRow.project == scope.project)
+        query = query.where(EventRow.project == scope.project, EventRow.type.not_in(_TOLD_TO_NOBODY_ELSE))
     rows = session.scalars(query).all()
     return _with_concerned(session, rows)
+
+
+def forget(session: Session, now: datetime) -> None:
+    """Remove the signals between nodes that nobody waits for any more."""
+    signals = EventRow.type == literal_column("'mesh.dial'")  # as the index on them says it
+    session.execute(delete(EventRow).where(signals, EventRow.time < now - SIGNAL_LIFETIME))
 
 
 def _with_concerned(session: Session, rows: Sequence[EventRow]) -> list[Event]:

@@ -18,16 +18,17 @@ from ..governance.rbac.usage import UsageLog
 from .database import Database
 from .housekeeping import Housekeeping
 from .launching import Launching
+from .metrics import Metrics
 from .presence import Presence
 from .refusals import Refusals
 from .scheduler import Scheduler
 from .services import identity_audit
+from .services.dials import DialLimits
 from .services.price_refresh import PriceRefresh
 from .services.recommendations import Prices
 from .settings import Settings
 from .streams import EventLog
 from .tables import Node, SeenRequest
-from .traffic import Traffic
 
 _PRICES_SECONDS = 3.0
 """How long the end waits for prices that are being fetched; those that come later are not kept."""
@@ -45,16 +46,17 @@ class Hosted:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.database = Database(settings.database_url)
-        self.traffic = Traffic()
         self.prices = Prices()
         self.price_refresh = PriceRefresh(self.database, self.prices)
         self.log = EventLog(self.database, settings.poll)
+        self.metrics = Metrics(self.database, settings, lambda: self.log.followers)
         self.scheduler = Scheduler(self.database, settings)
         self.presence = Presence(self.database, settings, self.scheduler.node_came_online)
         self.launching = Launching(self.database, settings, self.prices)
         self.vault = Vault.load()
         self.provider = IdentityProvider(self._signing_keys, vault=self.vault, audit=identity_audit.note)
         self.usage = UsageLog()
+        self.dials = DialLimits()
         self.refusals = Refusals(self.database)
         self.housekeeping = Housekeeping(self.database, self.provider, self.usage, settings.housekeeping)
         access = AccessTokens(self._find, self.provider.keys, self._organisation_of)

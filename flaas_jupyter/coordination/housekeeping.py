@@ -10,6 +10,7 @@ from ..governance import approvals
 from ..governance.identity.provider import IdentityProvider
 from ..governance.rbac import defaults, sessions
 from ..governance.rbac.usage import UsageLog
+from . import events
 from .database import Database
 
 logger = logging.getLogger(__name__)
@@ -72,3 +73,4 @@ class Housekeeping:
             self._usage.flush(session)
             self._provider.prune(session)
             sessions.end_expired(session)
+            events.forget(session, datetime.now(UTC))

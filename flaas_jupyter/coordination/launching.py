@@ -46,7 +46,7 @@ class Launching:
             launches.NodesAndRuns(settings),
             lambda organisation, provider, account: self.drivers(organisation, provider, account),
             SecretKey.load,
-            Booting(software),
+            Booting(software, ca_fingerprint=settings.ca_fingerprint),
             Timing(
                 tick=settings.launch_tick,
                 lease=settings.launch_lease,

@@ -46,17 +46,22 @@ MEANINGS: Mapping[str, Meaning] = {
         "The enrolment secret is not known",
         "Ask whoever has invited the node whether that was approved; launch a machine anew.",
     ),
+    "bad-holders": Meaning("Not the holders of a domain key", _DOCUMENT),
     "bad-idempotency-key": Meaning("The idempotency key cannot be used", "Send 1 to 200 printable ASCII characters."),
     "bad-membership": Meaning("Not a membership", _DOCUMENT),
+    "bad-network": Meaning("Not a network document", _DOCUMENT),
     "bad-need": Meaning("Nothing can need this", "The message names the figure and what is allowed."),
     "bad-node-id": Meaning("Not a node id", "Give 64 lower-case hex digits."),
     "bad-overlay": Meaning("Not a percentage off list prices", "Give a percentage above -100 and at most 100."),
     "bad-privacy": Meaning("These settings of differential privacy are none", "The message names the setting."),
     "bad-record": Meaning("Not a directory record", _DOCUMENT),
+    "bad-relay-url": Meaning("Not the URL of a relay", "Give https://host[:port], without a path."),
     "bad-request": Meaning(
         "The question cannot be asked like this", "The message names the field and what is allowed."
     ),
     "bad-secrets-key": Meaning("The API's secret key cannot be used", "Its operator restores it from a backup.", 500),
+    "bad-revocation": Meaning("Not a revocation", _DOCUMENT),
+    "bad-rotation": Meaning("Not a statement about a new key", _DOCUMENT),
     "bad-signature": Meaning("The signature does not verify", _SIGN),
     "bad-source": Meaning("A machine cannot get at the data", "Give an https:// address."),
     "bad-tag": Meaning("Not a tag in every cloud", "Use lower-case letters, digits and '-', a letter first."),
@@ -94,20 +99,31 @@ MEANINGS: Mapping[str, Meaning] = {
     "if-match-required": Meaning("The change needs If-Match", _READ_AGAIN, 428),
     "internal": Meaning("The API failed", "Its operator finds the reason in the log.", 500),
     "invalid-input": Meaning("The request is not acceptable as it is", "The entries of `errors` say what is wrong."),
+    "key-not-yours": Meaning(
+        "The key is another organisation's", "Use the key that your organisation's membership was signed for."
+    ),
     "launch-not-stuck": Meaning("The launch cannot be resumed", "Launch anew."),
     "launch-over": Meaning("The launch is to end", "Launch anew."),
     "local-not-permitted": Meaning(
         "Nothing is launched on the API's machine", "Its operator permits it by FLAAS_LOCAL_MACHINES."
     ),
     "machine-not-offered": Meaning("The cloud does not offer this machine", "Choose another machine or region."),
+    "membership-revoked": Meaning(
+        "The key was taken out of the project", "If it was a mistake, whoever holds the domain key signs for it anew."
+    ),
     "method-not-allowed": Meaning("The method is not possible here", "The Allow header lists those that are.", 405),
     "no-cloud-account": Meaning("There is no cloud account", "Enter one with `flaas costs account add`."),
     "no-id-column": Meaning(
         "The data set does not name its rows by this column", "Its owner registers it with `flaas dataset add … --id`."
     ),
+    "no-network": Meaning(
+        "The project has no network document", "Whoever holds the domain key signs one with `flaas domain network`."
+    ),
+    "no-rotation": Meaning("The node goes over to no other key", "It begins with `flaas node rotate`."),
     "no-target": Meaning(
         "The data set has not this target", "Its owner registers it with `flaas dataset add … --target`."
     ),
+    "node-busy": Meaning("The node takes part in a run", "Wait for the run's end."),
     "node-exists": Meaning("Such a node is registered already", "Choose another name, or make a new key."),
     "node-not-a-member": Meaning(
         "The node is no member of the project now", "Whoever holds the domain key signs its membership anew."
@@ -139,8 +155,15 @@ MEANINGS: Mapping[str, Meaning] = {
     ),
     "project-exists": Meaning("There is such a project already", "Choose another id."),
     "project-in-use": Meaning("Runs of the project are open", "Cancel them, or wait for their end."),
+    "record-expired": Meaning("The record is out of date", "Sign a new one; set the clock right."),
+    "record-missing": Meaning(
+        "A person's key must show whose it is", "Send its directory record for this project, signed with the key."
+    ),
     "refresh-running": Meaning("Prices are being fetched already", "Look again in a minute."),
     "replayed": Meaning("The signed request was made before", _SIGN),
+    "rotation-not-signed": Meaning(
+        "Nobody has signed for the node's new key", "An administrator does with `flaas domain renew`."
+    ),
     "round-conflict": Meaning("The round was reported otherwise", "Read the round; a report is not changed."),
     "run-ended": Meaning("The run has ended", "Start a new one."),
     "run-not-started": Meaning("The run has no aggregator yet", "Wait for the run.aggregator event."),
@@ -151,8 +174,13 @@ MEANINGS: Mapping[str, Meaning] = {
     "secagg-too-few-nodes": Meaning(
         "Too few nodes for secure aggregation", "At least 3 nodes must hold the data set; or switch it off."
     ),
+    "signatures-missing": Meaning(
+        "More holders of the domain key must sign it", "Hand it in as pending; they sign with `flaas domain cosign`."
+    ),
     "stale-etag": Meaning("The resource has changed meanwhile", _READ_AGAIN, 412),
     "stale-membership": Meaning("A newer membership is known", "Sign one with a higher serial."),
+    "stale-network": Meaning("A newer network document is known", "Sign one with a higher serial."),
+    "stale-revocation": Meaning("A newer membership or revocation is known", "Sign one with a higher serial."),
     "stale-record": Meaning("A newer record is known", "Sign one with a higher sequence."),
     "stale-term": Meaning("The run has another aggregator by now", "Read the run and follow the new one."),
     "template-exists": Meaning(
@@ -160,6 +188,8 @@ MEANINGS: Mapping[str, Meaning] = {
     ),
     "token-expired": Meaning("The token has expired", _NEW_TOKEN),
     "too-few-clients": Meaning("Too few nodes for the aggregation rule", "Use more nodes, or another rule."),
+    "too-many-dials": Meaning("Peers were asked to connect back too often", "Wait as long as Retry-After says.", 429),
+    "too-many-pending": Meaning("Too many documents wait for signatures", "Sign or withdraw some of them."),
     "too-many-uploads": Meaning("Too many uploads are open", "Finish or abort some of them."),
     "unknown-account": Meaning("No such cloud account", "List them with `flaas costs account list`."),
     "unknown-aggregation": Meaning("There is no such aggregation rule", "Choose one of those named."),
@@ -168,7 +198,9 @@ MEANINGS: Mapping[str, Meaning] = {
     "unknown-launch": Meaning("No such launch", "List the launches of the project."),
     "unknown-node": Meaning("No such node", "Register it with `flaas node join`."),
     "unknown-organisation": Meaning("No such organisation", _LOOK),
+    "unknown-pending": Meaning("No such document waits for signatures", _LOOK),
     "unknown-project": Meaning("No such project", _LOOK),
+    "unknown-peer": Meaning("The key is no member of the project now", "Whoever holds the domain key signs for it."),
     "unknown-provider": Meaning("There is no driver for this provider", "Choose one of those named."),
     "unknown-query": Meaning("No such query", _LOOK),
     "unknown-recipe": Meaning("No such recipe", _LOOK),

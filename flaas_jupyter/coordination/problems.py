@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Callable, Mapping
 
 from fastapi import FastAPI, Request
@@ -72,6 +73,8 @@ def problem(error: FlaasError, instance: str, headers: Mapping[str, str] | None 
         extra["WWW-Authenticate"] = CHALLENGE
     if status == 503:
         extra["Retry-After"] = "1"
+    elif isinstance(wait := error.details.get("retry_after"), int | float):
+        extra["Retry-After"] = str(max(1, math.ceil(wait)))
     return Response(json.dumps(body), status, headers=extra, media_type=MEDIA_TYPE)
 
 

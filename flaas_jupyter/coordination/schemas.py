@@ -11,12 +11,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
+from ..ids import SLUG
+
 _DEEPEST = 20
 _LONGEST_OPTIONS = 4096
 _LONGEST_DECLARATIONS = 128 << 10
 _NO_CONTROLS = r"^[^\x00-\x1f\x7f]+$"
 
-Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+Slug = Annotated[str, StringConstraints(pattern=f"^{SLUG}$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=_NO_CONTROLS)]
 DatasetName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=300, pattern=_NO_CONTROLS)]
@@ -114,6 +116,22 @@ class SignedDocument(_In):
 
     body: PlainObject
     signature: Signature
+
+
+class Holders(_In):
+    """The holders of a domain key, and how many of them must sign."""
+
+    v: Literal[1]
+    keys: Annotated[list[Key], Field(min_length=2, max_length=16)]
+    threshold: Annotated[int, Field(ge=1, le=16)]
+
+
+class CosignedDocument(_In):
+    """A document signed by several holders of a domain key; checked where it is verified."""
+
+    body: PlainObject
+    holders: Holders
+    signatures: Annotated[dict[Key, Signature], Field(min_length=1, max_length=16)]
 
 
 class NodeIn(_In):
@@ -317,6 +335,15 @@ class Shards(_In):
     down: Count
 
 
+class Compression(_In):
+    """Compression of a round's updates: its name, their bytes as sent and without it, and what it has lost of them."""
+
+    name: Name
+    bytes: Count
+    plain: Count
+    error: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+
+
 class RoundIn(_In):
     """The report of a finished round: figures, never weights."""
 
@@ -332,6 +359,7 @@ class RoundIn(_In):
     error_bound: Finite | None = None
     groups: Groups | None = None
     shards: Shards | None = None
+    compression: Compression | None = None
     epsilon: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     digest: Key | None = None
 
@@ -427,12 +455,14 @@ class Project(_Resource):
 
 
 class Directory(_Resource):
-    """Memberships and records, as they were signed."""
+    """Memberships, revocations, records and the network document, as they were signed."""
 
     domain: str
     domain_key: str
     memberships: list[dict[str, Any]]
+    revocations: list[dict[str, Any]]
     records: list[dict[str, Any]]
+    network: dict[str, Any] | None
 
 
 class Signed(_Resource):
@@ -440,6 +470,14 @@ class Signed(_Resource):
 
     body: dict[str, Any]
     signature: str
+
+
+class Cosigned(_Resource):
+    """A document signed by several holders of a domain key."""
+
+    body: dict[str, Any]
+    holders: Holders
+    signatures: dict[str, str]
 
 
 class Node(_Resource):
@@ -587,6 +625,7 @@ class Round(_Resource):
     error_bound: float | None
     groups: Groups | None = None
     shards: Shards | None = None
+    compression: Compression | None = None
     epsilon: float | None
     digest: str | None = None
 

@@ -16,7 +16,7 @@ from ..governance.audit.checkpoints import EVERY_ENTRIES, EVERY_SECONDS
 from ..home import Home
 
 _WHOLE = ("audit_entries", "body_limit")
-_TEXTS = ("public_url", "local_machines", "boot_package", "boot_index")
+_TEXTS = ("public_url", "ca_fingerprint", "local_machines", "boot_package", "boot_index")
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class Settings:
     public_url : str, optional
         Where callers find the API, e.g. ``https://flaas.example``. Behind a proxy it must be given: nodes sign for
         this address, and without it the request's own Host header is believed.
+    ca_fingerprint : str, optional
+        Of the private authority that vouches for that address; launched machines pin it.
     gather_timeout : float
         How long invited nodes may take to answer.
     aggregator_timeout : float
@@ -78,6 +80,7 @@ class Settings:
 
     database_url: str
     public_url: str | None = None
+    ca_fingerprint: str | None = None
     gather_timeout: float = 30.0
     aggregator_timeout: float = 10.0
     patience: float = 120.0

@@ -84,6 +84,11 @@ class EventLog:
         """Hand nothing over any more."""
         self._subscriptions.discard(subscription)
 
+    @property
+    def followers(self) -> int:
+        """How many subscriptions there are."""
+        return len(self._subscriptions)
+
     async def run(self) -> None:
         """Read and hand over for ever."""
         self._loop = asyncio.get_running_loop()

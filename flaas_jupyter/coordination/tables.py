@@ -37,19 +37,24 @@ __all__ = [
     "LaunchRow",
     "LaunchedMachine",
     "MembershipRow",
+    "MeshLinks",
     "ModelVersion",
+    "NetworkRow",
     "Node",
     "NodeInvitation",
     "NodeProject",
     "Organisation",
     "OwnPrice",
     "OwnTemplate",
+    "PendingDocument",
     "Project",
     "ProjectBudget",
     "ProjectOrganisation",
     "Query",
     "RecipeRow",
     "RecordRow",
+    "RevocationRow",
+    "Rotation",
     "Round",
     "Run",
     "SeenRequest",
@@ -151,6 +156,42 @@ class MembershipRow(Base):
     document: Mapped[dict[str, Any]]
 
 
+class RevocationRow(Base):
+    """The revocation that a key stands under in a project, as its domain key signed it; a newer membership ends it."""
+
+    __tablename__ = "revocations"
+
+    project: Mapped[str] = mapped_column(ForeignKey("projects.id", ondelete=_CASCADE), primary_key=True)
+    node: Mapped[str] = mapped_column(primary_key=True, index=True)
+    serial: Mapped[int] = mapped_column(BigInteger)
+    document: Mapped[dict[str, Any]]
+
+
+class PendingDocument(Base):
+    """What some holders of a domain key have signed and others must still sign; `digest` is that of the body."""
+
+    __tablename__ = "pending_documents"
+
+    project: Mapped[str] = mapped_column(ForeignKey("projects.id", ondelete=_CASCADE), primary_key=True)
+    digest: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    document: Mapped[dict[str, Any]]
+    created_by: Mapped[str]
+    created: Mapped[datetime]
+
+
+class Rotation(Base):
+    """That a node goes over to a new key, as both keys have signed it; `completed` once it has."""
+
+    __tablename__ = "rotations"
+
+    node: Mapped[str] = mapped_column(ForeignKey("nodes.id"), primary_key=True)
+    new: Mapped[str] = mapped_column(unique=True)
+    document: Mapped[dict[str, Any]]
+    created: Mapped[datetime]
+    completed: Mapped[datetime | None]
+
+
 class RecordRow(Base):
     """The newest directory record of a node in a project, as the node signed it."""
 
@@ -160,6 +201,26 @@ class RecordRow(Base):
     node: Mapped[str] = mapped_column(ForeignKey("nodes.id"), primary_key=True, index=True)
     sequence: Mapped[int] = mapped_column(BigInteger)
     document: Mapped[dict[str, Any]]
+
+
+class NetworkRow(Base):
+    """The newest network document of a project, as its domain key signed it."""
+
+    __tablename__ = "networks"
+
+    project: Mapped[str] = mapped_column(ForeignKey("projects.id", ondelete=_CASCADE), primary_key=True)
+    serial: Mapped[int] = mapped_column(BigInteger)
+    document: Mapped[dict[str, Any]]
+
+
+class MeshLinks(Base):
+    """How a node is connected, as it last said: to whom, by which kind of path, how fast. No addresses, no history."""
+
+    __tablename__ = "mesh_links"
+
+    node: Mapped[str] = mapped_column(ForeignKey("nodes.id"), primary_key=True)
+    reported: Mapped[datetime]
+    links: Mapped[list[Any]]
 
 
 class Dataset(Base):
@@ -352,6 +413,12 @@ class EventRow(Base):
     __table_args__ = (
         Index("ix_events_project_id", "project", "id"),
         Index("ix_events_run_id", "run", "id"),
+        Index(
+            "ix_events_mesh_dial",
+            "time",
+            sqlite_where=text("type = 'mesh.dial'"),
+            postgresql_where=text("type = 'mesh.dial'"),
+        ),
         {"sqlite_autoincrement": True},
     )
 

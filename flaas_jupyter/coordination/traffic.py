@@ -1,15 +1,15 @@
 """The gate that every request passes: it counts, and turns away what no route should have to look at.
 
 Bodies are read whole before anything else happens, up to a limit that no model's weights would fit in; only JSON is
-let in. What passed is counted for ``GET /metrics`` (Prometheus text format 0.0.4).
+let in. What passed is counted (`metrics`) and, where traces are asked for, is a span.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import threading
-from collections import Counter
-from collections.abc import Mapping, MutableMapping
+import time
+from collections.abc import MutableMapping
 from typing import Any
 from urllib.parse import unquote
 
@@ -18,77 +18,30 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import FlaasError, InvalidInput
+from ..observability import traces
+from .metrics import METHODS, Metrics
 from .problems import problem
 
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-
-
-class Traffic:
-    """Counters of one API process."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.requests: Counter[tuple[str, int]] = Counter()
-        self.body_bytes: Counter[str] = Counter({"in": 0, "out": 0})
-
-    def moved(self, direction: str, count: int) -> None:
-        """Count `count` body bytes ``"in"`` or ``"out"``."""
-        with self._lock:
-            self.body_bytes[direction] += count
-
-    def answered(self, method: str, status: int) -> None:
-        """Count a request; `method` is one of HTTP's, whatever was sent."""
-        with self._lock:
-            self.requests[method if method in _METHODS else "other", status] += 1
-
-    def render(self, runs: Mapping[str, int], nodes_online: int) -> str:
-        """Return the metrics as text; `runs` counts runs by state."""
-        with self._lock:
-            requests, moved = dict(self.requests), dict(self.body_bytes)
-        families = (
-            (
-                "flaas_http_requests_total",
-                "counter",
-                "Requests answered.",
-                {f'{{method="{m}",status="{s}"}}': n for (m, s), n in sorted(requests.items())},
-            ),
-            (
-                "flaas_http_body_bytes_total",
-                "counter",
-                "Bytes of request and answer bodies.",
-                {f'{{direction="{direction}"}}': n for direction, n in sorted(moved.items())},
-            ),
-            (
-                "flaas_runs",
-                "gauge",
-                "Runs by state.",
-                {f'{{state="{state}"}}': n for state, n in runs.items()},
-            ),
-            ("flaas_nodes_online", "gauge", "Nodes that hold their event stream.", {"": nodes_online}),
-        )
-        lines: list[str] = []
-        for name, kind, text, values in families:
-            lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
-            lines += [f"{name}{labels} {value}" for labels, value in values.items()]
-        return "\n".join(lines) + "\n"
+_HSTS_SECONDS = 31_536_000
+"""A year (RFC 6797, section 6.1.1)."""
 
 
 class Gate:
-    """ASGI middleware: counts requests and bytes, limits bodies.
+    """ASGI middleware: counts requests and bytes, limits bodies, makes spans.
 
     Parameters
     ----------
     app : ASGIApp
         What stands behind it.
-    traffic : Traffic
+    metrics : Metrics
         Where to count.
     body_limit : int
         Bytes.
     """
 
-    def __init__(self, app: ASGIApp, traffic: Traffic, body_limit: int) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, body_limit: int) -> None:
         self._app = app
-        self._traffic = traffic
+        self._metrics = metrics
         self._body_limit = body_limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,7 +49,15 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        send = self._counting(scope, send)
+        since = time.perf_counter()
+        with _span(scope):
+            try:
+                await self._pass(scope, receive, self._counting(scope, send, since))
+            except Exception:  # answered further out
+                self._answered(scope, 500, since)
+                raise
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             _require_plain_address(scope)
             body = await self._read(Headers(scope=scope), receive)
@@ -122,7 +83,7 @@ class Gate:
             if message["type"] == "http.disconnect":
                 return None
             chunk = message.get("body", b"")
-            self._traffic.moved("in", len(chunk))
+            self._metrics.moved("in", len(chunk))
             body += chunk
             if len(body) > self._body_limit:
                 raise self._too_large(f"more than {self._body_limit} bytes")
@@ -137,17 +98,44 @@ class Gate:
             limit=self._body_limit,
         )
 
-    def _counting(self, scope: MutableMapping[str, Any], send: Send) -> Send:
+    def _counting(self, scope: MutableMapping[str, Any], send: Send, since: float) -> Send:
         async def counted(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._traffic.answered(scope["method"], message["status"])
+                self._answered(scope, message["status"], since)
                 if message["status"] == 405:
                     MutableHeaders(scope=message)["Allow"] = ", ".join(_methods_at(scope))
+                if _is_tls(scope):
+                    MutableHeaders(scope=message)["Strict-Transport-Security"] = f"max-age={_HSTS_SECONDS}"
             elif message["type"] == "http.response.body":
-                self._traffic.moved("out", len(message.get("body", b"")))
+                self._metrics.moved("out", len(message.get("body", b"")))
             await send(message)
 
         return counted
+
+    def _answered(self, scope: MutableMapping[str, Any], status: int, since: float) -> None:
+        method, route = _method(scope), getattr(scope.get("route"), "path", "none")
+        self._metrics.answered(route, method, status, time.perf_counter() - since)
+        traces.note(f"{method} {route}", http_route=route, http_response_status_code=status)
+
+
+def _span(scope: Scope) -> contextlib.AbstractContextManager[object]:
+    """Return the span of a request; of an event stream, which may go on for days, there is none."""
+    headers = Headers(scope=scope)
+    if "text/event-stream" in headers.get("Accept", ""):
+        return contextlib.nullcontext()
+    method = _method(scope)
+    return traces.span(method, "server", headers.get(traces.FIELD, ""), http_request_method=method)
+
+
+def _is_tls(scope: MutableMapping[str, Any]) -> bool:
+    """Tell whether browsers may be told to use HTTPS only: it is for all ports of a host, so not for this machine's."""
+    host = Headers(scope=scope).get("Host", "").partition(":")[0]
+    return scope["scheme"] == "https" and host != "localhost"
+
+
+def _method(scope: MutableMapping[str, Any]) -> str:
+    """Return the method, as one of few: HTTP lets a caller send any word."""
+    return scope["method"] if scope["method"] in METHODS else "other"
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:

@@ -26,6 +26,7 @@ from typing import IO, Any
 from ..communications import blocking
 from ..communications.coordinator import Bearer, Coordinator
 from ..communications.identity import Identity
+from ..communications.trust import Trust
 from ..connected import Session, connect
 from ..domain_command import approve
 from ..errors import FlaasError, Unreachable
@@ -86,6 +87,8 @@ class LocalFederation:
         What else stands in the policy of new nodes in place of the default.
     id_column : str, optional
         The column of all tables that names whom a row is about, for vertical models.
+    tls : bool
+        Whether the API speaks TLS, with a private authority that nodes and developer pin.
     """
 
     folder: Path
@@ -96,6 +99,7 @@ class LocalFederation:
     operations: Sequence[str] = ("train",)
     settings: Mapping[str, Any] = field(default_factory=dict)
     id_column: str | None = None
+    tls: bool = False
     nodes: dict[str, LocalNode] = field(default_factory=dict, init=False)
     url: str = field(default="", init=False)
     _api: subprocess.Popen[str] | None = field(default=None, init=False)
@@ -126,6 +130,8 @@ class LocalFederation:
         known = address_file.read_text() if address_file.exists() else self.url
         port = port or (int(known.rsplit(":", 1)[1]) if known else 0)
         command = ["api", "serve", "--database", self._database, "--port", str(port)]
+        if self.tls:
+            command.append("--tls-private")
         self._api = self._spawn(command, self.folder / "api", self.folder / "api.log", self.api_options)
         self.url = _first_line(self._api, self.folder / "api.log").removeprefix("Serving at ").strip().rstrip("/")
         write_private(address_file, self.url.encode())
@@ -163,6 +169,8 @@ class LocalFederation:
         home.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not (home.path / "credentials.json").exists():
             home.save_credentials(Credentials(self.url, self.token("laboratory", "developer")))
+            if self.tls:
+                self.trust.keep(home, self.url)
         self._sign(Identity.load_or_create(home.key).node_id, "laboratory", ["developer"])
 
     def _set_up_node(self, name: str, files: Mapping[str, Path], target: str | None) -> None:
@@ -178,7 +186,8 @@ class LocalFederation:
         write_private(node.home.policy, policy.encode())
         key = Identity.load_or_create(self._admin_home.domain_key(self.project)).node_id
         self._sign(node.node_id, name, ["node"])
-        join(node.home, self.url, Bearer(self.token(name, "operator")), self.project, key)
+        operator = Bearer(self.token(name, "operator"))
+        join(node.home, self.url, operator, self.project, key, trust=self.trust)
         registry = DatasetRegistry(node.home.path)
         for dataset, path in files.items():
             registry.add(dataset, path, target=target, projects=(self.project,), id_column=self.id_column)
@@ -322,7 +331,8 @@ class LocalFederation:
         """The API's own counters (Prometheus names, with labels)."""
         import httpx
 
-        answer = httpx.get(f"{self.url}/metrics", headers={"Authorization": f"Bearer {self._tokens[ORG_ADMIN]}"})
+        admin = {"Authorization": f"Bearer {self._tokens[ORG_ADMIN]}"}
+        answer = httpx.get(f"{self.url}/metrics", headers=admin, verify=self.trust.context())
         lines = [line.rsplit(" ", 1) for line in answer.text.splitlines() if line and not line.startswith("#")]
         return {name: float(value) for name, value in lines}
 
@@ -330,11 +340,16 @@ class LocalFederation:
         """Make a request as the administrator with `role` on the platform."""
 
         async def call() -> dict[str, Any]:
-            async with Coordinator(self.url, Bearer(self._tokens[role])) as coordinator:
+            async with Coordinator(self.url, Bearer(self._tokens[role]), trust=self.trust) as coordinator:
                 answer: dict[str, Any] = await getattr(coordinator, method)(path, *args)
                 return answer
 
         return blocking.run(call())
+
+    @property
+    def trust(self) -> Trust:
+        """Who may vouch for the API."""
+        return Trust.from_file(Home(self.folder / "api").tls / "ca.pem") if self.tls else Trust()
 
     @property
     def _database(self) -> str:

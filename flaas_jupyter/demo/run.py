@@ -98,7 +98,11 @@ def run_demo(
                 assert figures is not None  # fit has returned
                 moved = {"mesh": int(figures.bytes_up.sum() + figures.bytes_down.sum()) + session.traffic["mesh"]}
             moved["api"] = int(
-                sum(value for name, value in federation.metrics().items() if name.startswith("flaas_http_body_bytes"))
+                sum(
+                    value
+                    for name, value in federation.metrics().items()
+                    if name.startswith("flaas_api_body_bytes_total")
+                )
             )
             phase("federated")
         finally:

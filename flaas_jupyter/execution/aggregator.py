@@ -24,12 +24,17 @@ from numpy.typing import NDArray
 
 from ..communications.wire import Message
 from ..errors import Aborted, Conflict, FlaasError, InvalidInput, NotAllowed, Unreachable
+from ..observability import traces
 from ..plan import TrainingPlan
+from ..protocols import combination
+from ..protocols.compression import Compressor
 from ..protocols.groups import DRAWS
+from ..protocols.secure_aggregation import SumRange
 from . import rule_state
 from .checkpoint import Checkpoint, CheckpointStore, digest
 from .combining import Combiner
 from .groups import GroupRound
+from .node_metrics import ROUND_SECONDS, ROUNDS
 from .participant import Verify
 from .reporter import Reporter
 from .round_steps import Outcome, RoundLog, RoundSteps, Terms
@@ -41,8 +46,6 @@ from .timing import Timing
 log = logging.getLogger(__name__)
 
 DEFAULT_CLIP = 8.0
-# After a round in which values were clipped, the next one allows this many times the range.
-CLIP_GROWTH = 4.0
 
 Ask = Callable[[str, Message, float], Awaitable[Message]]
 """Sends a request to a participant: node id, message, limit in seconds."""
@@ -109,7 +112,8 @@ class Aggregator:
         self._combiner: Combiner | None = None
         self._least = 1
         self._reports: list[dict[str, Any]] = []
-        self._clip, self._grown = float(run["clip"] or DEFAULT_CLIP), 1.0
+        self._clip, self._range = float(run["clip"] or DEFAULT_CLIP), SumRange()
+        self._compressor: Compressor | None = None
         self._attempt = 0
         self._sat_out: frozenset[str] = frozenset()
         self._verdict = 0
@@ -120,6 +124,7 @@ class Aggregator:
         self._changed = asyncio.Event()
         self._unsaved: Checkpoint | None = None
         self._saving: asyncio.Task[None] | None = None
+        self._trace: str | None = None
         self.update(run)
 
     # ---- what the node tells the aggregator -------------------------------------------------------------------
@@ -158,17 +163,9 @@ class Aggregator:
     async def submit(self, node_id: str, message: Message) -> Message:
         """Take the plan and the weights to start from, from the notebook that created the run and from nobody else."""
         self._only_submitter(node_id)
-        plan = TrainingPlan.from_dict(message.body["plan"])
-        if plan.digest != self.run["model_digest"]:
-            raise InvalidInput("The plan is not the one the run was created for.", code="wrong-plan")
-        weights = message.tensors["weights"]
-        if weights.shape != (plan.parameters,) or not np.isfinite(weights).all():
-            raise InvalidInput(
-                f"Initial weights must be finite and of shape ({plan.parameters},); got shape {weights.shape}.",
-                code="wrong-weights",
-            )
         # After a change of aggregator the notebook may hold the result of a round that no participant has.
-        state = rule_state.from_message(message.body["rule"], message.tensors)
+        plan, weights, state = self._handed_over(message)
+        self._trace = traces.traceparent()
         self._take_newer(plan, weights, list(message.body["reports"]), state or {})
         self._follower_attached = True
         self._notify()
@@ -233,8 +230,10 @@ class Aggregator:
         try:
             await self._make_combiner()
             await self._start_point()
-            await self._until(lambda: self._assembled() or not self._enough_able(), self._timing.assembly)
-            await self._rounds()
+            self._make_compressor()
+            with traces.span("run", parent=self._trace, flaas_run=self.run["id"]):
+                await self._until(lambda: self._assembled() or not self._enough_able(), self._timing.assembly)
+                await self._rounds()
             await self._report_state("finishing")
             await self._end("completed", None)
         except FlaasError as error:
@@ -255,6 +254,12 @@ class Aggregator:
         able = [node for node, seat in self._seats.items() if seat.error is None]
         most = self.run["clients_per_round"]
         self._least = await asyncio.to_thread(self._combiner.least_clients, able, most)
+
+    def _make_compressor(self) -> None:
+        """Make what the plan has updates compressed by; participants have asked the same before they agreed to it."""
+        assert self._plan is not None  # by _start_point
+        self._compressor = combination.make_compressor(self._plan.compression)
+        self._range.follows = self._compressor is not None and self._compressor.value_bits is not None
 
     async def _start_point(self) -> None:
         """Find plan and weights: own checkpoint, another participant's newest, else the notebook's hand-over."""
@@ -285,22 +290,40 @@ class Aggregator:
         """Take the newest weights that participants hold; False if what the rule remembers with them is lost."""
         status = Message("run/status", {"run": self.run["id"], "weights": False})
         replies, _ = await self._ask_all(self._present(), lambda _: status, self._timing.peer)
-        rounds = {node: int(reply.body["round"]) for node, reply in replies.items() if reply.body["known"]}
+        told = {node: reply.body.get("round") for node, reply in replies.items() if reply.body.get("known")}
+        most = int(self.run["rounds"])
+        rounds = {node: done for node, done in told.items() if isinstance(done, int) and 0 <= done <= most}
         newest = max(rounds.values(), default=-1)
         if newest < 0 or (self._weights is not None and newest <= len(self._reports)):
             return True
         status = Message("run/status", {"run": self.run["id"], "weights": True})
         for node in sorted(node for node, done in rounds.items() if done == newest):
             replies, _ = await self._ask_all([node], lambda _: status, self._timing.assembly)
-            if node in replies and int(replies[node].body["round"]) == newest:
-                body, tensors = replies[node].body, replies[node].tensors
-                state = rule_state.from_message(body["rule"], tensors)
-                if state is None:
-                    return False
-                reports = [{"number": number} for number in range(1, newest + 1)]
-                self._take_newer(TrainingPlan.from_dict(body["plan"]), tensors["weights"], reports, state)
-                break
+            if node not in replies or replies[node].body.get("round") != newest:
+                continue
+            try:
+                plan, weights, state = self._handed_over(replies[node])
+            except (LookupError, TypeError, ValueError, AttributeError) as error:
+                log.warning("what %s holds of the run cannot be used: %s", node, error)
+                continue
+            if state is None:
+                return False
+            self._take_newer(plan, weights, [{"number": number} for number in range(1, newest + 1)], state)
+            break
         return True
+
+    def _handed_over(self, message: Message) -> tuple[TrainingPlan, NDArray[Any], State | None]:
+        """Return the plan, the weights and the rule's state that a message has; refuse those of another run."""
+        plan = TrainingPlan.from_dict(message.body["plan"])
+        if plan.digest != self.run["model_digest"]:
+            raise InvalidInput("The plan is not the one the run was created for.", code="wrong-plan")
+        weights = message.tensors["weights"]
+        if weights.shape != (plan.parameters,) or not np.isfinite(weights).all():
+            raise InvalidInput(
+                f"Weights must be finite and of shape ({plan.parameters},); got shape {weights.shape}.",
+                code="wrong-weights",
+            )
+        return plan, weights, rule_state.from_message(message.body["rule"], message.tensors)
 
     def _take_newer(
         self, plan: TrainingPlan, weights: NDArray[Any], reports: list[dict[str, Any]], state: State
@@ -315,28 +338,39 @@ class Aggregator:
             if self._paused:
                 await self._while_paused()
                 continue
+            with traces.span("round", flaas_run=self.run["id"]):
+                done = await self._attempt_round()
+            if done:
+                self._attempt, self._sat_out = 0, frozenset()
+                await self._await_verdict()
+
+    async def _attempt_round(self) -> bool:
+        """Gather participants and lead one attempt at the next round; tell whether it came to something."""
+        with traces.span("gather"):
             cohort = await self._gather()
-            await self._report_state("running")
-            figures = RoundLog()
-            before = self._traffic()
-            self._attempt += 1
-            number = len(self._reports) + 1
-            try:
-                outcome = await self._round(number, figures, len(cohort)).lead(cohort)
-                await self._keep(number, outcome, figures, before)
-            except (Aborted, Unreachable) as error:
-                log.warning("round %d, attempt %d given up: %s", number, self._attempt, error)
-                await self._after_abort(error)
-                continue
-            self._attempt, self._sat_out = 0, frozenset()
-            await self._await_verdict()
+        await self._report_state("running")
+        figures = RoundLog()
+        before = self._traffic()
+        self._attempt += 1
+        number = len(self._reports) + 1
+        traces.note(flaas_round=number, flaas_attempt=self._attempt, flaas_participants=len(cohort))
+        try:
+            outcome = await self._round(number, figures, len(cohort)).lead(cohort)
+            await self._keep(number, outcome, figures, before)
+        except (Aborted, Unreachable) as error:
+            log.warning("round %d, attempt %d given up: %s", number, self._attempt, error)
+            traces.note(error_type=error.code)
+            ROUNDS.labels("given-up").inc()
+            await self._after_abort(error)
+            return False
+        return True
 
     def _round(self, number: int, figures: RoundLog, members: int) -> RoundSteps:
         assert self._weights is not None  # by _start_point
         assert self._combiner is not None
-        clip = (self._combiner.range_for(members) or self._clip) * self._grown
+        figures.clip = (self._combiner.range_for(members) or self._clip) * self._range.factor
         rows = {node: seat.rows for node, seat in self._seats.items()}
-        terms = Terms(number, self._attempt, clip, rows, self._learning_rate)
+        terms = Terms(number, self._attempt, figures.clip, rows, self._learning_rate, self._compressor, self._counted())
         kind = GroupRound if self._combiner.in_groups else ShardedRound if self.run.get("sharded") else Round
         return kind(
             self.run,
@@ -390,15 +424,41 @@ class Aggregator:
             "error_bound": figures.error_bound,
             "groups": figures.groups,
             "shards": figures.shards,
+            "compression": self._compression(figures, len(outcome.examples)),
             "epsilon": self._combiner.epsilon(number),
             "digest": known_by,
         }
         self._reports.append(report)
+        ROUNDS.labels("completed").inc()
+        for phase, seconds in figures.seconds.items():
+            ROUND_SECONDS.labels(phase).inc(seconds)
         self._reporter.put(f"/v1/runs/{self.run['id']}/rounds/{number}", report)
         self._save()
-        if figures.clipped:
-            self._grown *= CLIP_GROWTH
+        summed = len(outcome.examples) if figures.groups is None else figures.groups["size"]
+        self._range.after(figures.clipped, figures.peak, figures.clip, summed)
         self._notify()
+
+    def _counted(self) -> dict[str, int]:
+        """Return the last round that each participant was counted in; of rounds that another has led, all.
+
+        Whoever trained for the newest of those was most likely counted in it: what it sent would else be sent twice.
+        """
+        counted: dict[str, int] = {}
+        for report in self._reports:
+            nodes = [client["node"] for client in report["clients"]] if "clients" in report else list(self._seats)
+            counted |= dict.fromkeys(nodes, int(report["number"]))
+        return counted
+
+    def _compression(self, figures: RoundLog, updates: int) -> dict[str, Any] | None:
+        if self._compressor is None:
+            return None
+        assert self._weights is not None  # since the first round
+        return {
+            "name": self._compressor.name,
+            "bytes": figures.update_bytes,
+            "plain": updates * self._weights.nbytes,
+            "error": figures.compression_error,
+        }
 
     # ---- participants -----------------------------------------------------------------------------------------
 
@@ -527,7 +587,7 @@ class Aggregator:
             self._seats[node].prepared = False
 
     async def _after_abort(self, error: FlaasError) -> None:
-        # Who has withheld or changed its seed is out of this round: with it no groups would come about.
+        # Who has withheld or changed its seed, or its part of a shard, is out of this round: with it none would end.
         self._sat_out |= frozenset(str(node) for node in error.details.get("members", ()))
         limit = DRAWS
         if self._attempt >= limit:

@@ -30,6 +30,7 @@ from .._version import __version__
 from ..communications.coordinator import Coordinator, NodeKey
 from ..communications.directory import Directory
 from ..communications.identity import REGISTER, Identity, canonical
+from ..communications.trust import Trust, fetched, parse_fingerprint
 from ..errors import InvalidInput, NotAllowed, Unreachable
 from ..home import Home, write_private
 from .datasets import DatasetRegistry
@@ -61,6 +62,8 @@ class BootConfig:
         Addresses of the mesh.
     end_by : datetime, optional
         When the node stops.
+    ca_fingerprint : str, optional
+        Of the private authority that vouches for the API, see `flaas_jupyter.communications.trust`.
     """
 
     url: str
@@ -72,6 +75,7 @@ class BootConfig:
     datasets: tuple[Mapping[str, Any], ...] = ()
     listen: tuple[str, ...] = ("0.0.0.0:0",)
     end_by: datetime | None = None
+    ca_fingerprint: str | None = None
 
     @classmethod
     def load(cls, path: Path) -> BootConfig:
@@ -87,7 +91,7 @@ class BootConfig:
             wrong = [name for name in _FIELDS if not isinstance(raw[name], str)]
             if wrong:
                 raise ValueError(wrong[0])
-            end = raw.get("end_by")
+            end, authority = raw.get("end_by"), raw.get("ca_fingerprint")
             return cls(
                 **{name: raw[name] for name in _FIELDS},
                 secret=raw.get("secret"),
@@ -97,6 +101,7 @@ class BootConfig:
                 ),
                 listen=tuple(map(str, raw.get("listen") or cls.listen)),
                 end_by=datetime.fromisoformat(end) if end else None,
+                ca_fingerprint=parse_fingerprint(authority) if authority else None,
             )
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise InvalidInput(
@@ -142,7 +147,7 @@ async def _up(path: Path, config: BootConfig, home: Home) -> None:
     allow_project(home.policy, config.project)
     for entry in config.datasets:
         await _add_dataset(entry, config, home)
-    await _wait_for_membership(config, identity)
+    await _wait_for_membership(config, home, identity)
 
 
 async def _enrol(config: BootConfig, home: Home, identity: Identity) -> None:
@@ -162,20 +167,29 @@ async def _enrol(config: BootConfig, home: Home, identity: Identity) -> None:
         "proof": identity.sign(REGISTER, proof).hex(),
     }
     deadline, pause = time.monotonic() + _ENROL_FOR, _FIRST_LOOK
-    async with Coordinator(config.url) as coordinator:
-        while True:
-            try:
+    while True:
+        try:
+            async with Coordinator(config.url, trust=await _trust(config, home)) as coordinator:
                 await coordinator.post("/v1/enrolments", body)  # once more is the same: it is one key and one secret
                 break
-            except Unreachable as error:
-                if time.monotonic() > deadline:
-                    raise
-                log.warning("%s", error)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, _LONGEST_LOOK)
+        except Unreachable as error:
+            if time.monotonic() > deadline:
+                raise
+            log.warning("%s", error)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_LOOK)
     joined = Enrolment(config.name).joined(config.url, config.organisation, config.project, config.domain_key)
     joined.save(home.enrolment)
     log.info("node %s (%s) is registered for project %s", config.name, identity.node_id, config.project)
+
+
+async def _trust(config: BootConfig, home: Home) -> Trust:
+    """Return who may vouch for the API; the authority that the file names is fetched once, and pinned."""
+    trust = Trust.of(home, config.url)
+    if config.ca_fingerprint is not None and config.ca_fingerprint not in trust.fingerprints:
+        trust = await asyncio.to_thread(fetched, config.url, config.ca_fingerprint)
+        trust.keep(home, config.url)
+    return trust
 
 
 def _erase_secret(path: Path) -> None:
@@ -257,10 +271,10 @@ async def _fetching(http: httpx.AsyncClient, source: str) -> Any:
         yield response
 
 
-async def _wait_for_membership(config: BootConfig, identity: Identity) -> None:
+async def _wait_for_membership(config: BootConfig, home: Home, identity: Identity) -> None:
     """Wait until the holders of the domain key have signed for this node, however long they take."""
     told, pause = False, _FIRST_LOOK
-    async with Coordinator(config.url, NodeKey(identity)) as coordinator:
+    async with Coordinator(config.url, NodeKey(identity), trust=Trust.of(home, config.url)) as coordinator:
         while True:
             directory = Directory(config.project, config.domain_key)
             try:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..observability import traces
 from ..protocols import combination, noise_shares
 from ..protocols.aggregation import Ballot, Rule, ScalarRule
 from ..protocols.group_rule import combine_groups
@@ -120,6 +121,7 @@ class Combiner:
 
     # ---- updates in the clear -------------------------------------------------------------------------------------
 
+    @traces.spanned("combine")
     def of_updates(
         self, start: Weights, updates: Mapping[str, Weights], examples: Mapping[str, int], state: State
     ) -> Combined:
@@ -155,6 +157,7 @@ class Combiner:
 
     # ---- under secure aggregation -----------------------------------------------------------------------------------
 
+    @traces.spanned("combine")
     def of_sum(self, start: Weights, opened: OpenedSum, examples: Mapping[str, int], state: State) -> Combined:
         """Combine the opened sum of the nodes in `examples`: all that a rule sees that needs sums only."""
         if self.weights_equally:
@@ -165,6 +168,7 @@ class Combiner:
         shares = {node: float(count) for node, count in examples.items()}
         return self._of_mean(start, opened.mean, shares, state)
 
+    @traces.spanned("combine")
     def of_groups(
         self,
         start: Weights,
@@ -209,6 +213,7 @@ class Combiner:
             votes = np.ones(len(nodes))
         return ballot, dict(zip(nodes, (float(vote) for vote in votes), strict=True))
 
+    @traces.spanned("combine")
     def of_votes(
         self, start: Weights, opened: OpenedSum, votes: Votes, ballot: Ballot, survivors: Sequence[str], state: State
     ) -> Combined:

@@ -290,6 +290,10 @@ def _read_entry(path: Path) -> dict[str, Any] | None:
     return entry if sound else None
 
 
+STALE = frozenset({"unknown-peer", "role-missing", "membership-revoked", "membership-expired", "membership-not-yet"})
+"""Refusals that a newer directory may put right."""
+
+
 async def with_newer_directory(require: Callable[[], Awaitable[T]], refresh: Callable[[], Awaitable[object]]) -> T:
     """Return what `require` returns; if it refuses because somebody is not known here yet, ask for news and try again.
 
@@ -303,7 +307,7 @@ async def with_newer_directory(require: Callable[[], Awaitable[T]], refresh: Cal
     try:
         return await require()
     except NotAllowed as error:
-        if error.code not in ("unknown-peer", "role-missing", "membership-expired", "membership-not-yet"):
+        if error.code not in STALE:
             raise
     await refresh()
     return await require()

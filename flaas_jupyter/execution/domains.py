@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+from ..communications.carrier import Whereabouts
 from ..communications.coordinator import Coordinator
 from ..communications.directory import Directory, Peer
 from ..errors import FlaasError, NotAllowed
+from ..home import Home
+from .peers import PeerList
 
 log = logging.getLogger(__name__)
 
@@ -24,11 +28,28 @@ class Domains:
         Project id to the pinned public key of its domain.
     coordinator : Coordinator
         Where the directories are fetched from; what it lists is believed only as far as signatures prove it.
+    home : Home, optional
+        Keeps what administrators have signed, over restarts.
+    peers : PeerList, optional
+        Whom this node's owner lets in.
     """
 
-    def __init__(self, projects: Mapping[str, str], coordinator: Coordinator) -> None:
-        self._directories = {project: Directory(project, key) for project, key in projects.items()}
+    def __init__(
+        self, projects: Mapping[str, str], coordinator: Coordinator, *, home: Home | None = None,
+        peers: PeerList | None = None,
+    ) -> None:  # fmt: skip
+        self._directories = {
+            project: Directory(
+                project,
+                key,
+                home.domain_statements(project, key) if home else None,
+                functools.partial(peers.admit, project) if peers else None,
+            )
+            for project, key in projects.items()
+        }
         self._coordinator = coordinator
+        self._peers = peers
+        self._watchers: list[Callable[[str, frozenset[str]], None]] = []
         self._refreshing = asyncio.Lock()
         self._refreshed = -1.0
 
@@ -42,6 +63,20 @@ class Domains:
                 hint="Its operator joins with `flaas node join`.",
             ) from None
 
+    def directories(self) -> tuple[Directory, ...]:
+        """Return the directory of every project."""
+        return tuple(self._directories.values())
+
+    def on_news(self, callback: Callable[[str, frozenset[str]], None]) -> None:
+        """Have `callback` called with project and kinds of documents whenever administrators have signed newer ones."""
+        self._watchers.append(callback)
+
+    def tell(self, project: str, kinds: frozenset[str]) -> None:
+        """Tell those that watch that there are newer documents of `kinds` in `project`."""
+        self._notice(self._directories[project])
+        for callback in self._watchers:
+            callback(project, kinds)
+
     def peer(self, node_id: str, now: float | None = None) -> Peer:
         """Return the member `node_id` of whichever domain knows it, with the roles of all of them."""
         found, error = [], None
@@ -53,8 +88,11 @@ class Domains:
         if not found:
             raise error or NotAllowed("This node has joined no project.", code="not-joined")
         roles = tuple(sorted({role for peer in found for role in peer.roles}))
-        addresses = tuple(dict.fromkeys(address for peer in found for address in peer.addresses))
-        return Peer(node_id, found[0].organisation, roles, addresses)
+        addresses, tls, relays = (
+            tuple(dict.fromkeys(each for peer in found for each in getattr(peer.whereabouts, name)))
+            for name in ("addresses", "tls", "relays")
+        )
+        return Peer(node_id, found[0].organisation, roles, Whereabouts(addresses, tls, relays))
 
     def require(self, node_id: str, role: str, now: float | None = None) -> Peer:
         """Return the member `node_id` if any of the domains gives it `role`."""
@@ -69,6 +107,15 @@ class Domains:
         """The projects' names, for messages."""
         return ", ".join(self._directories)
 
+    def project_of(self, node_id: str) -> str:
+        """Return the id of a project that `node_id` and this node are in; `NotAllowed` if there is none."""
+        for project, directory in self._directories.items():
+            with contextlib.suppress(NotAllowed):
+                directory.peer(node_id)
+                return project
+        self.peer(node_id)
+        raise NotAllowed(f"{node_id} is in none of this node's projects.", code="unknown-peer")
+
     async def refresh(self) -> None:
         """Fetch every directory anew; callers at the same time share one fetch."""
         asked = time.monotonic()
@@ -78,7 +125,27 @@ class Domains:
             began = time.monotonic()
             for project, directory in self._directories.items():
                 try:
-                    directory.update(await self._coordinator.get(f"/v1/projects/{project}/directory"))
+                    kinds = directory.update(await self._coordinator.get(f"/v1/projects/{project}/directory"))
+                    if kinds:
+                        self.tell(project, kinds)
+                    else:
+                        self._notice(directory)
                 except FlaasError as error:
                     log.error("directory of %s: %s", project, error)
             self._refreshed = began
+
+    def _notice(self, directory: Directory) -> None:
+        """Write down, for this node's owner, who is a member."""
+        if self._peers is None:
+            return
+        members = []
+        for node_id in directory.members:
+            with contextlib.suppress(NotAllowed):
+                members.append(directory.member(node_id))
+        for peer in self._peers.notice(directory.domain, members):
+            log.warning(
+                "%s: %s of %s waits for this node's owner: flaas node peers",
+                directory.domain,
+                peer.node_id,
+                peer.organisation,
+            )

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from ..errors import Conflict, InvalidInput
 from ..home import write_private
+from ..ids import require_domain_key, require_project
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
-_KEY = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,8 @@ class Enrolment:
 
     def joined(self, url: str, organisation: str, project: str, domain_key: str) -> Enrolment:
         """Return this enrolment with `project` added; a pinned domain key is never replaced."""
-        if not _KEY.fullmatch(domain_key):
-            raise InvalidInput(
-                f"{domain_key!r} is not a domain key.",
-                code="bad-domain-key",
-                hint="Give the 64 hex digits that the project's administrator shows with `flaas domain show`.",
-            )
-        pinned = self.projects.get(project)
+        pinned = self.projects.get(require_project(project))
+        require_domain_key(domain_key)
         if pinned is not None and pinned != domain_key:
             raise Conflict(
                 f"Project {project!r} is pinned to domain key {pinned}, not {domain_key}.",

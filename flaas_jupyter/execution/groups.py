@@ -18,9 +18,7 @@ from ..communications.wire import Message
 from ..errors import Aborted, FlaasError, InvalidInput
 from ..protocols.groups import Assignment, Commitment, check_commitments, draw, group_settings, wrong_seeds
 from ..protocols.secure_aggregation import Advertisement, OpenedSum, Reveal, RoundSettings, SecureSum, decode_sum
-from .checkpoint import digest
-from .participant import round_settings
-from .round_steps import Outcome, RoundSteps, advertisement_of, agreed_metric_names, masked_of, reveals_of
+from .round_steps import Outcome, RoundSteps, advertisement_of, agreed_metric_names, reveals_of
 
 
 @dataclass
@@ -53,7 +51,7 @@ class GroupRound(RoundSteps):
             Too few members, or groups, are left; nothing was revealed, unless groups were lost while they opened.
         """
         begin = self._begin(members)
-        settings = round_settings(self._domain, begin.body, digest(self._start))
+        settings = self._settings(begin)
         assignment, seeds = await self._draw(settings, begin, members)
         groups = [
             _Group(own, SecureSum(own, verify=self._verify))
@@ -126,7 +124,7 @@ class GroupRound(RoundSteps):
             group_of,
             "update",
             lambda node: self._message("round/update", inbox=group_of[node].inboxes[node]),
-            lambda node, reply: group_of[node].total.add(node, masked_of(reply)),
+            lambda node, reply: group_of[node].total.add(node, self._masked_of(reply, group_of[node].settings)),
         )
         if masked:
             self._training_phase(masked, since)
@@ -170,8 +168,8 @@ class GroupRound(RoundSteps):
         vector = group.total.open(reveals)
         survivors = group.total.survivors
         opened = decode_sum(
-            vector, len(survivors), names, group.settings, self._start.size, self._terms.maximum_examples
-        )
+            vector, len(survivors), names, group.settings, self._values, self._terms.maximum_examples
+        ).at(self._coordinates, self._start.size)
         described = sum(self._terms.rows[node] for node in survivors)
         if described != opened.examples:
             raise InvalidInput(
@@ -188,6 +186,7 @@ class GroupRound(RoundSteps):
         self._figures.groups["opened"] = len(left)
         self._figures.clipped = sum(opened.clipped for _, _, opened in left)
         self._figures.error_bound = max(opened.error_bound for _, _, opened in left)
+        self._figures.peak = max(opened.peak for _, _, opened in left)
         examples = {node: self._terms.rows[node] for _, group, _ in left for node in group.total.survivors}
         combined = self._combiner.of_groups(
             self._start,

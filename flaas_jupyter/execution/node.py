@@ -14,21 +14,26 @@ import functools
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
-from ..communications.carrier import Carrier
+from prometheus_client import CollectorRegistry, generate_latest
+
+from ..communications import dial_signal
 from ..communications.coordinator import Coordinator, Event, NodeKey
-from ..communications.directory import Peer, Record
+from ..communications.directory import Peer
 from ..communications.identity import Identity, verify
 from ..communications.mesh import Mesh, Route
+from ..communications.trust import Trust
 from ..communications.wire import Message
 from ..errors import Aborted, Conflict, FlaasError, InvalidInput, NotAllowed, NotAuthenticated, NotFound, Unreachable
 from ..home import Home
+from ..observability import logs
+from ..observability.exposition import exposed
 from ..protocols.attacks import Attack
-from . import exploring
+from . import exploring, node_metrics, rotation
 from .aggregator import Aggregator
 from .checkpoint import CheckpointStore
 from .consent import AwaitsOwner, Consent, with_newer_directory
@@ -36,13 +41,22 @@ from .datasets import DatasetRegistry
 from .domains import Domains
 from .enrolment import Enrolment
 from .explorer import Explorer
+from .gossip import MESSAGE as COMPARE
+from .gossip import Gossip
+from .link_reports import LinkReports
+from .mesh_carrier import open_carrier, signed_record
+from .node_metrics import NodeGauges, Standing
 from .participant import Participant, Verify
+from .peers import AWAITS, PeerList
+from .peers import FILE as PEERS
 from .pieces import PIECE
 from .policy import Policy
 from .queries import Queries
 from .query_log import FOLDER as QUERIES
 from .reporter import Reporter
+from .residuals import Residuals
 from .revocations import Revocations
+from .rotation import KeyRotatedError
 from .shard_seat import PART
 from .timing import Timing
 from .uploads import Uploads
@@ -53,8 +67,7 @@ from .witness import EVENT, FILE, MESSAGE, AuditWatch, Witness
 
 log = logging.getLogger(__name__)
 
-RECORD_LIFETIME = 900
-RECORD_RENEWAL = 300.0
+RECORD_RENEWAL, RECORD_RETRY = 300.0, 10.0
 AUTHENTICATION_PAUSE = 5.0
 PREDECESSOR_GONE = 20.0
 """Seconds after which the API has noticed that a killed process of this node is gone."""
@@ -76,8 +89,8 @@ class Node:
         Where its key, enrolment, policy, data sets and checkpoints are.
     timing : Timing
         How long to wait for what.
-    carrier : callable
-        Opens the mesh's carrier for an identity.
+    listen : sequence of str
+        Addresses of the mesh, in place of what ``mesh.toml`` says.
     attack : Attack, optional
         What the owner has this node do to runs, in a drill; see `red_team`.
     """
@@ -87,7 +100,7 @@ class Node:
         home: Home,
         *,
         timing: Timing,
-        carrier: Callable[[Identity], Coroutine[Any, Any, Carrier]],
+        listen: Sequence[str] = (),
         attack: Attack | None = None,
     ) -> None:
         self.home = home
@@ -105,10 +118,14 @@ class Node:
         self._revocations = Revocations(home.path / "revoked.json")
         self.datasets = DatasetRegistry(home.path)
         self._timing = timing
-        self._open_carrier = carrier
-        self._coordinator = Coordinator(self.enrolment.url, NodeKey(self.identity))
-        self._domains = Domains(self.enrolment.projects, self._coordinator)
+        self._listen_at = listen
+        url = self.enrolment.url
+        self._coordinator = Coordinator(url, NodeKey(self.identity), trust=Trust.of(home, url))
+        self._peers = PeerList(home.path / PEERS, self.policy, self.identity.node_id)
+        self._domains = Domains(self.enrolment.projects, self._coordinator, home=home, peers=self._peers)
+        self._gossip = Gossip(self.identity.node_id, self._domains, self._ask, self._connected_nodes, timing.peer)
         self._checkpoints = CheckpointStore(home.runs)
+        self._residuals = Residuals(home.path / "residuals")
         self._reporter = Reporter(self._coordinator, self._report_refused)
         witness = Witness(home.path / FILE, self._fetch)
         self._audit = AuditWatch(witness, self._ask, self._connected_nodes, timing.peer)
@@ -164,6 +181,9 @@ class Node:
         self._aggregators: dict[str, Aggregator] = {}
         self._leading: dict[str, asyncio.Task[None]] = {}
         self._joining: dict[str, tuple[str, int, asyncio.Task[None]]] = {}
+        self._standing = Standing(
+            runs=lambda: {"aggregator": len(self._leading), "participant": len(self._participants)}
+        )
         self._look_again = asyncio.Event()
         self._reconciling = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -171,29 +191,71 @@ class Node:
 
     # ---- life -------------------------------------------------------------------------------------------------
 
-    async def run(self, ready: Callable[[], None] | None = None) -> None:
-        """Serve until cancelled; `ready` is called once the node is on the mesh and online at the API."""
+    async def run(self, ready: Callable[[], None] | None = None, metrics: str | None = None) -> bool:
+        """Serve until cancelled, or until this node has a new key.
+
+        Parameters
+        ----------
+        ready : callable, optional
+            Called once the node is on the mesh and online at the API.
+        metrics : str, optional
+            ``HOST:PORT`` to serve ``/metrics`` and ``/healthz`` at, from the beginning and without sign-in.
+
+        Returns
+        -------
+        bool
+            True: the key was rotated. A new `Node` of the same home is to be run.
+        """
         with _sole_process(self.home.path):
-            async with self._serving():
-                await self._listen(ready)
+            try:
+                async with self._exposed(metrics), self._serving():
+                    await _first_to_end(self._listen(ready), self._rotate_when_signed())
+            except KeyRotatedError:
+                log.warning("this node has a new key, and starts anew with it")
+        return True
+
+    @contextlib.asynccontextmanager
+    async def _exposed(self, metrics: str | None) -> AsyncIterator[None]:
+        if metrics is None:
+            yield
+            return
+        gauges = CollectorRegistry()
+        gauges.register(NodeGauges(self._standing))
+
+        async def text() -> bytes:
+            return generate_latest(node_metrics.REGISTRY) + generate_latest(gauges)
+
+        async with exposed(metrics, text, self._standing.health) as url:
+            log.info("metrics at %s/metrics", url)
+            yield
 
     @contextlib.asynccontextmanager
     async def _serving(self) -> AsyncIterator[None]:
-        await self._reach_api()
-        # Importing Keras stops everything else in the process for seconds, which peers would take for death.
-        await asyncio.get_running_loop().run_in_executor(self._keras, _warm_up)
-        carrier = await self._open_carrier(self.identity)
-        self._mesh = await Mesh.open(
-            self.identity,
-            self._domains,
-            carrier=carrier,
-            handlers=self._routes(),
-            refresh=self._domains.refresh,
-            peer_timeout=self._timing.peer,
-        )
-        self._mesh.on_peer_lost(self._peer_lost)
-        self._mesh.on_peer_dialled(self._peer_dialled)
         try:
+            await self._reach_api()
+            # Importing Keras stops everything else in the process for seconds, which peers would take for death.
+            await asyncio.get_running_loop().run_in_executor(self._keras, _warm_up)
+            carrier = await open_carrier(
+                self.home,
+                self.identity,
+                api=self.enrolment.url,
+                directories=self._domains.directories,
+                listen=self._listen_at,
+            )
+            self._mesh = await Mesh.open(
+                self.identity,
+                self._domains,
+                carrier=carrier,
+                handlers=self._routes(),
+                spool=self.home.path / "transfers",
+                refresh=self._domains.refresh,
+                peer_timeout=self._timing.peer,
+                signal=dial_signal.DialSignal(self._coordinator, self._domains.project_of),
+            )
+            self._standing.mesh = self._mesh
+            self._mesh.on_peer_lost(self._peer_lost)
+            self._mesh.on_peer_dialled(self._peer_dialled)
+            self._domains.on_news(self._directory_news)
             await self._learn_revocations()
             for work in (
                 self._reporter.run(),
@@ -202,6 +264,8 @@ class Node:
                 self._keep_record_fresh(),
                 self._reconcile_when_told(),
                 self._audit.run(),
+                self._gossip.run(),
+                LinkReports(self.identity.node_id, self._mesh.status, self._domains, self._coordinator).run(),
                 self._uploads.keep_stated(self._coordinator),
             ):
                 self._spawn(work)
@@ -216,7 +280,8 @@ class Node:
             for task in list(self._tasks):
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
-            await self._mesh.close()
+            if self._standing.mesh is not None:  # it came so far
+                await self._mesh.close()
             await self._coordinator.close()
             self._queries.close()
             self._keras.shutdown(wait=False, cancel_futures=True)
@@ -230,6 +295,8 @@ class Node:
                 await self._domains.refresh()
                 return
             except NotFound as error:
+                if await rotation.resume(self.home, self.enrolment, self.identity):
+                    raise KeyRotatedError from None
                 raise NotAllowed(
                     f"{self.enrolment.url} does not know this node.",
                     code="node-unknown",
@@ -239,6 +306,19 @@ class Node:
                 log.error("%s", error)
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 15.0)
+
+    async def _rotate_when_signed(self) -> None:
+        """Go over to the new key, if there is one, once it is signed for and this node takes part in no run."""
+        while True:
+            await asyncio.sleep(OWNER_POLL)
+            if self._participants or self._leading or not rotation.is_signed(self.home, self._domains.directories()):
+                continue
+            try:
+                await rotation.complete(self.home, self.enrolment, self.identity, self._coordinator)
+            except FlaasError as error:
+                log.info("the key is not rotated yet: %s", error)
+                continue
+            raise KeyRotatedError
 
     async def _be_the_only_one(self) -> None:
         """Refuse to start while another process, perhaps on another machine with a copy of the key, is this node."""
@@ -257,6 +337,7 @@ class Node:
 
         def changed(connected: bool) -> None:
             nonlocal ready
+            self._standing.api_connected = connected
             log.info("coordination API: %s", "connected" if connected else "connection lost")
             if connected:
                 self._look_again.set()
@@ -275,6 +356,12 @@ class Node:
                 # Mostly this machine's clock; it may be set right while the node runs.
                 log.error("%s", error)
                 await asyncio.sleep(AUTHENTICATION_PAUSE)
+            except NotFound:
+                # Perhaps the API has moved this node to its new key, and the answer that said so was lost.
+                with contextlib.suppress(Unreachable):
+                    if await rotation.resume(self.home, self.enrolment, self.identity):
+                        raise KeyRotatedError from None
+                    raise
 
     async def _on_event(self, event: Event) -> None:
         if event.type == "node.removed" and event.node == self.identity.node_id:
@@ -285,6 +372,9 @@ class Node:
             )
         if event.type == "directory.changed":
             await self._domains.refresh()
+        if event.type == dial_signal.EVENT:
+            self._dial_back(event)
+            return
         if event.type == "model.changed":
             await self._learn_revocations()
         if event.type in ("node.quarantined", "node.released") and event.node == self.identity.node_id:
@@ -295,28 +385,32 @@ class Node:
         elif event.type not in ("run.round", "run.report"):  # told by this or another node; nothing to do about it
             self._look_again.set()
 
+    def _dial_back(self, event: Event) -> None:
+        """Connect to the peer that has signalled, if it is a member."""
+        node_id = dial_signal.asked_back(event, time.time())
+        if node_id is None or event.project not in self.enrolment.projects:
+            return
+        if (record := event.data.get("record")) is not None:
+            self._domains[event.project].learn_record(record)
+        self._mesh.dial_back(node_id)
+
     async def _keep_record_fresh(self) -> None:
+        """Publish where this node is: now and then, and at once when it has changed."""
         while True:
+            renewal = RECORD_RENEWAL
             try:
                 await self._publish_records()
             except FlaasError as error:
                 log.error("this node's address could not be published: %s", error)
-            await asyncio.sleep(RECORD_RENEWAL)
+                renewal = RECORD_RETRY
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._mesh.moved(), renewal)
 
     async def _publish_records(self) -> None:
-        now = time.time()
+        here = self._mesh.whereabouts
         for project in self.enrolment.projects:
-            record = Record(
-                domain=project,
-                node_id=self.identity.node_id,
-                addresses=tuple(self._mesh.addresses),
-                sequence=time.time_ns() // 1_000_000,
-                issued=int(now),
-                expires=int(now) + RECORD_LIFETIME,
-            )
-            await self._coordinator.put(
-                f"/v1/nodes/{self.identity.node_id}/record", record.sign(self.identity), retry_for=60
-            )
+            record = signed_record(self.identity, self._domains[project], here)
+            await self._coordinator.put(f"/v1/nodes/{self.identity.node_id}/record", record, retry_for=60)
 
     async def _describe_datasets(self) -> None:
         """Tell the API what this node has: names, columns, counts. A file that cannot be read is left out, loudly."""
@@ -374,18 +468,24 @@ class Node:
             async for assignment in self._coordinator.paginate(path, "assignments"):
                 run = assignment["run"]
                 open_runs.add(run["id"])
-                if assignment["state"] == "invited":
-                    await self._answer(run)
-                elif self._vertical.concerns(run):
-                    await self._look_at_vertical(run, assignment["state"])
-                elif assignment["state"] == "accepted" and run["aggregator"]:
-                    await self._take_part_or_leave(run)
-                elif assignment["state"] != "accepted":
-                    self._stay_out(run)
+                with logs.about(run["id"]):  # also what is logged by the tasks that are started for it
+                    await self._attend(run, assignment["state"])
             await asyncio.to_thread(self._consent.keep_only, open_runs)
+            await asyncio.to_thread(self._residuals.keep_only, open_runs)
             for gone in [run for run in self._participants if run not in open_runs]:
-                await self._leave(gone)
+                with logs.about(gone):
+                    await self._leave(gone)
             await self._vertical.keep_only(open_runs)
+
+    async def _attend(self, run: dict[str, Any], state: str) -> None:
+        if state == "invited":
+            await self._answer(run)
+        elif self._vertical.concerns(run):
+            await self._look_at_vertical(run, state)
+        elif state == "accepted" and run["aggregator"]:
+            await self._take_part_or_leave(run)
+        elif state != "accepted":
+            self._stay_out(run)
 
     async def _answer(self, run: dict[str, Any]) -> None:
         try:
@@ -395,7 +495,8 @@ class Node:
             answer: dict[str, Any] = {"state": "accepted"}
             log.info("run %s of %s: accepted", run["id"], run["project"])
         except AwaitsOwner:
-            log.warning("run %s of %s waits for this node's owner: flaas node requests", run["id"], run["project"])
+            asks = "flaas node requests, flaas node peers"
+            log.warning("run %s of %s waits for this node's owner: %s", run["id"], run["project"], asks)
             return
         except FlaasError as error:
             answer = {"state": "refused", "reason": error.to_dict()}
@@ -427,6 +528,7 @@ class Node:
             require_not_revoked=functools.partial(self._revocations.require_not_revoked, run["project"]),
             send=functools.partial(self._ask, limit=self._timing.round),
             traffic=lambda: (self._mesh.bytes_sent, self._mesh.bytes_received),
+            residuals=self._residuals,
         )
         self._participants[run["id"]] = participant
         return participant
@@ -434,14 +536,19 @@ class Node:
     async def _require_consent(self, run: dict[str, Any], dataset: str | None = None) -> None:
         directory = self._domains[run["project"]]
         require = functools.partial(asyncio.to_thread, self._consent.require, run, directory, dataset=dataset)
-        await with_newer_directory(require, self._domains.refresh)
+        try:
+            await with_newer_directory(require, self._domains.refresh)
+        except NotAllowed as error:
+            if error.code == AWAITS:  # the developer's key, which is asked about as any other
+                raise AwaitsOwner(str(run["id"])) from error
+            raise
         self._revocations.require_not_revoked(run["project"], run["start_digest"])
 
     async def _look_for_answers(self) -> None:
         """Look now and then whether the owner has answered; the command that answers is another process."""
         while True:
             await asyncio.sleep(OWNER_POLL)
-            if await asyncio.to_thread(self._consent.has_news):
+            if await asyncio.to_thread(self._consent.has_news) or self._peers.has_news():
                 self._look_again.set()
 
     async def _notice_datasets(self) -> None:
@@ -558,8 +665,10 @@ class Node:
                 if isinstance(error, Unreachable):
                     await self._domains.refresh()
             except FlaasError as error:
-                log.error("run %s: the aggregator does not let this node join: %s", run_id, error)
-                return
+                if AWAITS not in (error.code, error.details.get("reason")):
+                    log.error("run %s: the aggregator does not let this node join: %s", run_id, error)
+                    return
+                log.info("run %s: an owner has not accepted its peer yet: %s", run_id, error)
             await asyncio.sleep(delay)
             delay = min(delay * 2, 2.0)
 
@@ -601,6 +710,7 @@ class Node:
             PIECE: (self._on_part, LARGE),
             "run/end": (self._on_end, SMALL),
             MESSAGE: (self._audit.answer, SMALL),
+            COMPARE: (self._gossip.answer, 0),
         }
         as_participant = {
             kind: (self._on_participant, LARGE if kind == "round/begin" else SMALL) for kind in Participant.messages
@@ -633,7 +743,8 @@ class Node:
             raise NotAllowed(f"{peer.node_id[:12]} is not the aggregator of run {run_id}.", code="not-the-aggregator")
         self._domains[participant.run["project"]].require(peer.node_id, "node")
         try:
-            return await participant.answer(message)
+            with logs.about(run_id):
+                return await participant.answer(message)
         except (InvalidInput, NotAllowed) as error:
             log.error("run %s: %s", run_id, error)
             self._reporter.put(self._assignment(run_id), {"state": "failed", "reason": error.to_dict()})
@@ -726,6 +837,14 @@ class Node:
     def _peer_dialled(self, node_id: str) -> None:
         if self._is_node(node_id):
             self._spawn(self._audit.exchange(node_id))
+            self._spawn(self._gossip.exchange(node_id))
+
+    def _directory_news(self, project: str, kinds: frozenset[str]) -> None:
+        """Act on what administrators have signed, by whichever way it came."""
+        self._look_again.set()
+        if "revocations" in kinds:
+            log.warning("%s: a key was revoked", project)
+            self._spawn(self._gossip.spread())
 
     def _peer_lost(self, node_id: str) -> None:
         self._vertical.lost(node_id)
@@ -775,6 +894,19 @@ def _locked(path: Path) -> Any:
                 hint="Stop it first, or give this node a FLAAS_HOME of its own.",
             ) from error
         yield file
+
+
+async def _first_to_end(*works: Coroutine[Any, Any, None]) -> None:
+    """Run `works` until one of them ends or fails; the others are cancelled."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _told_of(event: Event) -> str:

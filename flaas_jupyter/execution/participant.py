@@ -25,9 +25,11 @@ from numpy.typing import NDArray
 from ..communications.identity import Identity
 from ..communications.wire import Message
 from ..errors import Aborted, Conflict, InvalidInput
+from ..observability import traces
 from ..plan import TrainingPlan, columns_digest
 from ..protocols import combination, noise_shares
 from ..protocols.aggregation import Needs, ScalarRule
+from ..protocols.compression import Compressed, Compressor
 from ..protocols.groups import DRAWS, Commitment, GroupDraw
 from ..protocols.secure_aggregation import (
     Advertisement,
@@ -35,12 +37,15 @@ from ..protocols.secure_aggregation import (
     RoundSettings,
     Votes,
     encode_update,
+    pack,
     rounding_norm,
 )
 from . import rule_state
 from .checkpoint import digest
 from .combining import fresh_generator
+from .node_metrics import TRAINING
 from .pieces import PIECE, Pieces
+from .residuals import Residuals
 from .shard_seat import PART, Send, ShardSeat, reveals_from
 
 if TYPE_CHECKING:
@@ -61,12 +66,13 @@ TERMS = ("term", "plan", "maximum_examples", "learning_rate", *OF_THE_RUN)
 
 @dataclass(frozen=True)
 class _Trained:
-    """A round's training at this node, and the update that leaves it: clipped, and with noise, where privacy asks."""
+    """A round's training at this node, and the update that leaves it: clipped, with noise, compressed, as is asked."""
 
     number: int
     start_digest: str
     result: LocalResult
     update: NDArray[Any]
+    compressed: Compressed | None
     noise_key: bytes = field(default_factory=functools.partial(secrets.token_bytes, 32), repr=False)
 
     def __post_init__(self) -> None:
@@ -83,6 +89,7 @@ class _Round:
     start: NDArray[Any]
     start_digest: str
     maximum_examples: int
+    counted: int | None
     stop: threading.Event = field(default_factory=threading.Event)
     training: asyncio.Future[_Trained] | None = None
     settings: RoundSettings | None = None
@@ -127,6 +134,8 @@ class Participant:
         ``await send(node, message)`` takes a message to another participant; for sharded sums.
     traffic : callable, optional
         Bytes that this node has sent and received so far.
+    residuals : Residuals, optional
+        Where a compression with error feedback keeps what was not sent yet; in memory by default.
     """
 
     def __init__(
@@ -143,6 +152,7 @@ class Participant:
         require_not_revoked: Callable[[str], None] | None = None,
         send: Send | None = None,
         traffic: Callable[[], tuple[int, int]] = lambda: (0, 0),
+        residuals: Residuals | None = None,
     ) -> None:
         self.run = run
         self.plan: TrainingPlan | None = None
@@ -162,6 +172,8 @@ class Participant:
         self._attack = attack
         self._require_not_revoked = require_not_revoked
         self._send, self._traffic = send, traffic
+        self._residuals = residuals if residuals is not None else Residuals(None)
+        self._compressor: Compressor | None = None
         self._pieces: Pieces | None = None
         self._current: _Round | None = None
         self._rule = combination.make_rule(run["aggregation"], run["aggregation_options"])
@@ -216,8 +228,17 @@ class Participant:
                 hint="Start the run again from the notebook.",
             )
         # What the plan does counts, not what the run says of it.
-        does = {"local_epochs": plan.local_epochs, "parameters": plan.parameters}
+        does = {"local_epochs": plan.local_epochs, "parameters": plan.parameters, "compression": plan.compression}
         self._policy.check({**self.run, **does}, self._dataset.description())
+        compressor = combination.make_compressor(plan.compression)
+        combination.require_compression(
+            compressor,
+            self._rule,
+            secure_aggregation=self._masked,
+            privacy=self._privacy,
+            sharded=bool(self.run.get("sharded")),
+        )
+        self._compressor = compressor
         if self.trainer is None or self.plan != plan:
             self.plan = plan
             self.trainer = await self._in_executor(lambda: self._build(plan))
@@ -278,7 +299,10 @@ class Participant:
         self.cancel_round()
         start = digest(weights)
         self._check_start(number, start)
-        current = _Round(int(body["term"]), number, int(body["attempt"]), weights, start, int(body["maximum_examples"]))
+        counted = (body.get("counted") or {}).get(self._identity.node_id)
+        current = _Round(
+            int(body["term"]), number, int(body["attempt"]), weights, start, int(body["maximum_examples"]), counted
+        )
         answer: dict[str, Any] = {}
         if self._masked:
             current.settings = self._settings(current, body)
@@ -324,7 +348,8 @@ class Participant:
     def _settings(self, current: _Round, body: dict[str, Any]) -> RoundSettings:
         assert self.plan is not None  # begin() has checked
         own = {**body, "plan": self.plan.digest, **{name: self.run.get(name) for name in OF_THE_RUN}}
-        settings = round_settings(self._domain, own, current.start_digest)
+        bits = None if self._compressor is None else self._compressor.value_bits
+        settings = round_settings(self._domain, own, current.start_digest, bits)
         if len(settings.members) < self._least_members:
             raise Conflict(
                 f"Round {current.number} was to begin with {len(settings.members)} members; this run takes "
@@ -397,22 +422,50 @@ class Participant:
             done.set_result(known)
             return done
 
+        here = traces.traceparent()
+
         def work() -> _Trained:
-            result = trainer.train(
-                current.start,
-                round_number=current.number,
-                learning_rate=learning_rate,
-                proximal=self._rule.proximal,
-                should_stop=current.stop.is_set,
-            )
+            with traces.span("train", parent=here, flaas_run=self.run["id"], flaas_round=current.number):
+                result = trainer.train(
+                    current.start,
+                    round_number=current.number,
+                    learning_rate=learning_rate,
+                    proximal=self._rule.proximal,
+                    should_stop=current.stop.is_set,
+                )
+            TRAINING.observe(result.seconds)
             update = self._private(result.weights.astype(np.float64) - current.start, current)
-            self._trained = _Trained(current.number, current.start_digest, result, update)
+            compressed = self._compress(current, result, update)
+            if compressed is not None and self._masked:  # what of it counts: the sum rounds by itself
+                update = compressed.weights.astype(np.float64) - current.start
+            self._trained = _Trained(current.number, current.start_digest, result, update, compressed)
             return self._trained
 
         future = asyncio.get_running_loop().run_in_executor(self._executor, work)
         # A round that is given up is never awaited; its error is told when somebody asks for the update.
         future.add_done_callback(lambda f: f.cancelled() or f.exception())
         return future
+
+    def _compress(self, current: _Round, result: LocalResult, update: NDArray[np.float64]) -> Compressed | None:
+        """Compress the update as the plan asks; the quantisers of a secure sum do so when it is encoded."""
+        compressor = self._compressor
+        if compressor is None or (self._masked and compressor.value_bits is not None):
+            return None
+        carried = None
+        if compressor.remembers:
+            feedback = self._residuals.of(str(self.run["id"]), current.start.shape)
+            carried = feedback.carried(current.number, current.counted)
+        compressed = compressor.compress(
+            self._update_in_weights(current, result, update),
+            current.start,
+            rng=fresh_generator(),
+            common=common_bytes(current.number, current.start_digest),
+            carried=carried,
+        )
+        if compressed.residual is not None:
+            feedback.sent(current.number, compressed.residual)
+            self._residuals.save(str(self.run["id"]), feedback)
+        return compressed
 
     def _private(self, update: NDArray[np.float64], current: _Round) -> NDArray[np.float64]:
         """Clip the update and add this node's noise, as the run's privacy asks."""
@@ -472,7 +525,12 @@ class Participant:
         body: dict[str, Any] = {"train_seconds": result.seconds, "metric_names": sorted(metrics)}
         if not self._masked:
             body |= {"examples": result.examples, "metrics": metrics}
-            return Message("ok", body, {"update": self._weights_of(current, trained)})
+            compressed = trained.compressed
+            if compressed is None:
+                return Message("ok", body, {"update": self._update_in_weights(current, result, trained.update)})
+            if self._privacy is None:  # like the metrics, it is of the data
+                body["error"] = compressed.error
+            return Message("ok", body, compressed.tensors)
         started, secure = time.perf_counter(), self._secure(message)
         assert current.settings is not None  # there is a member's side
         settings = current.settings
@@ -489,8 +547,12 @@ class Participant:
             return Message("ok", body)
         masked = await asyncio.to_thread(lambda: secure.mask(encoding(share), inbox, votes=votes))
         current.votes = votes
+        tensors: dict[str, NDArray[Any]] = {"masked": masked}
+        if settings.bits is not None:
+            scalars, packed = await asyncio.to_thread(pack, masked, trained.update.size, settings)
+            tensors = {"scalars": scalars, "packed": packed}
         body["mask_seconds"] = time.perf_counter() - started
-        return Message("ok", body, {"masked": masked})
+        return Message("ok", body, tensors)
 
     def _sender(self, current: _Round) -> Callable[[str, NDArray[np.uint32]], Awaitable[Message]]:
         where = {"run": self.run["id"], "round": current.number, "attempt": current.attempt}
@@ -546,10 +608,10 @@ class Participant:
             )
         return trained
 
-    def _weights_of(self, current: _Round, trained: _Trained) -> NDArray[Any]:
+    def _update_in_weights(self, current: _Round, result: LocalResult, update: NDArray[Any]) -> NDArray[Any]:
         if self._privacy is None:
-            return trained.result.weights
-        weights: NDArray[Any] = (current.start + trained.update).astype(current.start.dtype)
+            return result.weights
+        weights: NDArray[Any] = (current.start + update).astype(current.start.dtype)
         return weights
 
     def _votes(self, message: Message) -> Votes | None:
@@ -574,9 +636,12 @@ class Participant:
         distributed = self._privacy is not None and self._privacy.mode == "distributed"
         # A round that is tried again sends the same: neither noise nor rounding are drawn twice.
         rng = np.random.default_rng(list(trained.noise_key)) if distributed else fresh_generator()
-        encoded = encode_update(
-            trained.update, trained.result.examples, maximum_examples, metrics, settings, rng, share=share
-        )
+        update = trained.update
+        if self._compressor is not None:
+            common = common_bytes(trained.number, trained.start_digest)
+            places = self._compressor.coordinates(update.size, common)
+            update = update if places is None else update[places]
+        encoded = encode_update(update, trained.result.examples, maximum_examples, metrics, settings, rng, share=share)
         if distributed:
             assert self._privacy_plan is not None  # prepare came first
             steps = noise_shares.share_in_steps(self._privacy_plan, settings)
@@ -658,7 +723,12 @@ class Participant:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
 
 
-def round_settings(domain: str, begin: Mapping[str, Any], start_digest: str) -> RoundSettings:
+def common_bytes(number: int, start_digest: str) -> bytes:
+    """Return what a compression draws by where all must draw alike: another one in each round."""
+    return f"{number} {start_digest}".encode()
+
+
+def round_settings(domain: str, begin: Mapping[str, Any], start_digest: str, bits: int | None = None) -> RoundSettings:
     """What all members of a secure round agree on, from the body of ``round/begin``.
 
     Everything that shapes what a member sends is part of it, so that members who were told different things do not
@@ -673,4 +743,5 @@ def round_settings(domain: str, begin: Mapping[str, Any], start_digest: str) -> 
         model_digest=start_digest,
         clip=float(begin["clip"]),
         terms=json.dumps([begin[name] for name in TERMS], sort_keys=True).encode(),
+        bits=bits,
     )

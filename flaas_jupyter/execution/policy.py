@@ -48,6 +48,10 @@ secure_aggregation = "{secure_aggregation}"
 # group has at least so many. 3 is the smallest there is; a large number keeps such rules away.
 secure_group = 3
 
+# How models may have updates compressed here: names as flaas.compression.names() lists them; an empty list means any,
+# or none. With "topk" and "randomk" what was not sent yet of an update is kept in FLAAS_HOME/residuals during a run.
+compressions = []
+
 # "required": only runs with differential privacy, so that the model tells little about this node's data even if it
 # is published. "optional": the run decides.
 privacy = "optional"
@@ -113,6 +117,12 @@ upload_limit = 10_737_418_240
 approve = "signed"
 approve_within = 600
 
+# Which members of its projects this node talks to at all. "signed": all that the project's administrators have signed
+# for. "manual": its owner is asked once about each key, and pins it (`flaas node peers`, `flaas node peers accept
+# NODE_ID`). Keys that are denied stay out, whatever is signed or accepted.
+peers = "signed"
+deny_peers = []
+
 # "refuse": no new run while the audit log of the coordination API is found to be forked, cut off or rewritten.
 # "warn": it is only logged.
 on_audit_alarm = "refuse"
@@ -167,6 +177,7 @@ _KINDS = {
     "maximum_parameters": "count",
     "secure_aggregation": "mode",
     "secure_group": "count",
+    "compressions": "texts",
     "privacy": "mode",
     "maximum_epsilon": "quantity",
     "maximum_delta": "quantity",
@@ -189,6 +200,8 @@ _KINDS = {
     "upload_limit": "count",
     "approve": "approval",
     "approve_within": "count",
+    "peers": "approval",
+    "deny_peers": "texts",
     "on_audit_alarm": "alarm",
     "vertical_maximum_ids": "count",
     "minimum_intersection": "count",
@@ -204,7 +217,7 @@ ANALYTICS, EXPLORE = "analytics", "explore"
 """Purposes of statistics: free questions, and the explorer's own views."""
 
 # Code runs with the node's rights, whatever it is given to read; and data are read before they have a name.
-_OF_THE_NODE = ("allow_layers", "data_folders", "data_hosts")
+_OF_THE_NODE = ("allow_layers", "data_folders", "data_hosts", "peers", "deny_peers")
 
 
 @dataclass(frozen=True)
@@ -225,6 +238,8 @@ class Policy:
         ``"required"`` or ``"optional"``.
     secure_group : int
         Where secure aggregation is required: nodes of a group at least, of a run in group mode.
+    compressions : tuple of str
+        Compressions of updates that models may ask for; any where none is named.
     maximum_epsilon, maximum_delta : float
         Largest budget of differential privacy of one run; a run without privacy has an infinite epsilon.
     minimum_group : int
@@ -257,6 +272,10 @@ class Policy:
         ``"signed"`` or ``"manual"``: whether the owner is asked about each run.
     approve_within : int
         Seconds that the owner has to answer.
+    peers : str
+        ``"signed"`` or ``"manual"``: whether the owner is asked about each peer's key.
+    deny_peers : tuple of str
+        Keys that this node has nothing to do with.
     on_audit_alarm : str
         ``"refuse"`` or ``"warn"``: what an alarm about the API's audit log means for new runs.
     vertical_maximum_ids, minimum_intersection : int
@@ -282,6 +301,7 @@ class Policy:
     maximum_parameters: int = 100_000_000
     secure_aggregation: str = "optional"
     secure_group: int = 3
+    compressions: tuple[str, ...] = ()
     privacy: str = "optional"
     maximum_epsilon: float = math.inf
     maximum_delta: float = 1e-3
@@ -304,6 +324,8 @@ class Policy:
     upload_limit: int = 10 << 30
     approve: str = "signed"
     approve_within: int = 600
+    peers: str = "signed"
+    deny_peers: tuple[str, ...] = ()
     on_audit_alarm: str = "refuse"
     vertical_maximum_ids: int = 10_000_000
     minimum_intersection: int = 1000
@@ -367,8 +389,8 @@ class Policy:
         NotAllowed
             ``policy-projects``, ``policy-operation``, ``policy-minimum-rows``, ``policy-maximum-rounds``,
             ``policy-maximum-local-epochs``, ``policy-maximum-parameters``, ``policy-secure-aggregation``,
-            ``policy-privacy``, ``policy-maximum-epsilon`` or ``policy-maximum-delta``. The message has what was asked
-            and what is allowed, the hint whom to ask.
+            ``policy-compressions``, ``policy-privacy``, ``policy-maximum-epsilon`` or ``policy-maximum-delta``. The
+            message has what was asked and what is allowed, the hint whom to ask.
         """
         dataset = str(description["name"])
         policy = self.for_dataset(dataset)
@@ -415,6 +437,14 @@ class Policy:
                 f"The run's rule sees the sums of groups of {group} nodes; this node's update is hidden among "
                 f"{policy.secure_group} at least.",
                 hint="Use SecureAggregation(group_size=...), a rule that needs one sum only, or ask ",
+            )
+        compression = run.get("compression")
+        if compression is not None and policy.compressions and compression["name"] not in policy.compressions:
+            raise policy._refusal(
+                "compressions",
+                f"The model has updates compressed by {compression['name']!r}; this node allows "
+                f"{', '.join(policy.compressions)}.",
+                hint="Choose one of these for FederatedModel(..., compression=...), or ask ",
             )
         policy._check_privacy(run.get("privacy"))
 

@@ -30,6 +30,7 @@ from . import dataset_name, explaining, exploring, row_hashes
 from .columns import names
 from .consent import with_newer_directory
 from .datasets import Dataset, DatasetRegistry, Registration
+from .node_metrics import QUERIES
 from .policy import ANALYTICS, EXPLORE, Policy
 from .query_ledger import Asker, QueryLedger, Question, changed_meanwhile
 from .query_release import Ask, QueryRelease
@@ -221,6 +222,7 @@ class Queries:
         except FlaasError as error:
             # A ledger is that of a data set that there is: others are not kept for whatever a peer names.
             if self._datasets.entry(step.dataset) is not None:
+                QUERIES.labels("refused").inc()
                 await asyncio.to_thread(self.ledger.refused, step, error)
             raise
         _keep(self._sessions, (step.query, step.step), session, KEPT_SESSIONS)
@@ -263,6 +265,7 @@ class Queries:
                 use = {"id": step.query, "project": step.project, "operation": step.operation}
                 await asyncio.to_thread(asked.dataset.note_use, use)
                 _keep(self._trained, step.query, None, KEPT_RECORDS)
+            QUERIES.labels("answered").inc()
             log.info(
                 "query %s step %d of %s: answered, %s of %s",
                 step.query, step.step, step.developer[:12], step.operation, step.dataset,
@@ -283,6 +286,7 @@ class Queries:
         try:
             await asyncio.to_thread(work, *args)
         except FlaasError as error:
+            QUERIES.labels("refused").inc()
             log.warning("query %s of %s is refused: %s", asked.step.query, asked.step.developer[:12], error)
             await asyncio.to_thread(self.ledger.refused, asked.step, error)
             raise

@@ -6,7 +6,9 @@ sum of which every participant opens a part).
 
 from __future__ import annotations
 
+import functools
 import logging
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
@@ -14,14 +16,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ..communications.wire import Message
 from ..errors import FlaasError, InvalidInput
-from ..protocols.secure_aggregation import Advertisement, Reveal
+from ..observability import traces
+from ..protocols.compression import Compressor
+from ..protocols.secure_aggregation import Advertisement, Reveal, RoundSettings, unpack
 from . import rule_state
+from .checkpoint import digest
 from .combining import Combined, Combiner
-from .participant import Verify
+from .node_metrics import DROPPED
+from .participant import Verify, common_bytes, round_settings
 from .rule_state import State
 from .sound import take_what_is_sound
 
@@ -52,12 +59,22 @@ class RoundLog:
     seconds: dict[str, float] = field(default_factory=dict)
     dropped: list[dict[str, str]] = field(default_factory=list)
     clipped: int = 0
+    clip: float = 0.0
     error_bound: float | None = None
+    peak: float = 0.0
+    """Largest magnitude of an opened mean."""
+
     groups: dict[str, int] | None = None
     """In group mode: their size, how many were formed, and how many could be opened."""
 
     shards: dict[str, int] | None = None
     """Of a sharded sum: their count, and the most bytes that one node has sent and received since the round began."""
+
+    update_bytes: int = 0
+    """Bytes of the updates, as they came."""
+
+    compression_error: float | None = None
+    """What the updates have lost by compression: see `flaas_jupyter.federation.report_frame`."""
 
     def drop_if_there(self, node: str, phase: str, error: FlaasError) -> None:
         """Note that a participant is out of the round, unless that was noted before."""
@@ -68,6 +85,7 @@ class RoundLog:
         """Note that a participant is out of the round."""
         log.warning("%s dropped out of the round at %s: %s", node[:12], phase, error)
         self.dropped.append({"node": node, "phase": phase, "reason": str(error)})
+        DROPPED.labels(phase).inc()
 
     def phase(self, name: str, since: float) -> float:
         """Add the time since `since` to a phase; return the present time."""
@@ -109,6 +127,10 @@ class Terms:
         Rows of each participant's data set, as it is described.
     learning_rate : float or None
         In place of the plan's.
+    compressor : Compressor or None
+        How the plan has updates compressed.
+    counted : dict of str to int
+        The last round that each participant was counted in, for compressions with error feedback.
     """
 
     number: int
@@ -116,6 +138,8 @@ class Terms:
     clip: float
     rows: dict[str, int]
     learning_rate: float | None
+    compressor: Compressor | None = None
+    counted: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def maximum_examples(self) -> int:
@@ -180,6 +204,38 @@ class RoundSteps(ABC):
             The run cannot go on: the rule cannot work with what was sent.
         """
 
+    # ---- compression ------------------------------------------------------------------------------------------------
+
+    def _settings(self, begin: Message) -> RoundSettings:
+        bits = None if self._terms.compressor is None else self._terms.compressor.value_bits
+        return round_settings(self._domain, begin.body, digest(self._start), bits)
+
+    @functools.cached_property
+    def _common(self) -> bytes:
+        return common_bytes(self._terms.number, digest(self._start))
+
+    @functools.cached_property
+    def _coordinates(self) -> NDArray[np.intp] | None:
+        """What a secure sum is of, where that is not everything."""
+        compressor = self._terms.compressor
+        return None if compressor is None else compressor.coordinates(self._start.size, self._common)
+
+    @property
+    def _values(self) -> int:
+        """Number of values in a secure sum."""
+        return self._start.size if self._coordinates is None else self._coordinates.size
+
+    def _masked_of(self, reply: Message, settings: RoundSettings) -> NDArray[Any]:
+        """Return a member's masked vector, or refuse a reply without."""
+        self._figures.update_bytes += reply.nbytes
+        names = {"masked"} if settings.bits is None else {"scalars", "packed"}
+        if not names <= set(reply.tensors):
+            raise _no_answer("update")
+        check_metric_names(reply)
+        if settings.bits is None:
+            return reply.tensors["masked"]
+        return unpack(reply.tensors["scalars"], reply.tensors["packed"], self._values, settings)
+
     # ---- asking -----------------------------------------------------------------------------------------------------
 
     def _begin(self, members: list[str]) -> Message:
@@ -202,6 +258,8 @@ class RoundSteps(ABC):
             "sharded": self._run.get("sharded"),
             "rule": values,
         }
+        if terms.compressor is not None and terms.compressor.remembers:
+            body["counted"] = {node: terms.counted[node] for node in members if node in terms.counted}
         return Message("round/begin", body, {"weights": self._start, **arrays})
 
     def _message(self, kind: str, **body: Any) -> Message:
@@ -216,7 +274,8 @@ class RoundSteps(ABC):
         take: Callable[[str, Message], object] | None = None,
     ) -> dict[str, Message]:
         """Ask `nodes` at once; whoever cannot answer is out of this round and the report says at which phase."""
-        replies, errors = await self._ask_all(nodes, message, self._limit, take)
+        with traces.span(f"round {phase}", flaas_phase=phase):
+            replies, errors = await self._ask_all(nodes, message, self._limit, take)
         for node, error in errors.items():
             self._figures.drop(node, phase, error)
         return replies
@@ -227,26 +286,23 @@ class RoundSteps(ABC):
         for node, reply in replies.items():
             try:
                 parsed[node] = parse(reply)
-            except (InvalidInput, LookupError, TypeError, AttributeError) as error:
+            except (LookupError, TypeError, ValueError, AttributeError) as error:  # InvalidInput is a ValueError
                 told = error if isinstance(error, InvalidInput) else _no_answer(phase)
                 self._figures.drop(node, phase, told)
         return parsed
 
     def _sound(self, phase: str, replies: dict[str, Message], check: Callable[[Message], None]) -> dict[str, Message]:
         """Return the replies that pass `check`; whoever sent another is out of this round."""
-        sound = {}
-        for node, reply in replies.items():
-            try:
-                check(reply)
-                sound[node] = reply
-            except InvalidInput as error:
-                self._figures.drop(node, phase, error)
-        return sound
+
+        def checked(reply: Message) -> Message:
+            check(reply)
+            return reply
+
+        return self._parsed(phase, replies, checked)
 
     def _training_phase(self, replies: Mapping[str, Message], since: float) -> float:
         """Split the wait for updates in the slowest participant's training and masking, and the rest."""
-        train = max((float(reply.body["train_seconds"]) for reply in replies.values()), default=0.0)
-        mask = max((float(reply.body.get("mask_seconds", 0.0)) for reply in replies.values()), default=0.0)
+        train, mask = _slowest(replies, "train_seconds"), _slowest(replies, "mask_seconds")
         now = time.perf_counter()
         self._figures.seconds["train"] = train
         self._figures.seconds["mask"] = mask
@@ -268,15 +324,21 @@ def advertisement_of(reply: Message) -> Advertisement:
     return Advertisement.from_dict(reply.body["advertisement"])
 
 
-def masked_of(reply: Message) -> NDArray[Any]:
-    """Return a member's masked vector, or refuse a reply without."""
-    if "masked" not in reply.tensors:
-        raise _no_answer("update")
-    return reply.tensors["masked"]
+def _slowest(replies: Mapping[str, Message], name: str) -> float:
+    """Return the longest duration that is told under `name`; what is no number does not count, for it is a figure."""
+    told = [reply.body.get(name) for reply in replies.values()]
+    return max((seconds for seconds in told if isinstance(seconds, float) and math.isfinite(seconds)), default=0.0)
 
 
 def _no_answer(phase: str) -> InvalidInput:
     return InvalidInput(f"What it answered at {phase} is not what was asked for.", code="secagg-malformed")
+
+
+def check_metric_names(reply: Message) -> None:
+    """Refuse a reply that does not name the metrics in it, with code ``secagg-malformed``."""
+    names = reply.body.get("metric_names")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise _no_answer("update")
 
 
 def agreed_metric_names(replies: Iterable[Message]) -> list[str]:

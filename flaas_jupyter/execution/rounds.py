@@ -20,8 +20,6 @@ from ..communications.wire import Message
 from ..errors import Aborted, InvalidInput
 from ..protocols.aggregation import Ballot, Needs
 from ..protocols.secure_aggregation import OpenedSum, RoundSettings, SecureSum, Votes, decode_sum
-from .checkpoint import digest
-from .participant import round_settings
 from .round_steps import (
     Outcome,
     RoundLog,
@@ -29,7 +27,6 @@ from .round_steps import (
     Terms,
     advertisement_of,
     agreed_metric_names,
-    masked_of,
     reveals_of,
 )
 
@@ -61,6 +58,8 @@ class Round(RoundSteps):
         begun = await self._step(members, "begin", lambda _: begin)
         since = self._figures.phase("begin", since)
         replies = await self._step(begun, "update", lambda _: self._message("round/update"))
+        self._figures.update_bytes = sum(reply.nbytes for reply in replies.values())
+        replies = await asyncio.to_thread(self._restored, replies)
         replies = self._sound("update", replies, self._check_update)
         if not replies:
             raise Aborted("No participant handed over an update.", code="no-updates")
@@ -69,11 +68,30 @@ class Round(RoundSteps):
         updates = {node: reply.tensors["update"] for node, reply in replies.items()}
         combined = await asyncio.to_thread(self._combiner.of_updates, self._start, updates, examples, self._state)
         metrics = _weighted_metrics({node: reply.body["metrics"] for node, reply in replies.items()}, examples)
+        if all("error" in reply.body for reply in replies.values()):
+            errors = {node: {"error": reply.body["error"]} for node, reply in replies.items()}
+            self._figures.compression_error = _weighted_metrics(errors, examples)["error"]
         self._figures.phase("aggregate", since)
         return Outcome(combined, examples, metrics)
 
+    def _restored(self, replies: dict[str, Message]) -> dict[str, Message]:
+        """Return the replies with weights in place of compressed updates; whose cannot be read is out of the round."""
+        compressor = self._terms.compressor
+        if compressor is None:
+            return replies
+
+        def restored(reply: Message) -> Message:
+            weights = compressor.restore(reply.tensors, self._start, common=self._common)
+            return Message(reply.type, reply.body, {"update": weights})
+
+        return self._parsed("update", replies, restored)
+
     def _check_update(self, reply: Message) -> None:
-        update, examples = reply.tensors["update"], reply.body["examples"]
+        update, examples, error = reply.tensors["update"], reply.body["examples"], reply.body.get("error", 0.0)
+        if not all(isinstance(value, float | int) for value in reply.body["metrics"].values()):
+            raise InvalidInput("Its metrics are not numbers.", code="wrong-metrics")
+        if not isinstance(error, float) or not math.isfinite(error):
+            raise InvalidInput(f"It says that compression has cost {error!r}.", code="bad-compressed-update")
         if update.shape != self._start.shape or update.dtype.kind != "f":
             raise InvalidInput(
                 f"An update must be {self._start.size} floats, not {update.dtype} of shape {update.shape}.",
@@ -96,7 +114,7 @@ class Round(RoundSteps):
 
     async def _secure(self, members: list[str]) -> Outcome:
         begin = self._begin(members)
-        settings = round_settings(self._domain, begin.body, digest(self._start))
+        settings = self._settings(begin)
         total = SecureSum(settings, verify=self._verify)
         inboxes = await self._exchange_keys(total, begin, members)
         votes: Votes | None = None
@@ -110,7 +128,7 @@ class Round(RoundSteps):
                 self._figures.phase("train", since)
                 return self._silent(given, ballot)
             total.announce(votes)
-        masked = await self._masked(total, inboxes, votes)
+        masked = await self._masked(total, inboxes, votes, settings)
         names = agreed_metric_names(masked.values())
         since = self._training_phase(masked, since)
         survivors = list(total.survivors)
@@ -121,10 +139,10 @@ class Round(RoundSteps):
             len(survivors),
             names,
             settings,
-            self._start.size,
+            self._values,
             self._terms.maximum_examples,
             shares=self._shares(votes, survivors),
-        )
+        ).at(self._coordinates, self._start.size)
         examples = self._checked_examples(opened, survivors)
         if votes is not None and ballot is not None:
             combined = self._combiner.of_votes(self._start, opened, votes, ballot, survivors, self._state)
@@ -177,13 +195,15 @@ class Round(RoundSteps):
         combined = self._combiner.of_silence(self._start, sorted(given), ballot, self._state, settled=not unused)
         return Outcome(combined, {node: self._terms.rows[node] for node in given}, {})
 
-    async def _masked(self, total: SecureSum, inboxes: Mapping[str, Any], votes: Votes | None) -> dict[str, Message]:
+    async def _masked(
+        self, total: SecureSum, inboxes: Mapping[str, Any], votes: Votes | None, settings: RoundSettings
+    ) -> dict[str, Message]:
         shares: dict[str, Any] = {} if votes is None else {"votes": dict(votes.shares)}
         return await self._step(
             inboxes if votes is None else votes.shares,
             "update",
             lambda node: self._message("round/update", inbox=inboxes[node], **shares),
-            lambda node, reply: total.add(node, masked_of(reply)),
+            lambda node, reply: total.add(node, self._masked_of(reply, settings)),
         )
 
     async def _open(self, total: SecureSum, survivors: list[str]) -> NDArray[np.uint32]:
@@ -204,6 +224,7 @@ class Round(RoundSteps):
     def _checked_examples(self, opened: OpenedSum, survivors: Iterable[str]) -> dict[str, int]:
         """Note what the sum says of itself; return the rows of each survivor, which add up to those of the sum."""
         self._figures.clipped, self._figures.error_bound = opened.clipped, opened.error_bound
+        self._figures.peak = opened.peak
         examples = {node: self._terms.rows[node] for node in survivors}
         if sum(examples.values()) != opened.examples:
             raise InvalidInput(
@@ -229,5 +250,5 @@ def _check_scalar(reply: Message) -> None:
 
 def _weighted_metrics(metrics: Mapping[str, Mapping[str, float]], examples: Mapping[str, int]) -> dict[str, float]:
     total = sum(examples.values())
-    names = sorted({name for each in metrics.values() for name in each})
+    names = sorted(set.intersection(*map(set, metrics.values())))  # a mean is of all who take part
     return {name: sum(metrics[n][name] * examples[n] for n in examples) / total for name in names}

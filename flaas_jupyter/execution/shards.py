@@ -19,9 +19,8 @@ from ..errors import Aborted
 from ..protocols.secure_aggregation import RoundSettings, SecureSum, decode_sum, encoded_length
 from ..protocols.secure_aggregation.sharding import shards
 from .checkpoint import digest
-from .participant import round_settings
 from .pieces import MISSING
-from .round_steps import Outcome, agreed_metric_names, reveals_of
+from .round_steps import Outcome, agreed_metric_names, check_metric_names, reveals_of
 from .rounds import Round
 
 
@@ -39,7 +38,7 @@ class ShardedRound(Round):
             The run cannot go on.
         """
         begin = self._begin(members)
-        settings = round_settings(self._domain, begin.body, digest(self._start))
+        settings = self._settings(begin)
         # It passes keys and shares on; what it would add up arrives nowhere as a whole.
         total = SecureSum(settings, verify=self._verify)
         inboxes = await self._exchange_keys(total, begin, members)
@@ -73,6 +72,7 @@ class ShardedRound(Round):
         sent = await self._step(
             inboxes, "update", lambda node: self._message("round/update", inbox=inboxes[node], sharers=sharers)
         )
+        sent = self._sound("update", sent, check_metric_names)
         self._require_all(sent, sharers, "trained and sent its parts")
         self._training_phase(sent, since)
         return agreed_metric_names(sent.values())
@@ -108,13 +108,13 @@ class ShardedRound(Round):
         since = self._figures.phase("unmask", since)
         tell = self._message("round/open", survivors=survivors, signatures=signatures, reveals=reveals)
         opened = await self._step(sharers, "open", lambda _: tell)
-        parts = self._parsed("open", opened, lambda reply: reply.tensors["part"])
-        self._require_all(parts, sharers, "opened its shard")
-        traffic = [(int(reply.body["sent"]), int(reply.body["received"])) for reply in opened.values()]
+        traffic = self._parsed("open", opened, lambda reply: (int(reply.body["sent"]), int(reply.body["received"])))
+        parts = self._parsed("open", {node: opened[node] for node in traffic}, lambda reply: reply.tensors["part"])
+        self._require_all(parts, sharers, "opened its shard", is_open=True)
         self._figures.shards = {
             "count": len(sharers),
-            "up": max(sent for sent, _ in traffic),
-            "down": max(received for _, received in traffic),
+            "up": max(sent for sent, _ in traffic.values()),
+            "down": max(received for _, received in traffic.values()),
         }
         vector = await asyncio.to_thread(shards(length, sharers).gather, parts)
         self._figures.phase("open", since)
@@ -138,12 +138,14 @@ class ShardedRound(Round):
         self._figures.phase("aggregate", since)
         return Outcome(combined, examples, opened.metrics)
 
-    def _require_all(self, there: dict[str, Any], sharers: list[str], did: str) -> None:
+    def _require_all(self, there: dict[str, Any], sharers: list[str], did: str, *, is_open: bool = False) -> None:
         missing = [node for node in sharers if node not in there]
         if missing:
             names = ", ".join(node[:12] for node in missing)
             raise Aborted(
                 f"Of {len(sharers)} nodes that add up a shard, {len(missing)} has not {did}: {names}.",
                 code="secagg-shard-lost",
-                hint="The round is tried again without. Without sharded=True it would stand a few losses.",
+                hint=f"The round is tried again {'with the same' if is_open else 'without'}. Without sharded=True it "
+                "would stand a few losses.",
+                members=() if is_open else missing,  # what was unmasked once can be opened for the same members only
             )

@@ -44,6 +44,7 @@ from ..protocols.upload import (
 from . import upload_log
 from .consent import with_newer_directory
 from .datasets import DatasetRegistry, Registration
+from .node_metrics import UPLOADS
 from .policy import Policy
 from .upload_request import UploadRequest
 from .upload_store import RECEIVING, REGISTERED, REJECTED, Incoming, Kept, UploadStore, require_incoming
@@ -616,6 +617,7 @@ class Uploads:
     def _note(self, request: UploadRequest, outcome: str, reason: str | None = None) -> None:
         """Write down, for the owner, who has sent what and what became of it; nothing of the file itself."""
         told = "" if reason is None else f" ({reason})"
+        UPLOADS.labels(outcome).inc()
         log.info(
             "upload %s of %s for data set %s, %d bytes: %s%s",
             request.upload, request.sender[:12], request.dataset, request.header.size, outcome, told,

@@ -121,6 +121,7 @@ PERMISSIONS: Mapping[str, Permission] = {
     "node:register": _by("Invite, register and remove nodes of one's organisation", OPERATOR),
     "node:quarantine": _by("Keep a node out of runs, and let it back", OPERATOR),
     "node:act": _by("Act as this node: record, data sets, events, assignments", NODE),
+    "mesh:dial": _by("Have a node of one's projects connect back", DATA_OWNER, DEVELOPER, OPERATOR, NODE),
     "dataset:read": _by("Read descriptions of a project's data sets", *_PARTICIPANTS),
     "dataset:upload": _by(
         "Send a node of one's projects a sealed file, where its owner takes it", DATA_OWNER, DEVELOPER, OPERATOR

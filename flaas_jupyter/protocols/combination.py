@@ -1,4 +1,4 @@
-"""What goes together in one run: an aggregation rule, secure aggregation, differential privacy, so many clients.
+"""What goes together in one run: an aggregation rule, secure aggregation, privacy, compression, so many clients.
 
 The model asks before anything is sent, the coordination API when the run is created, the aggregator before anybody
 trains. All of them ask here, so that a combination is refused everywhere for the same reason or nowhere.
@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import InvalidInput
 from .aggregation import Needs, Rule, ScalarRule, aggregation
+from .compression import Compressor, compression
 from .groups import MINIMUM_GROUP, group_count, require_group_size
 from .secure_aggregation import minimum_voters
 
@@ -116,6 +117,109 @@ def require_combination(
             "client adds noise before any rule sees its update.",
             aggregation=name,
         )
+
+
+def make_compressor(data: Mapping[str, Any] | None) -> Compressor | None:
+    """Make a registered compression from what was sent or saved: ``{"name", "options"}``, or None for none.
+
+    Raises
+    ------
+    InvalidInput
+        ``unknown-compression``; ``bad-compression-option``.
+    """
+    if data is None:
+        return None
+    name, options = data.get("name"), data.get("options", {})
+    if set(data) - {"name", "options"} or not isinstance(name, str) or not isinstance(options, Mapping):
+        raise InvalidInput(
+            f"A compression is given by name and options, not {str(dict(data))[:200]}.", code="unknown-compression"
+        )
+    return compression(name, **{str(key): value for key, value in options.items()})
+
+
+def require_compression(
+    compressor: Compressor | None,
+    rule: Rule,
+    *,
+    secure_aggregation: bool,
+    privacy: DifferentialPrivacy | None,
+    sharded: bool = False,
+) -> None:
+    """Refuse a compression whose updates cannot be added up unseen, bounded or compared, as the run asks.
+
+    Parameters
+    ----------
+    compressor : Compressor or None
+    rule : Rule
+    secure_aggregation : bool
+    privacy : DifferentialPrivacy or None
+    sharded : bool
+        Whether every participant adds up a part of the vector.
+
+    Raises
+    ------
+    InvalidInput
+        ``compression-with-secure-aggregation``: what it makes cannot be added up under masks;
+        ``compression-not-sharded``; ``compression-with-privacy``: it would spend more than the budget, or the noise
+        would not be what was accounted for; ``compression-with-aggregation``: the rule compares updates coordinate by
+        coordinate, and every client sends other ones.
+    """
+    if compressor is None:
+        return
+    name, summing = compressor.name, ", ".join(_summing())
+    if secure_aggregation and not compressor.summable:
+        raise InvalidInput(
+            f"The compression {name!r} does not go with secure aggregation: {_why_not_summed(compressor)}",
+            code="compression-with-secure-aggregation",
+            hint=f"Use one of {summing}, which are made for sums, or secure_aggregation=False.",
+            compression=name,
+        )
+    if sharded:
+        raise InvalidInput(
+            f"The compression {name!r} does not go with sharded sums, whose parts are sent as they are.",
+            code="compression-not-sharded",
+            hint="Use SecureAggregation(sharded=False), or leave the compression out.",
+            compression=name,
+        )
+    if privacy is not None and (secure_aggregation or compressor.remembers):
+        why = (
+            "error feedback carries into a round what earlier ones have left, and the noise is made for updates that "
+            "are clipped in every round"
+            if compressor.remembers
+            else "coarse values under masks may be longer than the clip that the noise is made for"
+        )
+        raise InvalidInput(
+            f"The compression {name!r} does not go with differential privacy here: {why}.",
+            code="compression-with-privacy",
+            hint=f"Without secure aggregation {', '.join(_stateless())} go with privacy; or leave one of the two out.",
+            compression=name,
+        )
+    if not compressor.comparable and rule.needs is not Needs.SUM:
+        raise InvalidInput(
+            f"The compression {name!r} does not go with the aggregation rule {_name_of(rule)}, which compares updates: "
+            "every client sends other coordinates, and what it does not send looks like no change.",
+            code="compression-with-aggregation",
+            hint=f"Use compression 'randomk', whose coordinates are the same for all, or one of "
+            f"{', '.join(_stateless())}; or one of the rules {', '.join(_names(Needs.SUM))}.",
+            compression=name,
+            aggregation=rule.name,
+        )
+
+
+def _why_not_summed(compressor: Compressor) -> str:
+    if not compressor.lossy:
+        return "masked vectors are as good as random numbers, of which nothing can be saved without loss."
+    if compressor.remembers:
+        return "every client sends coordinates of its own, and a sum under masks is of the same ones."
+    return "floating-point numbers do not add up under masks, which takes integers."
+
+
+def _summing() -> list[str]:
+    return [repr(name) for name in compression.names() if compression(name).summable]
+
+
+def _stateless() -> list[str]:
+    return [repr(name) for name in compression.names() if not compression(name).remembers]
 
 
 def least_groups(rule: Rule) -> int:

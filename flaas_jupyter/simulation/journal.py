@@ -50,6 +50,8 @@ class SavedState:
         The aggregation rule's state.
     run : dict
         JSON values: seed, learning rate, …
+    residuals : dict of int to ndarray of shape (p,)
+        Client to what it has not sent yet, with error feedback.
     """
 
     round: int
@@ -57,6 +59,7 @@ class SavedState:
     previous: NDArray[Any] | None
     rule: dict[str, Any] = field(default_factory=dict)
     run: dict[str, Any] = field(default_factory=dict)
+    residuals: dict[int, NDArray[Any]] = field(default_factory=dict)
 
 
 class Journal:
@@ -214,6 +217,7 @@ class Journal:
         plain = {name: value for name, value in state.rule.items() if not isinstance(value, np.ndarray)}
         meta = json.dumps({"round": state.round, "rule": plain, "run": state.run}, default=_number)
         arrays |= {"weights": state.weights, "meta": np.frombuffer(meta.encode(), np.uint8)}
+        arrays |= {f"residual/{client}": value for client, value in state.residuals.items()}
         if state.previous is not None:
             arrays["previous"] = state.previous
         buffer = io.BytesIO()
@@ -245,7 +249,8 @@ class Journal:
                 rule = dict(meta["rule"])
                 rule |= {name[5:]: saved[name] for name in saved.files if name.startswith("rule/")}
                 previous = saved["previous"] if "previous" in saved.files else None
-                return SavedState(int(meta["round"]), saved["weights"], previous, rule, meta["run"])
+                left = {int(name[9:]): saved[name] for name in saved.files if name.startswith("residual/")}
+                return SavedState(int(meta["round"]), saved["weights"], previous, rule, meta["run"], left)
         except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
             raise _damaged(self.id, "its checkpoint cannot be read") from error
 

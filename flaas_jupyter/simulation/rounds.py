@@ -21,10 +21,17 @@ from ..federation import RoundResult, RunOptions
 from ..protocols import noise_shares
 from ..protocols.aggregation import Aggregated, Ballot, Cohort, Needs, Rule, ScalarRule
 from ..protocols.attacks import AttackView
-from ..protocols.combination import in_groups, least_groups
+from ..protocols.combination import in_groups, least_groups, make_compressor
+from ..protocols.compression import Compressed
 from ..protocols.group_rule import combine_groups
 from ..protocols.groups import MINIMUM_GROUP, Assignment
-from ..protocols.secure_aggregation import MINIMUM_MEMBERS, RoundSettings, default_threshold, rounding_norm
+from ..protocols.secure_aggregation import (
+    MINIMUM_MEMBERS,
+    RoundSettings,
+    SumRange,
+    default_threshold,
+    rounding_norm,
+)
 from . import behaviour, secure
 from .ahead import AheadExecutor
 from .journal import Journal, SavedState
@@ -36,9 +43,7 @@ if TYPE_CHECKING:
     from .simulated import SimulatedFederation
 
 # What random numbers are for: these, and those of `behaviour`, differ.
-_ATTACK, _NOISE, _SECURE, _POISSON = 2, 3, 4, 5
-# After a round in which values were clipped, the next one allows this many times the range, as on real nodes.
-_CLIP_GROWTH = 4.0
+_ATTACK, _NOISE, _SECURE, _POISSON, _COMPRESSION = 2, 3, 4, 5, 6
 _ATTEMPTS = 100
 # Under privacy single updates are clipped and added up this many values at a time, about 256 MiB.
 _CHUNK_VALUES = 1 << 26
@@ -67,6 +72,9 @@ class _Round:
     clipped: int = 0
     error_bound: float | None = None
     groups: dict[str, int] | None = None
+    update_bytes: int = 0
+    compression_errors: dict[int, float] = field(default_factory=dict)
+    residuals: dict[int, NDArray[Any]] = field(default_factory=dict)
 
     @property
     def clients(self) -> NDArray[np.int64]:
@@ -116,7 +124,10 @@ class SimulatedTraining:
         self._seed, self._journal = seed, journal
         self._weights, self._previous, self._number = state.weights, state.previous, state.round
         self._learning_rate: float | None = state.run.get("learning_rate")
-        self._clip = float(state.run.get("clip", options.clip))
+        self._compressor = make_compressor(plan.compression)
+        self._residuals = dict(state.residuals)
+        self._range = SumRange(follows=self._value_bits is not None)
+        self._range.factor, self._range.room = state.run.get("range") or (self._range.factor, self._range.room)
         self._least_groups = (
             least_groups(rule) if in_groups(rule, secure_aggregation=options.secure_aggregation) else None
         )
@@ -190,7 +201,7 @@ class SimulatedTraining:
 
     def _one_round(self) -> dict[str, Any]:
         """Do a round; one that fails or is interrupted leaves everything as it was before it."""
-        memory, clip = copy.deepcopy(self._rule.state_dict()), self._clip
+        memory, sum_range = copy.deepcopy(self._rule.state_dict()), replace(self._range)
         try:
             result, output, current = self._outcome(self._draw(self._number + 1))
             weights = result.weights.astype(self._plan.dtype)
@@ -203,8 +214,10 @@ class SimulatedTraining:
             report = self._report(current, result, output)
         except BaseException:
             self._rule.load_state_dict(memory)
-            self._clip = clip
+            self._range = sum_range
             raise
+        counted = set(current.clients.tolist())
+        self._residuals |= {client: left for client, left in current.residuals.items() if client in counted}
         self._previous, self._weights, self._number = self._weights, weights, current.number
         return report
 
@@ -294,7 +307,7 @@ class SimulatedTraining:
             and bool(self._federation.malicious[current.clients].any())
             and (attack.crafts_updates or self._free_coordinates() is not None)
         )
-        return self._rule.needs is Needs.SUM and not interferes
+        return self._rule.needs is Needs.SUM and not interferes and self._compressor is None
 
     def _look_ahead(self) -> None:
         """Start the next round as it will be if the notebook goes on, and draw the one after that; see `ahead`."""
@@ -343,7 +356,7 @@ class SimulatedTraining:
         updates, scalars = self._attacked(
             current, output.values[fine] if len(fine) < len(output.values) else output.values
         )
-        result = self._aggregate(current, updates, scalars)
+        result = self._aggregate(current, self._compressed(current, updates), scalars)
         return result, output, current
 
     def _aggregate(self, current: _Round, updates: NDArray[Any], scalars: NDArray[Any] | None) -> Aggregated:
@@ -372,6 +385,48 @@ class SimulatedTraining:
             raise _nobody_left(current.number, "the aggregator's own data")
         trusted: NDArray[Any] = output.values[0]
         return trusted
+
+    # ---- compression -------------------------------------------------------------------------------------------
+
+    @property
+    def _value_bits(self) -> int | None:
+        compressor = self._compressor
+        return compressor.value_bits if compressor is not None and self._options.secure_aggregation else None
+
+    @property
+    def _clip(self) -> float:
+        return self._options.clip * self._range.factor
+
+    def _common(self, number: int) -> bytes:
+        """What a compression draws by where all must draw alike; on real nodes the weights' digest is in it."""
+        return f"{number} {self._seed}".encode()
+
+    def _coordinates(self, number: int) -> NDArray[np.intp] | None:
+        """What a secure sum is of, where that is not everything."""
+        if self._compressor is None:
+            return None
+        return self._compressor.coordinates(len(self._weights), self._common(number))
+
+    def _compressed(self, current: _Round, updates: NDArray[Any]) -> NDArray[Any]:
+        """Return the clients' weights as the aggregator restores them; residuals wait until the round stands."""
+        compressor = self._compressor
+        if compressor is None or self._value_bits is not None:  # the latter are rounded where they are summed
+            return updates
+        restored = np.empty((len(updates), len(self._weights)), self._weights.dtype)
+        for place, (task, update) in enumerate(zip(current.tasks, updates, strict=True)):
+            made: Compressed = compressor.compress(
+                update.astype(self._weights.dtype, copy=False),
+                self._weights,
+                rng=np.random.default_rng([self._seed, _COMPRESSION, current.number, task.client]),
+                common=self._common(current.number),
+                carried=self._residuals.get(task.client),
+            )
+            restored[place] = made.weights
+            current.update_bytes += made.nbytes
+            current.compression_errors[task.client] = made.error
+            if made.residual is not None:
+                current.residuals[task.client] = made.residual
+        return restored
 
     # ---- attackers ---------------------------------------------------------------------------------------------
 
@@ -409,12 +464,16 @@ class SimulatedTraining:
     def _secure(self, current: _Round) -> tuple[Aggregated, RoundOutput, _Round]:
         """The opened sum of updates in fixed point, weighted by examples or by votes (see `secure`)."""
         settings = secure.settings_of(
-            self._federation.ids(current.asked), current.number, self._range_for(len(current.asked))
+            self._federation.ids(current.asked),
+            current.number,
+            self._range_for(len(current.asked)),
+            bits=self._value_bits,
         )
         output = self._train(current, current.tasks, each=True)
         current, fine = self._without_failed(current, output.failed)
         updates, scalars = self._attacked(current, output.values[fine])
         began = time.perf_counter()
+        updates = self._compressed(current, updates)
         rng = np.random.default_rng([self._seed, _SECURE, current.number])
         names, examples = self._federation.ids(current.clients), self._examples(current.clients)
         deltas = self._noised(updates - self._weights, rng, settings)
@@ -440,10 +499,14 @@ class SimulatedTraining:
         elif self._privacy is not None and self._privacy.privacy.counts_alike:
             shares = [1.0] * len(names)
         most = int(self._federation.sizes.max())
-        opened = secure.opened_sum(deltas, examples.astype(np.int64), most, settings, rng, shares, noise)
+        places = self._coordinates(current.number)
+        sent = deltas if places is None else deltas[:, places]
+        opened = secure.opened_sum(sent, examples.astype(np.int64), most, settings, rng, shares, noise).at(
+            places, len(self._weights)
+        )
+        current.update_bytes = len(names) * secure.update_bytes(sent.shape[1], settings)
         current.clipped, current.error_bound = opened.clipped, opened.error_bound
-        if opened.clipped:
-            self._clip *= _CLIP_GROWTH
+        self._range.after(opened.clipped, opened.peak, settings.clip, len(names))
         mean = opened.mean
         if self._privacy is not None and self._central_privacy:
             mean = (
@@ -469,11 +532,27 @@ class SimulatedTraining:
         output = _kept(output, fine)
         trusted = self._trusted(current)
         began = time.perf_counter()
+        updates = self._compressed(current, updates)
         rng = np.random.default_rng([self._seed, _SECURE, current.number])
         names, examples = self._federation.ids(current.clients), self._examples(current.clients).astype(np.int64)
         assignment, most = self._assignment(current.asked, current.number), int(self._federation.sizes.max())
         deltas = self._noised(updates - self._weights, rng)
-        opened = secure.opened_groups(deltas, names, examples, most, assignment, self._clip, current.number, rng)
+        places, clip = self._coordinates(current.number), self._clip
+        sent = deltas if places is None else deltas[:, places]
+        opened = {
+            place: replace(group, sum=group.sum.at(places, len(self._weights)))
+            for place, group in secure.opened_groups(
+                sent, names, examples, most, assignment, clip, current.number, rng, bits=self._value_bits
+            ).items()
+        }
+        current.update_bytes = sum(
+            len(group.members)
+            * secure.update_bytes(
+                sent.shape[1],
+                secure.settings_of(assignment.groups[place], current.number, clip, bits=self._value_bits),
+            )
+            for place, group in opened.items()
+        )
         self._require_groups(len(opened), current.number)
         current.groups = {
             "size": self._options.group_size or MINIMUM_GROUP,
@@ -482,8 +561,9 @@ class SimulatedTraining:
         }
         current.clipped = sum(group.sum.clipped for group in opened.values())
         current.error_bound = max(group.sum.error_bound for group in opened.values())
-        if current.clipped:
-            self._clip *= _CLIP_GROWTH
+        self._range.after(
+            current.clipped, max(group.sum.peak for group in opened.values()), clip, current.groups["size"]
+        )
         made = combine_groups(
             copy.deepcopy(self._rule),
             self._weights,
@@ -557,7 +637,8 @@ class SimulatedTraining:
             for place, update in enumerate(updates):
                 clipped, _ = clip_update(update - self._weights, clip)
                 noisy[place] = self._weights + clipped + rng.normal(0.0, self._privacy.sigma, len(clipped))
-            return self._aggregate(current, noisy, scalars), _kept(output, fine), current
+            result = self._aggregate(current, self._compressed(current, noisy), scalars)
+            return result, _kept(output, fine), current
         return self._central(current, clip, rng)
 
     def _central(
@@ -574,7 +655,12 @@ class SimulatedTraining:
             part = replace(current, tasks=current.tasks[start : start + max(1, together)])
             output = self._train(part, part.tasks, each=True)
             fine = _fine(part, output.failed)
-            updates, _ = self._attacked(replace(part, tasks=[part.tasks[place] for place in fine]), output.values[fine])
+            part = replace(part, tasks=[part.tasks[place] for place in fine])
+            updates, _ = self._attacked(part, output.values[fine])
+            if self._compressor is not None:  # clients clip before they compress, and the aggregator once more
+                shortened = [self._weights + clip_update(update - self._weights, clip)[0] for update in updates]
+                updates = self._compressed(part, np.stack(shortened).astype(updates.dtype)) if shortened else updates
+                current.update_bytes += part.update_bytes
             for update in updates:
                 total += clip_update(update - self._weights, clip)[0]
             failed += [start + place for place in output.failed]
@@ -696,7 +782,10 @@ class SimulatedTraining:
             "started": current.started,
             "seconds": {name: round(value, 6) for name, value in current.seconds.items()},
             # What the same round would move between real nodes.
-            "bytes": {"up": model * len(current.tasks), "down": model * len(current.asked)},
+            "bytes": {
+                "up": model * len(current.tasks) if self._compressor is None else current.update_bytes,
+                "down": model * len(current.asked),
+            },
             "metrics": {name: float(values @ share) for name, values in output.metrics.items()},
             "clients": clients,
             "dropped": current.dropped,
@@ -704,7 +793,22 @@ class SimulatedTraining:
             "error_bound": current.error_bound,
             "groups": current.groups,
             "shards": self._shards(len(current.tasks)) if self._options.sharded else None,
+            "compression": self._compression(current, examples),
             "epsilon": None if self._privacy is None else self._privacy.epsilon_after(current.number),
+        }
+
+    def _compression(self, current: _Round, examples: NDArray[np.float64]) -> dict[str, Any] | None:
+        if self._compressor is None:
+            return None
+        error = None
+        known = [current.compression_errors.get(task.client, 0.0) for task in current.tasks]
+        if not self._options.secure_aggregation and self._options.privacy is None and known:
+            error = float(np.average(known, weights=examples))
+        return {
+            "name": self._compressor.name,
+            "bytes": current.update_bytes,
+            "plain": self._weights.nbytes * len(current.tasks),
+            "error": error,
         }
 
     def _shards(self, clients: int) -> dict[str, int]:
@@ -724,8 +828,14 @@ class SimulatedTraining:
             self._journal.save(self._state())
 
     def _state(self) -> SavedState:
-        run = {"seed": self._seed, "learning_rate": self._learning_rate, "clip": self._clip}
-        return SavedState(self._number, self._weights, self._previous, self._rule.state_dict(), run)
+        run = {
+            "seed": self._seed,
+            "learning_rate": self._learning_rate,
+            "range": [self._range.factor, self._range.room],
+        }
+        return SavedState(
+            self._number, self._weights, self._previous, self._rule.state_dict(), run, dict(self._residuals)
+        )
 
     def _require_wanted(self) -> None:
         if self._journal is not None and self._journal.stop_asked:

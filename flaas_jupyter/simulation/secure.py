@@ -24,12 +24,14 @@ from ..protocols.secure_aggregation import (
     decode_sum,
     default_threshold,
     encode_update,
+    encoded_length,
+    packed_size,
 )
 
 Vector = NDArray[np.float64]
 
 
-def settings_of(client_ids: Sequence[str], number: int, clip: float) -> RoundSettings:
+def settings_of(client_ids: Sequence[str], number: int, clip: float, bits: int | None = None) -> RoundSettings:
     """Return what the members of a round would agree on.
 
     Raises
@@ -39,8 +41,21 @@ def settings_of(client_ids: Sequence[str], number: int, clip: float) -> RoundSet
     """
     members = tuple(_node_id(client) for client in client_ids)
     return RoundSettings(
-        domain="simulation", run="simulation", round=number, attempt=0, members=members, model_digest="", clip=clip
+        domain="simulation",
+        run="simulation",
+        round=number,
+        attempt=0,
+        members=members,
+        model_digest="",
+        clip=clip,
+        bits=bits,
     )
+
+
+def update_bytes(values: int, settings: RoundSettings) -> int:
+    """Return the bytes of one client's masked vector of so many values, without metrics, as real nodes send it."""
+    scalars = 4 * encoded_length(0, 0)
+    return scalars + (4 * values if settings.bits is None else packed_size(values, settings))
 
 
 def hiding_votes(votes: Vector, client_ids: Sequence[str], settings: RoundSettings) -> list[float] | None:
@@ -97,6 +112,7 @@ def opened_groups(
     clip: float,
     number: int,
     rng: np.random.Generator,
+    bits: int | None = None,
 ) -> dict[int, OpenedGroup]:
     """Return the sum of each group that is left, as it would be opened.
 
@@ -116,6 +132,8 @@ def opened_groups(
         Of the round.
     rng : numpy Generator
         For the stochastic rounding.
+    bits : int, optional
+        Of a value, where a compression asks for few.
 
     Returns
     -------
@@ -126,7 +144,7 @@ def opened_groups(
     opened = {}
     for place, members in living(assignment, client_ids).items():
         rows = [row[client] for client in members]
-        settings = settings_of(assignment.groups[place], number, clip)
+        settings = settings_of(assignment.groups[place], number, clip, bits)
         total = opened_sum(deltas[rows], examples[rows], maximum_examples, settings, rng)
         opened[place] = OpenedGroup(members, total)
     return opened

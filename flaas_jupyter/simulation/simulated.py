@@ -21,7 +21,15 @@ from ..errors import Conflict, InvalidInput
 from ..federation import RunOptions
 from ..plan import TrainingPlan
 from ..protocols.attacks import Attack, AttackTest
-from ..protocols.combination import in_groups, least_clients, make_rule, require_combination, resolve_clients
+from ..protocols.combination import (
+    in_groups,
+    least_clients,
+    make_compressor,
+    make_rule,
+    require_combination,
+    require_compression,
+    resolve_clients,
+)
 from ..training.arrays import Arrays, canonical_target
 from .analytics import AnalyticsOptions, SimulatedSource, as_moments, options_of
 from .behaviour import Behaviour
@@ -459,7 +467,7 @@ class SimulatedFederation:
         """
         self._require_inputs()
         seed = secrets.randbits(62) if options.seed is None else options.seed
-        protocols = self._protocols(options)
+        protocols = self._protocols(options, plan.compression)
         executor = self._executor_for(plan)
         journal = None
         if self._journal:
@@ -506,7 +514,7 @@ class SimulatedFederation:
             )
         options = _read_options(journal.header["options"])
         state = journal.load()
-        rule, privacy, least = self._protocols(options)
+        rule, privacy, least = self._protocols(options, saved.compression)
         rule.load_state_dict(state.rule)
         reports = journal.reports(state.round)
         executor = self._executor_for(saved)
@@ -534,7 +542,9 @@ class SimulatedFederation:
                 hint="model.fit(federation, preprocessing=flaas.Preprocessing(...), rounds=...).",
             )
 
-    def _protocols(self, options: RunOptions) -> tuple[Rule, PrivacyPlan | None, int]:
+    def _protocols(
+        self, options: RunOptions, compression: dict[str, Any] | None
+    ) -> tuple[Rule, PrivacyPlan | None, int]:
         """Make rule and privacy of a run, and refuse what cannot end well before anything is trained.
 
         The third is with how many clients the rule works at least.
@@ -548,6 +558,13 @@ class SimulatedFederation:
             group_size=options.group_size,
             sharded=options.sharded,
             clients=min(most, int((self.sizes > 0).sum())),
+        )
+        require_compression(
+            make_compressor(compression),
+            rule,
+            secure_aggregation=options.secure_aggregation,
+            privacy=options.privacy,
+            sharded=options.sharded,
         )
         if rule.needs_trusted and self.root is None:
             raise InvalidInput(

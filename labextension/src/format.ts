@@ -49,6 +49,16 @@ export function bytes(count: number): string {
   return `${unit === 0 ? count : count.toFixed(1)} ${units[unit]}`;
 }
 
+/** A rate of bytes. */
+export function rate(bytesPerSecond: number | null): string {
+  return bytesPerSecond === null ? '–' : `${bytes(bytesPerSecond)}/s`;
+}
+
+/** Seconds as milliseconds, three significant digits. */
+export function milliseconds(value: number | null): string {
+  return value === null ? '–' : `${Number((1000 * value).toPrecision(3))} ms`;
+}
+
 /** Seconds, with milliseconds while they matter. */
 export function seconds(value: number): string {
   return `${value < 10 ? value.toFixed(2) : value.toFixed(1)} s`;

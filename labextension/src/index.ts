@@ -51,6 +51,7 @@ import {
   CostsView,
   ExplorerView,
   FederationPanel,
+  MeshView,
   NewSimulation,
   RunView,
   SimulationView,
@@ -73,6 +74,8 @@ export const CommandIDs = {
   openAnalytics: 'flaas:open-analytics',
   /** Open the data explorer in the main area. */
   openExplorer: 'flaas:open-explorer',
+  /** Open the graph of connections between nodes in the main area. */
+  openMesh: 'flaas:open-mesh',
   /** Open the dashboard of costs. */
   openCosts: 'flaas:open-costs',
   /** Open the wizard that compares clouds and launches machines. */
@@ -173,6 +176,7 @@ const panel: JupyterFrontEndPlugin<void> = {
     };
     const openAnalytics = (): void => void app.commands.execute(CommandIDs.openAnalytics);
     const openExplorer = (): void => void app.commands.execute(CommandIDs.openExplorer);
+    const openMesh = (): void => void app.commands.execute(CommandIDs.openMesh);
     const openRun = (run: { id: string }): void =>
       void app.commands.execute(CommandIDs.openRun, { id: run.id });
     const openSimulation = (simulation: { id: string }): void =>
@@ -196,6 +200,7 @@ const panel: JupyterFrontEndPlugin<void> = {
         openAnalytics,
         explorers,
         openExplorer,
+        openMesh,
         insert
       },
       translation
@@ -266,12 +271,32 @@ const panel: JupyterFrontEndPlugin<void> = {
     });
     void restorer?.restore(explorations, { command: CommandIDs.openExplorer, name: () => 'explorer' });
 
+    const meshes = new WidgetTracker<MainAreaWidget<MeshView>>({ namespace: 'flaas-mesh' });
+    app.commands.addCommand(CommandIDs.openMesh, {
+      label: trans.__('Show Connections between Nodes'),
+      caption: trans.__('See which nodes are connected, by which kind of path, and how fast'),
+      icon: federationIcon,
+      describedBy,
+      execute: () => {
+        let view = meshes.find(() => true);
+        if (!view) {
+          view = new MainAreaWidget({ content: new MeshView(model, translation) });
+          view.id = 'flaas-mesh';
+          void meshes.add(view);
+          app.shell.add(view, labShell ? 'main' : 'right'); // as for runs
+        }
+        app.shell.activateById(view.id);
+      }
+    });
+    void restorer?.restore(meshes, { command: CommandIDs.openMesh, name: () => 'mesh' });
+
     const category = trans.__('Federated Learning');
     for (const command of [
       CommandIDs.showPanel,
       CommandIDs.openRun,
       CommandIDs.openExplorer,
       CommandIDs.openAnalytics,
+      CommandIDs.openMesh,
       CommandIDs.openSimulation,
       CommandIDs.newSimulation,
       CommandIDs.openCosts,

@@ -61,6 +61,39 @@ export interface INode extends IResource {
   uploads?: boolean;
 }
 
+/** How two nodes are connected: `direct`, by `relay`, or in a way that a later version has. */
+export type PathKind = string;
+
+/** A node of a project's mesh. */
+export interface IMeshNode {
+  id: string;
+  name: string;
+  organisation: string;
+  /** What the domain key has signed it to be. */
+  roles: string[];
+  online: boolean;
+  /** When it last told of its connections; null if that is more than a minute ago. */
+  reported: string | null;
+}
+
+/** A connection, as the node `from` has told of it. */
+export interface IMeshLink {
+  from: string;
+  to: string;
+  kind: PathKind;
+  /** Round trip in seconds. */
+  rtt: number | null;
+  /** Bytes a second of the largest recent transfer. */
+  throughput: number | null;
+  bytes: number;
+}
+
+export interface IMesh extends IResource {
+  project: string;
+  nodes: IMeshNode[];
+  links: IMeshLink[];
+}
+
 export interface IDataset {
   name: string;
   /** Over all nodes. */

@@ -13,11 +13,13 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx
 
+from . import trust
 from .problems import Problem
 from .session import Credentials
 
@@ -28,6 +30,7 @@ ALLOWED: tuple[tuple[str, str], ...] = (
     ("GET", "/v1/projects"),
     ("GET", "/v1/projects/{id}"),
     ("GET", "/v1/projects/{id}/datasets"),
+    ("GET", "/v1/projects/{id}/mesh"),
     ("GET", "/v1/projects/{id}/events"),
     ("GET", "/v1/projects/{id}/queries"),
     ("GET", "/v1/projects/{id}/runs"),
@@ -153,12 +156,15 @@ class CoordinationApi:
         Seconds that the API may take to connect or be silent in an ordinary request.
     stream_timeout : float
         Seconds that an event stream may be silent; the API sends a sign of life more often than that.
+    home : Path
+        `FLAAS_HOME`, where the authorities of APIs are pinned.
     """
 
-    def __init__(self, timeout: float, stream_timeout: float) -> None:
+    def __init__(self, timeout: float, stream_timeout: float, home: Path) -> None:
+        self._home = home
         self._timeout = httpx.Timeout(timeout)
         self._stream_timeout = httpx.Timeout(timeout, read=stream_timeout)
-        self._clients: dict[bool, httpx.AsyncClient] = {}
+        self._clients: dict[tuple[bool, str], httpx.AsyncClient] = {}
 
     async def request(
         self,
@@ -175,7 +181,8 @@ class CoordinationApi:
         Raises
         ------
         Problem
-            502 ``api-unreachable``: no answer; ``not-the-api``: an answer that the coordination API does not give.
+            502 ``api-unreachable``: no answer; ``not-the-api``: an answer that the coordination API does not give; a
+            code of `trust.problem`.
         """
         client = self._client(credentials.url)
         try:
@@ -211,13 +218,16 @@ class CoordinationApi:
         self._clients.clear()
 
     def _client(self, url: str) -> httpx.AsyncClient:
-        local = urlsplit(url).hostname in _LOCAL_HOSTS
-        if local not in self._clients:
+        local, pem = urlsplit(url).hostname in _LOCAL_HOSTS, trust.pinned(self._home, url)
+        if (local, pem) not in self._clients:  # what is pinned anew is a client of its own
             # No proxy stands between this machine and itself. Streams stay open: no limit on connections.
-            self._clients[local] = httpx.AsyncClient(
-                timeout=self._timeout, trust_env=not local, limits=httpx.Limits(max_connections=None)
+            self._clients[local, pem] = httpx.AsyncClient(
+                verify=trust.context(pem),
+                timeout=self._timeout,
+                trust_env=not local,
+                limits=httpx.Limits(max_connections=None),
             )
-        return self._clients[local]
+        return self._clients[local, pem]
 
     @staticmethod
     def _build(
@@ -267,7 +277,7 @@ def _check_answer(url: str, response: httpx.Response, types: tuple[str, ...]) ->
 
 
 def _unreachable(url: str, error: Exception) -> Problem:
-    return Problem(
+    return trust.problem(url, error) or Problem(
         502,
         "api-unreachable",
         "The coordination API cannot be reached",

@@ -64,7 +64,7 @@ class FlaasServer(ExtensionApp):
         home = Path(self.home)
         session = Session(home, self.url, self.log)
         session.take_environment(os.environ)
-        api = CoordinationApi(self.timeout, self.stream_timeout)
+        api = CoordinationApi(self.timeout, self.stream_timeout, home)
         self.settings.update(
             flaas_session=session,
             flaas_api=api,

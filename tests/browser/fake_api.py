@@ -17,6 +17,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from .fake_access import FakeAccess, add_access_routes
 from .fake_analytics import FakeAnalytics, add_analytics_routes
 from .fake_costs import FakeCosts, add_routes
+from .fake_mesh import FakeMesh, add_mesh_routes
 
 TOKEN = "browser-test-token"
 KEYS = {"hospital-a": "a" * 64, "hospital-b": "b" * 64, "hospital-c": "c" * 64}
@@ -61,6 +62,7 @@ class FakeApi:
         self.costs = FakeCosts(self)
         self.access = FakeAccess(self)
         self.analytics = FakeAnalytics(self)
+        self.mesh = FakeMesh(self)
         self.app = _application(self)
 
     # ---- what the test does ---------------------------------------------------------------------
@@ -314,4 +316,5 @@ def _application(fake: FakeApi) -> FastAPI:
     add_routes(app, fake)
     add_access_routes(app, fake, TOKEN)
     add_analytics_routes(app, fake)
+    add_mesh_routes(app, fake)
     return app

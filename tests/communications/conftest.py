@@ -46,7 +46,7 @@ async def start(domain: Domain) -> AsyncIterator[Start]:
         if member:
             domain.admit(identity.node_id, roles, **changes)
         if published:
-            domain.publish(identity, carrier.addresses, sequence)
+            domain.publish(identity, carrier.whereabouts, sequence)
         directory = domain.directory()
 
         async def refresh() -> None:

@@ -6,9 +6,12 @@ Each line in is a JSON command; each line out is what came of it.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import sys
 import time
+from dataclasses import astuple
+from pathlib import Path
 from typing import Any
 
 from flaas_jupyter.communications.directory import Directory, Peer, Record
@@ -29,7 +32,8 @@ async def echo(peer: Peer, message: Message) -> Message:
 
 
 async def swallow(peer: Peer, message: Message) -> Message:
-    return Message("ok", {"bytes": message.nbytes})
+    content = hashlib.sha256(b"".join(array.tobytes() for array in message.tensors.values()))
+    return Message("ok", {"bytes": message.nbytes, "sha256": content.hexdigest()})
 
 
 async def wait(peer: Peer, message: Message) -> Message:
@@ -46,12 +50,18 @@ async def main() -> None:
     carrier = await IrohCarrier.bind(identity)
     directory = Directory(order["domain"], order["domain_key"])
     now = int(time.time())
-    record = Record(order["domain"], identity.node_id, carrier.addresses, order["sequence"], now, now + 800)
+    found = astuple(carrier.whereabouts)
+    record = Record(order["domain"], identity.node_id, *found, order["sequence"], now, now + 800)
     handlers = {
         kind: Route(handler, limit=LIMIT) for kind, handler in (("echo", echo), ("swallow", swallow), ("wait", wait))
     }
     async with await Mesh.open(
-        identity, directory, carrier=carrier, handlers=handlers, peer_timeout=order["peer_timeout"]
+        identity,
+        directory,
+        carrier=carrier,
+        handlers=handlers,
+        peer_timeout=order["peer_timeout"],
+        spool=Path(order["spool"]) if "spool" in order else None,
     ) as mesh:
         mesh.on_peer_lost(lambda node_id: say(event="lost", node=node_id))
         say(event="bound", record=record.sign(identity))

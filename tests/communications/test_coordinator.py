@@ -224,6 +224,19 @@ async def test_a_problem_becomes_the_error_that_it_was(
     assert len(api.requests) == 2, "what was refused is not repeated"
 
 
+@pytest.mark.parametrize(
+    "answer", [b"[" * 100_000, b'{"a":' * 100_000, b"{", b"[]"], ids=["lists", "objects", "cut", "list"]
+)
+async def test_an_answer_that_cannot_be_read_is_none(api: Api, answer: bytes) -> None:
+    api.answers = [give(answer)]
+    async with Coordinator(api.url, retry_for=0.1) as client:
+        with pytest.raises(Unreachable):
+            await client.get("/v1/me")
+        api.answers = [give(answer, 403)]
+        with pytest.raises(NotAllowed):
+            await client.get("/v1/me")
+
+
 async def test_nobody_there_is_said_with_url_and_what_to_do(api: Api) -> None:
     await api.stop()
     async with Coordinator(api.url, retry_for=0.1) as client:
@@ -425,6 +438,8 @@ def test_events_are_parsed_however_the_bytes_are_cut(end: bytes) -> None:
     assert feed(*(text[i : i + 1] for i in range(len(text))), end) == [1, 2, 3]
 
 
-@pytest.mark.parametrize("junk", [b"data: {", b"data: []", b'data: {"id": "1"}', b"data: \xff\xfe", b"\xff", b"id"])
+@pytest.mark.parametrize(
+    "junk", [b"data: {", b"data: []", b'data: {"id": "1"}', b"data: \xff\xfe", b"\xff", b"id", b"data: " + b"[" * 9999]
+)
 def test_an_event_that_cannot_be_read_is_passed_over(junk: bytes) -> None:
     assert feed(event(1), junk + b"\n\n", event(2)) == [1, 2]

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import copy
+import logging
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 from mesh_domain import DOMAIN, Domain
 
+from flaas_jupyter.communications import statements
+from flaas_jupyter.communications.carrier import Whereabouts
 from flaas_jupyter.communications.directory import Directory, Membership, Record, sign_membership
 from flaas_jupyter.communications.identity import MEMBER, RECORD, Identity, sign_document
 from flaas_jupyter.errors import InvalidInput, NotAllowed, NotAuthenticated
 
-ADDRESS = ("192.0.2.7:41641", "[2001:db8::7]:41641")
+WHEREABOUTS = Whereabouts(
+    ("192.0.2.7:41641", "[2001:db8::7]:41641"),
+    ("192.0.2.7:443",),
+    ("https://relay.example:8443", "http://127.0.0.1:3340"),
+)
 
 
 @pytest.fixture
 def node(domain: Domain) -> Identity:
     identity = Identity.generate()
     domain.admit(identity.node_id)
-    domain.publish(identity, ADDRESS)
+    domain.publish(identity, WHEREABOUTS)
     return identity
 
 
@@ -32,12 +40,12 @@ def _code(directory: Directory, node_id: str, now: float | None = None) -> str:
 
 def test_a_member_is_a_peer_with_its_addresses(domain: Domain, node: Identity) -> None:
     peer = domain.directory().peer(node.node_id)
-    assert (peer.organisation, peer.roles, peer.addresses) == ("clinic", ("node",), ADDRESS)
+    assert (peer.organisation, peer.roles, peer.whereabouts) == ("clinic", ("node",), WHEREABOUTS)
 
 
 def test_a_key_without_membership_is_unknown(domain: Domain) -> None:
     stranger = Identity.generate()
-    domain.publish(stranger, ADDRESS)
+    domain.publish(stranger, WHEREABOUTS)
     assert _code(domain.directory(), stranger.node_id) == "unknown-peer"
 
 
@@ -72,19 +80,19 @@ def test_membership_has_a_beginning_and_an_end_and_points_at_the_clock(domain: D
 def test_a_record_out_of_force_gives_no_addresses(domain: Domain, node: Identity) -> None:
     domain.admit(node.node_id, not_before=0, not_after=1 << 33)
     directory, now = domain.directory(), time.time()
-    assert directory.peer(node.node_id, now + 700).addresses == ADDRESS
-    assert directory.peer(node.node_id, now + 3600).addresses == ()
-    assert directory.peer(node.node_id, now - 3600).addresses == ()
+    assert directory.peer(node.node_id, now + 700).whereabouts == WHEREABOUTS
+    assert directory.peer(node.node_id, now + 3600).whereabouts == Whereabouts()
+    assert directory.peer(node.node_id, now - 3600).whereabouts == Whereabouts()
 
 
 def test_an_older_record_never_comes_back(domain: Domain, node: Identity) -> None:
     directory = domain.directory()
     old = domain.records[node.node_id]
-    domain.publish(node, ("192.0.2.8:1",), sequence=2)
+    domain.publish(node, Whereabouts(("192.0.2.8:1",)), sequence=2)
     directory.update(domain.listing())
     domain.records[node.node_id] = old
     directory.update(domain.listing())
-    assert directory.peer(node.node_id).addresses == ("192.0.2.8:1",)
+    assert directory.peer(node.node_id).whereabouts == Whereabouts(("192.0.2.8:1",))
 
 
 def test_a_revoked_membership_never_comes_back(domain: Domain, node: Identity) -> None:
@@ -115,7 +123,7 @@ def test_the_api_cannot_move_a_node(domain: Domain, node: Identity, caplog: pyte
     moved["body"]["addresses"] = ["203.0.113.66:1"]
     moved["body"]["sequence"] = 9
     domain.records[node.node_id] = moved
-    assert domain.directory().peer(node.node_id).addresses == ()
+    assert domain.directory().peer(node.node_id).whereabouts == Whereabouts()
     assert "record was dropped" in caplog.text
 
 
@@ -133,7 +141,7 @@ def test_one_bad_entry_does_not_hide_the_good_ones(domain: Domain, node: Identit
         listing["records"].insert(0, junk)
     directory = Directory(DOMAIN, domain.key.node_id)
     directory.update(listing)
-    assert directory.peer(node.node_id).addresses == ADDRESS
+    assert directory.peer(node.node_id).whereabouts == WHEREABOUTS
 
 
 def test_another_domain_key_than_the_pinned_one_is_refused(domain: Domain, node: Identity) -> None:
@@ -151,9 +159,11 @@ def test_what_is_no_directory_is_refused(domain: Domain, listing: object) -> Non
 
 
 RECORD_BODY = {
-    "v": 1,
+    "v": 2,
     "domain": DOMAIN,
     "addresses": ["192.0.2.7:1"],
+    "tls": ["[2001:db8::7]:1"],
+    "relays": ["https://relay.example"],
     "sequence": 1,
     "issued": 1000,
     "expires": 1900,
@@ -163,7 +173,7 @@ RECORD_BODY = {
 @pytest.mark.parametrize(
     "change",
     [
-        {"v": 2},
+        {"v": 1},
         {"more": 1},
         {"domain": ""},
         {"addresses": "192.0.2.7:1"},
@@ -174,6 +184,14 @@ RECORD_BODY = {
         {"addresses": ["2001:db8::7:1"]},
         {"addresses": ["[192.0.2.7]:1"]},
         {"addresses": ["192.0.2.7:1"] * 17},
+        {"tls": ["node.example:1"]},
+        {"tls": ["192.0.2.7:1"] * 17},
+        {"relays": "https://relay.example"},
+        {"relays": ["relay.example"]},
+        {"relays": ["http://relay.example"]},
+        {"relays": ["https://relay.example/path"]},
+        {"relays": ["https://user:secret@relay.example"]},
+        {"relays": ["https://relay.example"] * 9},
         {"sequence": -1},
         {"sequence": True},
         {"sequence": 1.0},
@@ -211,6 +229,28 @@ def test_a_membership_is_checked_field_by_field(domain: Domain, change: dict[str
 
 
 def test_a_record_is_signed_by_its_own_node() -> None:
-    record = Record(DOMAIN, Identity.generate().node_id, (), 1, 1, 2)
+    record = Record(DOMAIN, Identity.generate().node_id, (), (), (), 1, 1, 2)
     with pytest.raises(NotAllowed):
         record.sign(Identity.generate())
+
+
+def test_a_full_disk_ends_nobody_and_what_was_signed_is_kept_once_there_is_room(
+    domain: Domain, node: Identity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "statements.json"
+    directory = Directory(DOMAIN, domain.key.node_id, path)
+    domain.revoke(node.node_id)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched, caplog.at_level(logging.ERROR):
+        patched.setattr(statements, "write_private", full)
+        assert "revocations" in directory.update(domain.listing())
+        directory.update(domain.listing())
+    assert _code(directory, node.node_id) == "membership-revoked", "it counts all the same"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{DOMAIN}: what was signed is known, but not kept: [Errno 28] No space left on device"
+    ]
+    assert directory.update(domain.listing()) == frozenset()
+    assert Directory(DOMAIN, domain.key.node_id, path).statements.revocation(node.node_id)

@@ -9,11 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from joserfc import jwt
 from joserfc.jwk import OKPKey
 
 from flaas_jupyter.communications.identity import (
+    _SMALL_ORDER,
     Identity,
     canonical,
     open_document,
@@ -170,3 +172,24 @@ def test_a_request_token_is_for_one_request() -> None:
     assert abs(claims["iat"] - time.time()) < 5
     assert claims["exp"] == claims["iat"] + 60
     assert claims["jti"] != second.claims["jti"]
+
+
+@pytest.mark.parametrize("point", sorted(_SMALL_ORDER), ids=lambda point: point.hex()[:4] + point.hex()[-2:])
+def test_a_key_of_small_order_signs_for_anybody_and_therefore_for_nobody(point: bytes) -> None:
+    made_up = (
+        (payload, r + bytes(32))
+        for payload in (bytes([number]) for number in range(256))
+        for low in _SMALL_ORDER
+        for r in (low, low[:-1] + bytes([low[-1] | 0x80]))
+    )
+
+    def passes(payload: bytes, signature: bytes) -> bool:
+        try:
+            Ed25519PublicKey.from_public_bytes(point).verify(signature, b"c\x00" + payload)
+        except InvalidSignature:
+            return False
+        return True
+
+    payload, signature = next(each for each in made_up if passes(*each))
+    with pytest.raises(NotAuthenticated):
+        verify(point.hex(), "c", payload, signature)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,8 @@ import pytest
 from mesh_domain import Domain, Start
 
 from flaas_jupyter.communications import link as link_module
-from flaas_jupyter.communications.carrier import Connection
+from flaas_jupyter.communications import mesh as mesh_module
+from flaas_jupyter.communications.carrier import Connection, Whereabouts
 from flaas_jupyter.communications.directory import Directory, Peer
 from flaas_jupyter.communications.identity import Identity
 from flaas_jupyter.communications.iroh_carrier import IrohCarrier
@@ -160,7 +160,7 @@ async def test_an_unknown_key_is_refused_after_one_look_at_a_fresh_directory(
 async def test_a_member_that_joined_since_is_let_in(domain: Domain, start: Start) -> None:
     theirs = await start(ECHO)
     newcomer = await start()
-    assert newcomer.node_id not in str(theirs.directory._memberships)
+    assert newcomer.node_id not in theirs.directory.members
     assert (await newcomer.call(theirs.node_id, Message("echo"))).body["from"] == newcomer.node_id
 
 
@@ -203,7 +203,7 @@ async def test_a_record_forged_by_the_api_is_not_dialled(domain: Domain, start: 
     ours = await start(fetches=False)
     theirs = await start(ECHO)
     evil = await start(ECHO)
-    domain.records[theirs.node_id]["body"]["addresses"] = list(evil.addresses)
+    domain.records[theirs.node_id]["body"]["addresses"] = list(evil.whereabouts.addresses)
     ours.directory.update(domain.listing())
     with pytest.raises(Unreachable, match="no address"):
         await ours.call(theirs.node_id, Message("echo"))
@@ -213,7 +213,7 @@ async def test_another_key_at_the_address_gets_no_call(domain: Domain, start: St
     ours = await start(fetches=False, peer_timeout=0.5)
     right, wrong = Identity.generate(), await start(ECHO)
     domain.admit(right.node_id)
-    domain.publish(right, wrong.addresses)
+    domain.publish(right, wrong.whereabouts)
     ours.directory.update(domain.listing())
     with pytest.raises(Unreachable, match="could not be reached") as caught:
         await ours.call(right.node_id, Message("echo"))
@@ -229,7 +229,7 @@ async def _raw(domain: Domain, mesh: Mesh) -> tuple[IrohCarrier, Any, Any]:
     identity = Identity.generate()
     domain.admit(identity.node_id)
     carrier = await IrohCarrier.bind(identity)
-    connection = await carrier.dial(mesh.node_id, mesh.addresses)
+    connection = await carrier.dial(mesh.node_id, mesh.whereabouts)
     control = await connection.open_stream()
     await Greeting.new(60).send(control)
     await Greeting.receive(control)
@@ -269,7 +269,7 @@ async def test_a_connection_without_greeting_is_closed(
     identity = Identity.generate()
     domain.admit(identity.node_id)
     carrier = await IrohCarrier.bind(identity)
-    connection = await carrier.dial(theirs.node_id, theirs.addresses)
+    connection = await carrier.dial(theirs.node_id, theirs.whereabouts)
     stream = await connection.open_stream()
     await stream.write(b"x" * 64)
     closing = await asyncio.wait_for(connection.closed(), 10)
@@ -279,7 +279,7 @@ async def test_a_connection_without_greeting_is_closed(
 
 async def test_datagrams_that_are_not_quic_are_ignored(start: Start) -> None:
     ours, theirs = await start(), await start(ECHO)
-    host, port = next(a for a in theirs.addresses if a.startswith("127")).split(":")
+    host, port = next(a for a in theirs.whereabouts.addresses if a.startswith("127")).split(":")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as noise:
         for _ in range(50):
             noise.sendto(b"\xc3" * 1200, (host, int(port)))
@@ -467,11 +467,11 @@ async def test_a_node_that_moved_is_dialled_at_its_new_address(domain: Domain, s
     first = await start(ECHO, identity=identity)
     ours = await start(peer_timeout=1.0)
     await ours.call(identity.node_id, Message("echo"))
-    old = first.addresses
+    old = first.whereabouts
     await first.close()
     second = await start(ECHO, identity=identity, sequence=2)
-    assert not set(old) & set(second.addresses)
-    assert ours.directory.peer(identity.node_id).addresses == old, "only a fresh directory knows"
+    assert not set(old.addresses) & set(second.whereabouts.addresses)
+    assert ours.directory.peer(identity.node_id).whereabouts == old, "only a fresh directory knows"
     assert (await asyncio.wait_for(ours.call(identity.node_id, Message("echo")), 20)).body
 
 
@@ -480,13 +480,13 @@ async def test_a_call_that_waits_for_a_dial_takes_the_peers_own_connection(
 ) -> None:
     identity = Identity.generate()
     domain.admit(identity.node_id)
-    domain.publish(identity, ("127.0.0.1:9",))
+    domain.publish(identity, Whereabouts(("127.0.0.1:9",)))
     ours = await start(ECHO, peer_timeout=60)
     dialled, dial = asyncio.Event(), ours._carrier.dial
 
-    async def told(node_id: str, addresses: Sequence[str]) -> Connection:
+    async def told(node_id: str, whereabouts: Whereabouts) -> Connection:
         dialled.set()
-        return await dial(node_id, addresses)
+        return await dial(node_id, whereabouts)
 
     monkeypatch.setattr(ours._carrier, "dial", told)
     call = asyncio.create_task(ours.call(identity.node_id, Message("echo")))
@@ -531,3 +531,64 @@ async def test_an_api_that_is_down_does_not_stop_the_mesh(domain: Domain, start:
     with pytest.raises(NotAllowed):
         await mesh.call(Identity.generate().node_id, Message("echo"))
     await mesh.close()
+
+
+async def test_a_mesh_whose_carrier_has_failed_is_not_open(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = await start()
+    assert ours.is_open
+    monkeypatch.setattr(IrohCarrier, "is_open", False)
+    assert not ours.is_open
+
+
+async def test_a_record_of_ways_that_this_node_does_not_know_is_no_address(domain: Domain, start: Start) -> None:
+    other = Identity.generate()
+    domain.admit(other.node_id)
+    domain.publish(other, Whereabouts(tls=("127.0.0.1:9",)))
+    ours = await start()
+    with pytest.raises(Unreachable) as caught:
+        await ours.call(other.node_id, Message("echo"))
+    assert caught.value.code == "no-address"
+
+
+async def test_a_dial_ends_when_the_peer_has_connected_and_the_next_one_is_not_held_up(
+    domain: Domain, start: Start
+) -> None:
+    identity = Identity.generate()
+    domain.admit(identity.node_id)
+    domain.publish(identity, Whereabouts(("127.0.0.1:9",)))
+    ours = await start(ECHO, peer_timeout=60)  # its dials are given up after ten seconds
+    call = asyncio.create_task(ours.call(identity.node_id, Message("echo")))
+    async with asyncio.timeout(10):
+        while not ours._dials:
+            await asyncio.sleep(0)
+        peer = await start(ECHO, identity=identity, sequence=2)
+        await peer.call(ours.node_id, Message("echo"))
+        assert (await call).body["from"] == ours.node_id
+        await peer.close()
+        while ours.connected:
+            await asyncio.sleep(0.01)
+        again = await start(ECHO, identity=identity, sequence=3)
+        ours.directory.update(domain.listing())  # type: ignore[attr-defined]
+        assert (await asyncio.wait_for(ours.call(identity.node_id, Message("echo")), 5)).body["from"] == ours.node_id
+    assert again.connected == {ours.node_id}
+
+
+async def test_an_api_that_stays_down_is_logged_once_and_again_when_it_is_back(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(mesh_module, "_REFRESH_GAP", 0.0)
+    down = True
+
+    async def fetch() -> None:
+        if down:
+            raise Unreachable("the API is down", code="api-unreachable")
+
+    refresh = mesh_module._Refresh(fetch)
+    with caplog.at_level(logging.INFO):
+        for _ in range(3):
+            await refresh()
+        down = False
+        for _ in range(2):
+            await refresh()
+    told = [record.levelname for record in caplog.records if "the directory could" in record.getMessage()]
+    assert told == ["WARNING", "INFO"]

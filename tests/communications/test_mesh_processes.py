@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import sys
 import time
@@ -17,6 +18,7 @@ from mesh_domain import DOMAIN, Domain, Start
 from flaas_jupyter.communications.directory import Peer
 from flaas_jupyter.communications.identity import Identity
 from flaas_jupyter.communications.mesh import Route
+from flaas_jupyter.communications.transfers import RANGE
 from flaas_jupyter.communications.wire import Message
 from flaas_jupyter.errors import Unreachable
 
@@ -56,7 +58,7 @@ Spawn = Callable[..., Awaitable[Node]]
 async def spawn(domain: Domain) -> AsyncIterator[Spawn]:
     nodes: list[Node] = []
 
-    async def spawn(identity: Identity | None = None, sequence: int = 1) -> Node:
+    async def spawn(identity: Identity | None = None, sequence: int = 1, **order: Any) -> Node:
         identity = identity or Identity.generate()
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -73,6 +75,7 @@ async def spawn(domain: Domain) -> AsyncIterator[Spawn]:
             domain_key=domain.key.node_id,
             sequence=sequence,
             peer_timeout=TIMEOUT,
+            **order,
         )
         domain.admit(identity.node_id)
         domain.records[identity.node_id] = (await node.hear("bound"))["record"]
@@ -160,3 +163,27 @@ async def test_other_processes_notice_a_killed_one_too(domain: Domain, spawn: Sp
     await one.hear("reply")
     await other.kill()
     assert (await one.hear("lost"))["node"] == other.node_id
+
+
+@pytest.mark.parametrize("share", [0.3, 0.9])
+async def test_a_process_that_is_killed_while_it_receives_goes_on_with_what_it_has(
+    domain: Domain, start: Start, spawn: Spawn, tmp_path: Path, share: float
+) -> None:
+    """One call at the sender: it finds the restarted process and sends what that has not on its disk."""
+    identity, spool = Identity.generate(), str(tmp_path / "spool")
+    node = await spawn(identity, spool=spool)
+    ours = await start(peer_timeout=TIMEOUT)
+    await introduce(domain, node)
+    weights = np.random.default_rng(0).integers(0, 1 << 32, 6 << 20, dtype=np.uint32)
+    call = asyncio.create_task(ours.call(node.node_id, Message("swallow", {}, {"weights": weights})))
+    async with asyncio.timeout(60):
+        while ours.bytes_sent < share * weights.nbytes:
+            await asyncio.sleep(0)
+        await node.kill()
+        assert not call.done()
+        again = await spawn(identity, sequence=2, spool=spool)
+        await introduce(domain, again)
+        reply = await call
+    assert reply.body["sha256"] == hashlib.sha256(weights.tobytes()).hexdigest()
+    assert ours.bytes_sent <= weights.nbytes + 5 * RANGE, "sent twice is what was under way"
+    assert list((tmp_path / "spool").iterdir()) == []

@@ -23,6 +23,7 @@ ON_POSTGRESQL_TOO = {
     "test_events",
     "test_idempotency",
     "test_isolation",
+    "test_mesh",
     "test_presence",
     "test_queries",
     "test_row_level_security",

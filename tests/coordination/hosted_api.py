@@ -15,10 +15,13 @@ from typing import Any
 import httpx
 import uvicorn
 from fastapi.routing import APIRoute
+from pydantic import TypeAdapter
 from starlette.routing import Match
 
 from flaas_jupyter.communications.directory import Membership, Record, sign_membership
 from flaas_jupyter.communications.identity import REGISTER, Identity, canonical, request_token, sign_document
+from flaas_jupyter.communications.network import Network, RelaySite, sign_network
+from flaas_jupyter.communications.revocation import Revocation, sign_revocation
 from flaas_jupyter.communications.upload_key import UPLOAD_KEY
 from flaas_jupyter.coordination.app import create_app
 from flaas_jupyter.coordination.founding import PLATFORM, found
@@ -106,7 +109,7 @@ class Caller:
     def __init__(self, api: Api, sign: Callable[[str, str], dict[str, str]]) -> None:
         self._api = api
         self._sign = sign
-        self._http = httpx.Client(base_url=api.url, timeout=WAIT, trust_env=False, verify=False)
+        self._http = httpx.Client(base_url=api.url, timeout=3 * WAIT, trust_env=False, verify=False)
         api.opened.append(self._http)
 
     def call(self, method: str, path: str, json: Any = None, **options: Any) -> httpx.Response:
@@ -287,6 +290,8 @@ class Node:
             "domain": self.federation.project,
             "node_id": self.id,
             "addresses": ("127.0.0.1:4000",),
+            "tls": (),
+            "relays": (),
             "sequence": self.sequence,
             "issued": 1_790_000_000,
             "expires": 1_790_000_900,
@@ -454,6 +459,17 @@ class Federation:
         }
         return sign_membership(self.domain_key, Membership(**body))
 
+    def revocation(self, node_id: str, serial: int = 1, **changes: Any) -> Json:
+        """Return a revocation signed by the domain key."""
+        body = {"domain": self.project, "node_id": node_id, "serial": serial, "reason": "", "time": 1_790_000_000}
+        return sign_revocation(self.domain_key, Revocation(**{**body, **changes}))
+
+    def network(self, serial: int = 1, **changes: Any) -> Json:
+        """Return a network document signed by the domain key."""
+        relays = (RelaySite("Frankfurt", "https://relay.example"),)
+        given = {"domain": self.project, "relays": relays, **changes}
+        return sign_network(self.domain_key, Network(serial=serial, **given))
+
     def follow(self, last: int | None = None) -> Stream:
         """Follow the project's events as the developer."""
         return self.developer.follow(f"{self.path}/events", last)
@@ -534,4 +550,4 @@ def check_answer(response: httpx.Response) -> None:
     if media == "application/hal+json" and route is not None and response.content:
         model = route.responses.get(response.status_code, {}).get("model", route.response_model)
         assert model is not None
-        model.model_validate_json(response.content, strict=True)
+        TypeAdapter(model).validate_json(response.content, strict=True)

@@ -5,6 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from decimal import Decimal
 
+from flaas_jupyter.communications.domain_key import Holder, Holders, sign_domain_document
+from flaas_jupyter.communications.identity import MEMBER
+from flaas_jupyter.communications.identity import Identity as Key
+from flaas_jupyter.communications.rotation import sign_rotation
 from flaas_jupyter.costs import accounts
 from flaas_jupyter.costs.driver import Identity
 from flaas_jupyter.costs.launch import plan, states
@@ -28,6 +32,8 @@ def body_for(path: str, federation, node) -> dict | None:
         "/v1/projects": federation.project_body(id="new"),
         "/v1/projects/{project_id}": {"name": "New"},
         "/v1/projects/{project_id}/memberships": federation.membership(node.id, "north"),
+        "/v1/projects/{project_id}/revocations": federation.revocation(node.id),
+        "/v1/projects/{project_id}/pending": {"kind": "memberships", "document": cosigned(federation, node)},
         "/v1/projects/{project_id}/runs": run_body(),
         "/v1/projects/{project_id}/queries": query_body(),
         "/v1/queries/{query_id}/close": {"outcome": "released"},
@@ -39,6 +45,10 @@ def body_for(path: str, federation, node) -> dict | None:
         "/v1/views/{query_id}/close": {"outcome": "released"},
         "/v1/nodes": node.registration(),
         "/v1/nodes/{node_id}/record": node.record(),
+        "/v1/nodes/{node_id}/rotation": sign_rotation(node.identity, Key(b"R" * 32), 1_790_000_000),
+        "/v1/nodes/{node_id}/links": {"links": []},
+        "/v1/projects/{project_id}/network": federation.network(),
+        "/v1/projects/{project_id}/dials": {"to": node.id},
         "/v1/nodes/{node_id}/datasets/{name}": description(),
         "/v1/runs/{run_id}/assignments/{node_id}": {"state": "accepted"},
         "/v1/runs/{run_id}/transitions": {"to": "running", "term": 1},
@@ -56,6 +66,13 @@ def body_for(path: str, federation, node) -> dict | None:
             "nodes": [{"name": "new", "provider": "local", "region": "here", "instance_type": "process"}],
         },
     }.get(path)
+
+
+def cosigned(federation, node) -> dict:
+    """Return a membership that one of two holders has signed."""
+    holders = Holders.of([federation.domain_key.node_id, node.id], 2)
+    body = federation.membership(node.id, "north")["body"]
+    return sign_domain_document(Holder(federation.domain_key, holders), MEMBER, body)
 
 
 def account_of_north(federation) -> str:

@@ -103,7 +103,9 @@ def test_links_show_what_may_be_done_with_a_project(federation):
     def links(caller):
         return set(caller.get(federation.path)["_links"])
 
-    reading = {"self", "directory", "nodes", "datasets", "runs", "queries", "recipes", "uploads", "events", "launches"}
+    reading = {
+        "self", "directory", "nodes", "mesh", "datasets", "runs", "queries", "recipes", "uploads", "events", "launches",
+    }  # fmt: skip
     launching = {"create_launch", "create_upload"}
     assert links(federation.person("viewer", "north")) == reading
     assert links(federation.person("operator", "north")) == reading | launching | {"add_membership"}

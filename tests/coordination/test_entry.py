@@ -102,9 +102,9 @@ def test_metrics_count_requests_bytes_runs_and_nodes(federation):
         return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
 
     first = metrics()
-    assert first["flaas_nodes_online"] == 1
-    assert first['flaas_runs{state="gathering"}'] == 1
-    assert first['flaas_runs{state="queued"}'] == 0
+    assert first["flaas_api_nodes_online"] == 1
+    assert first['flaas_api_runs{state="gathering"}'] == 1
+    assert first['flaas_api_runs{state="queued"}'] == 0
     body = b'{"id":"east","name":"East"}'
     response = httpx.post(
         federation.api.url + "/v1/organisations",
@@ -116,11 +116,11 @@ def test_metrics_count_requests_bytes_runs_and_nodes(federation):
         trust_env=False,
     )
     second = metrics()
-    posted = 'flaas_http_requests_total{method="POST",status="201"}'
-    assert second[posted] == first[posted] + 1
-    assert second['flaas_http_body_bytes_total{direction="in"}'] - first[
-        'flaas_http_body_bytes_total{direction="in"}'
+    posted = 'flaas_api_requests_total{method="POST",route="/v1/organisations",status="2xx"}'
+    assert second[posted] == first.get(posted, 0) + 1
+    assert second['flaas_api_body_bytes_total{direction="in"}'] - first[
+        'flaas_api_body_bytes_total{direction="in"}'
     ] == len(body)
-    assert second['flaas_http_body_bytes_total{direction="out"}'] >= first[
-        'flaas_http_body_bytes_total{direction="out"}'
+    assert second['flaas_api_body_bytes_total{direction="out"}'] >= first[
+        'flaas_api_body_bytes_total{direction="out"}'
     ] + len(response.content)

@@ -104,7 +104,7 @@ def test_links_show_what_may_be_done_with_a_node(federation):
     assert set(federation.developer.get(node.path)["_links"]) == {"self"}
     assert set(federation.person("operator", "north").get(node.path)["_links"]) == {"self", "delete", "quarantine"}
     assert set(federation.person("operator", "south").get(node.path)["_links"]) == {"self"}
-    assert set(node.api.get(node.path)["_links"]) == {"self", "events", "assignments", "record", "dataset"}
+    assert set(node.api.get(node.path)["_links"]) == {"self", "events", "assignments", "record", "links", "dataset"}
 
 
 def test_nodes_are_listed_by_project(federation):
@@ -133,7 +133,7 @@ def test_the_directory_is_passed_on_as_it_was_signed(federation):
     assert (listing["memberships"], listing["records"]) == ([membership], [record])
     directory = Directory(federation.project, federation.domain_key.node_id)
     directory.update(listing)
-    assert directory.require(node.id, "node", now=1_790_000_100).addresses == ("127.0.0.1:4000",)
+    assert directory.require(node.id, "node", now=1_790_000_100).whereabouts.addresses == ("127.0.0.1:4000",)
     assert federation.developer.get(node.path)["addresses"] == 1
 
 

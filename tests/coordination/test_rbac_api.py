@@ -19,12 +19,13 @@ from flaas_jupyter.coordination import database as api_database
 from flaas_jupyter.coordination import problems
 from flaas_jupyter.coordination.calls import Call
 from flaas_jupyter.coordination.database import Database
+from flaas_jupyter.coordination.metrics import Metrics
 from flaas_jupyter.coordination.rbac_schemas import CALLS
 from flaas_jupyter.coordination.routes import rbac as routes
 from flaas_jupyter.coordination.services import rbac as service
 from flaas_jupyter.coordination.settings import Settings
 from flaas_jupyter.coordination.tables import Organisation, Project, ProjectOrganisation
-from flaas_jupyter.coordination.traffic import Gate, Traffic
+from flaas_jupyter.coordination.traffic import Gate
 from flaas_jupyter.errors import NotAllowed, NotAuthenticated
 from flaas_jupyter.governance.identity import Caller
 from flaas_jupyter.governance.permissions import PERMISSIONS, ROLES
@@ -141,7 +142,7 @@ def site(built: tuple[str, Database, dict[str, str], Rows], monkeypatch: pytest.
         authenticators=[Sessions(database)],
         usage=UsageLog(),
     )
-    app.add_middleware(Gate, traffic=Traffic(), body_limit=1 << 20)
+    app.add_middleware(Gate, metrics=Metrics(database, app.state.hosted.settings, lambda: 0), body_limit=1 << 20)
     problems.install(app)
     app.include_router(routes.router)
     site = Site(database, TestClient(app), dict(ids))

@@ -114,7 +114,7 @@ def test_a_defect_is_told_to_the_log_and_not_to_the_caller(federation, monkeypat
     def defect(*_args, **_options):
         raise ZeroDivisionError("the secret inner workings")
 
-    monkeypatch.setattr(federation.api.hosted.traffic, "render", defect)
+    monkeypatch.setattr(federation.api.hosted.metrics, "text", defect)
     response = federation.admin.call("GET", "/metrics")
     assert (response.status_code, response.json()["code"]) == (500, "internal")
     assert "secret inner" not in response.text

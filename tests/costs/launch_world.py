@@ -35,13 +35,20 @@ class World:
                 session.add(Organisation(id="lab", name="Lab", created=now))
                 session.add(Project(id="credit", name="C", description="", domain_key="d" * 64, created=now))
 
-    def worker(self, drivers: Callable[..., Any], timing: Timing = QUICK, store: Any = None, **options: Any) -> Worker:
+    def worker(
+        self,
+        drivers: Callable[..., Any],
+        timing: Timing = QUICK,
+        store: Any = None,
+        ca_fingerprint: str | None = None,
+        **options: Any,
+    ) -> Worker:
         return Worker(
             store or self.database,
             NodesAndRuns(self.settings),
             drivers,
             KEY,
-            Booting(Software("flaas_jupyter[node]==0.1.0")),
+            Booting(Software("flaas_jupyter[node]==0.1.0"), ca_fingerprint=ca_fingerprint),
             timing,
             **{"parallel": 1, **options},
         )

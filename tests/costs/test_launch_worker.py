@@ -18,6 +18,7 @@ from flaas_jupyter.costs.driver import (
     Throttled,
 )
 from flaas_jupyter.costs.launch import plan
+from flaas_jupyter.costs.launch.cloud_init import node_of
 from flaas_jupyter.costs.launch.reaper import Reaper
 from flaas_jupyter.costs.launch.tables import EnrolmentRow, LaunchedMachine
 from flaas_jupyter.costs.launch.tokens import digest
@@ -85,6 +86,14 @@ def test_orders_carry_tags_a_dead_mans_switch_and_a_secret_that_is_stored_nowher
         machine = session.query(LaunchedMachine).one()
         stored = " ".join(str(value) for value in vars(machine).values())
     assert secret not in stored
+
+
+@pytest.mark.parametrize("fingerprint", [None, f"sha256:{'ab' * 32}"], ids=["public", "private"])
+def test_machines_are_told_the_authority_that_they_pin(world, cloud, fingerprint):
+    worker = world.worker(cloud.drivers(), ca_fingerprint=fingerprint)
+    until(worker, world, world.launch("north"), "booting")
+    (order,) = cloud.orders.values()
+    assert node_of(order.user_data).get("ca_fingerprint") == fingerprint
 
 
 def test_a_cloud_that_throttles_is_asked_again_with_the_same_order(world, cloud, worker):

@@ -7,7 +7,7 @@ import functools
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -31,6 +31,7 @@ class FakePlan:
     digest = "d1"
     parameters = PARAMETERS
     dtype = np.dtype("float32")
+    compression: ClassVar[dict[str, Any] | None] = None
 
     def to_dict(self) -> dict[str, Any]:
         return {"fake": True}
@@ -125,6 +126,7 @@ class Table:
             executor=ThreadPoolExecutor(1), send=functools.partial(self.send, identity.node_id),
         )  # fmt: skip
         participant.plan, participant.trainer = FakePlan(), self.trainers[identity.node_id]
+        participant._compressor = combination.make_compressor(FakePlan.compression)
         participant._privacy_plan = combination.plan_privacy(participant._privacy, rounds=self.run["rounds"])
         return participant
 

@@ -76,7 +76,7 @@ def test_a_round_that_is_tried_again_has_the_same_noise(tmp_path):
 def test_an_aggregator_that_widens_the_range_until_the_noise_vanishes_gets_nothing(tmp_path):
     async def scenario():
         table = Table(tmp_path, ROWS, secure=True, rounds=1, privacy=HARDLY)
-        table.aggregator._grown = 1e4
+        table.aggregator._range.factor = 1e4
         lead = asyncio.create_task(table.aggregator.lead())
         await table.seat()
         await table.submit()
@@ -91,7 +91,7 @@ def test_an_aggregator_that_widens_the_range_until_the_noise_vanishes_gets_nothi
 def test_a_range_in_which_clipped_updates_would_vanish_is_refused(tmp_path, mode):
     async def scenario():
         table = Table(tmp_path, ROWS, secure=True, rounds=1, privacy={**HARDLY, "mode": mode})
-        table.aggregator._grown = 1e15
+        table.aggregator._range.factor = 1e15
         lead = asyncio.create_task(table.aggregator.lead())
         await table.seat()
         await table.submit()

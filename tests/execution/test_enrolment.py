@@ -38,6 +38,13 @@ def test_a_domain_key_is_64_hex_digits(key):
         Enrolment("clinic-a").joined(URL, "clinic", "credit", key)
 
 
+@pytest.mark.parametrize("project", ["../credit", "Credit", ""])
+def test_a_project_has_an_id_that_can_name_a_file(project):
+    with pytest.raises(InvalidInput) as caught:
+        Enrolment("clinic-a").joined(URL, "clinic", project, KEY)
+    assert caught.value.code == "bad-project-id"
+
+
 def test_a_missing_or_damaged_file_says_what_to_do(tmp_path):
     with pytest.raises(InvalidInput, match="flaas node init"):
         Enrolment.load(tmp_path / "node.json")

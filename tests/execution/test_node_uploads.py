@@ -54,6 +54,7 @@ class Site:
         self.stranger = Identity(bytes([4]) * 32)
         self.policy = Policy(**{"projects": (PROJECT,), "uploads": (self.sender.node_id,), **policy})
         self.serial = 0
+        self.memberships: dict[str, dict[str, Any]] = {}
         self.directory = Directory(PROJECT, self.domain.node_id)
         self.admit(self.node, "node")
         self.admit(self.sender, "developer")
@@ -85,20 +86,15 @@ class Site:
         self.serial += 1
         now = int(time.time())
         membership = Membership(PROJECT, identity.node_id, "clinic", roles, now - 7200, now + until, self.serial)
+        self.memberships[identity.node_id] = sign_membership(self.domain, membership)
         self.directory.update(
             {
                 "domain": PROJECT,
                 "domain_key": self.domain.node_id,
-                "memberships": [*self._listed(), sign_membership(self.domain, membership)],
+                "memberships": list(self.memberships.values()),
                 "records": [],
             }
         )
-
-    def _listed(self) -> list[dict[str, Any]]:
-        return [
-            sign_membership(self.domain, membership)
-            for membership in getattr(self.directory, "_memberships", {}).values()
-        ]
 
     async def _refresh(self) -> None:
         return None

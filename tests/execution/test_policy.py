@@ -43,7 +43,7 @@ def test_a_run_within_the_policy_is_let_in(path):
 
 STRICT = Policy(
     projects=("credit",), minimum_rows=20, maximum_rounds=50, maximum_local_epochs=5, maximum_parameters=4000,
-    secure_aggregation="required", secure_group=5, contact="dpo@clinic.example",
+    secure_aggregation="required", secure_group=5, compressions=("int8", "lossless"), contact="dpo@clinic.example",
 )  # fmt: skip
 
 
@@ -56,6 +56,7 @@ STRICT = Policy(
         ({}, {"rows": 19}, "policy-minimum-rows", "19", "20"),
         ({"secure_aggregation": False}, {}, "policy-secure-aggregation", "without secure", "masked"),
         ({"group_size": 4}, {}, "policy-secure-group", "groups of 4", "5 at least"),
+        ({"compression": {"name": "topk", "options": {}}}, {}, "policy-compressions", "topk", "int8, lossless"),
         ({"operation": "export"}, {}, "policy-operation", "export", "train"),
         ({"project": "other"}, {}, "policy-projects", "other", "loans"),
         ({}, {"projects": ["research"]}, "policy-projects", "credit", "not offered"),
@@ -73,7 +74,14 @@ def test_what_is_beyond_the_policy_is_refused_with_value_limit_and_whom_to_ask(r
 
 @pytest.mark.parametrize(
     ("run", "description"),
-    [({"rounds": 50}, {}), ({"local_epochs": 5}, {}), ({"parameters": 4000}, {}), ({}, {"rows": 20})],
+    [
+        ({"rounds": 50}, {}),
+        ({"local_epochs": 5}, {}),
+        ({"parameters": 4000}, {}),
+        ({}, {"rows": 20}),
+        ({"compression": {"name": "int8", "options": {}}}, {}),
+        ({"compression": None}, {}),
+    ],
 )
 def test_limits_are_inclusive(run, description):
     STRICT.check({**RUN, **run}, {**LOANS, **description})

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pytest
-from round_table import NOTEBOOK, PARAMETERS, Table, together
+from round_table import NOTEBOOK, PARAMETERS, Table, led, together
 
 from flaas_jupyter.communications.wire import Message
 from flaas_jupyter.errors import Aborted, Conflict, FlaasError, InvalidInput, NotAllowed
@@ -188,6 +190,69 @@ def test_one_participant_with_broken_data_is_left_out_and_the_rest_go_on(tmp_pat
     together(scenario())
 
 
+NOTHING = {"body": {}, "tensors": {}}
+
+
+@pytest.mark.parametrize(
+    ("secure", "phase", "change"),
+    [
+        (False, "update", NOTHING),
+        (False, "update", {"tensors": {}}),
+        (False, "update", {"body": {}}),
+        (False, "update", {"body": {"examples": 20, "train_seconds": 0.1}}),
+        (False, "update", {"body": {"examples": 20, "train_seconds": 0.1, "metrics": ["loss"]}}),
+        (False, "update", {"body": {"examples": 20, "train_seconds": 0.1, "metrics": {"loss": "low"}}}),
+        (True, "begin", NOTHING),
+        (True, "share", NOTHING),
+        (True, "update", NOTHING),
+        (True, "update", {"body": {}}),
+        (True, "update", {"body": {"metric_names": [[]]}}),
+        (True, "survivors", NOTHING),
+        (True, "unmask", NOTHING),
+    ],
+    ids=str,
+)
+def test_one_participant_that_answers_something_else_is_left_out_and_the_rest_go_on(tmp_path, secure, phase, change):
+    async def scenario():
+        table = Table(tmp_path, [10, 20, 30, 40, 50], secure=secure, rounds=1)
+        bad = table.ids[1]
+        answer_wrongly(table, bad, phase, lambda reply: dataclasses.replace(reply, **change))
+        (reply,) = await led(table)
+        assert [(d["node"], d["phase"]) for d in reply.body["reports"][0]["dropped"]] == [(bad, phase)]
+
+    together(scenario())
+
+
+@pytest.mark.parametrize(
+    "told",
+    [{"train_seconds": None}, {"train_seconds": "long"}, {"train_seconds": float("nan")}, {"metrics": {"mine": 1.0}}],
+    ids=str,
+)
+def test_what_one_participant_tells_besides_does_not_end_the_run(tmp_path, told):
+    async def scenario():
+        table = Table(tmp_path, [10, 20, 30], secure=False, rounds=1)
+        answer_wrongly(
+            table, table.ids[1], "update", lambda reply: dataclasses.replace(reply, body={**reply.body, **told})
+        )
+        (reply,) = await led(table)
+        report = reply.body["reports"][0]
+        assert report["dropped"] == []
+        assert set(report["metrics"]) == (set() if "metrics" in told else {"loss", "rate"})
+
+    together(scenario())
+
+
+def answer_wrongly(table: Table, bad: str, phase: str, change: Callable[[Message], Message]) -> None:
+    """Have one participant answer something else in one phase."""
+    ask = table.ask
+
+    async def lie(node, message, limit):
+        reply = await ask(node, message, limit)
+        return change(reply) if (node, message.type) == (bad, f"round/{phase}") else reply
+
+    table.aggregator._ask_one = lie
+
+
 def test_if_nobody_can_train_the_run_fails_at_once_with_their_reason(tmp_path):
     async def scenario():
         table = Table(tmp_path, [10, 20, 70], secure=True)
@@ -323,6 +388,39 @@ def test_a_new_aggregator_takes_the_newest_weights_of_the_participants(tmp_path)
             await asyncio.sleep(0.01)
         assert len(table.aggregator._reports) >= 1
         again.cancel()
+
+    together(scenario())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"body": {}},
+        {"body": {"known": True, "round": "last"}},
+        {"body": {"known": True, "round": 1 << 40}},
+        {"body": {"known": True, "round": 2}},
+        {"tensors": {}},
+        {"tensors": {"weights": np.full(PARAMETERS, np.nan)}},
+    ],
+    ids=str,
+)
+def test_a_new_aggregator_passes_over_a_participant_that_says_something_else(tmp_path, change):
+    async def scenario():
+        table = Table(tmp_path, [10, 20, 30, 40], secure=True, rounds=3, term=2)
+        for participant in table.participants.values():
+            participant.weights, participant.round, participant.rule_state = table.start, 2, ({}, {})
+        ask = table.ask
+        liar = table.ids[1]
+
+        async def lie(node, message, limit):
+            reply = await ask(node, message, limit)
+            return dataclasses.replace(reply, **change) if (node, message.type) == (liar, "run/status") else reply
+
+        table.aggregator._ask_one = lie
+        await table.seat(*table.ids[1:])
+        assert await table.aggregator._recover_from_participants()
+        assert [report["number"] for report in table.aggregator._reports] == [1, 2]
+        np.testing.assert_array_equal(table.aggregator._weights, table.start)
 
     together(scenario())
 

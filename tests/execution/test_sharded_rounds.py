@@ -149,6 +149,25 @@ def test_a_node_lost_before_the_sum_opens_stops_the_attempt_and_the_next_does_wi
     together(scenario())
 
 
+@pytest.mark.parametrize(("phase", "times"), [("update", 9), ("collected", 9), ("open", 1)])
+def test_one_node_that_answers_something_else_stops_the_attempt_and_the_next_succeeds(tmp_path, phase, times):
+    async def scenario():
+        table = sharded(tmp_path, [*ROWS, 50])
+        bad, ask, lies = table.ids[3], table.ask, [Message("ok")] * times
+
+        async def lie(node, message, limit):
+            reply = await ask(node, message, limit)
+            return lies.pop() if lies and (node, message.type) == (bad, f"round/{phase}") else reply
+
+        table.aggregator._ask_one = lie
+        [reply] = await led(table)
+        # What was unmasked once can be opened for the same members only; before, the next attempt does without.
+        left = [node for node in table.ids if phase == "open" or node != bad]
+        np.testing.assert_allclose(reply.tensors["weights"], table.start + table.mean_step(left), atol=1e-6)
+
+    together(scenario())
+
+
 def test_a_part_that_was_changed_on_the_way_spoils_the_sum_noticeably(tmp_path):
     async def scenario():
         table = sharded(tmp_path)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from flaas_jupyter.communications.carrier import Carrier
 from flaas_jupyter.communications.directory import Peer
 from flaas_jupyter.communications.identity import Identity
 from flaas_jupyter.communications.iroh_carrier import IrohCarrier
@@ -457,10 +456,7 @@ async def test_a_node_that_finds_the_log_rewritten_refuses_the_run_it_is_invited
     home.policy.write_text(Policy.default_toml())
     allow_project(home.policy, "credit")
 
-    async def no_carrier(identity: Identity) -> Carrier:
-        raise AssertionError("the test opens no mesh")
-
-    node = Node(home, timing=Timing(), carrier=no_carrier)
+    node = Node(home, timing=Timing())
     view, answers = log, {}
 
     class Api:

@@ -63,11 +63,11 @@ def offered(local, name: str, nodes: int) -> None:
         time.sleep(0.2)
 
 
-def started(folder: Path, sizes: dict[str, int]) -> Iterator[tuple[LocalFederation, Tables]]:
-    """Run a federation of nodes with so many rows."""
+def started(folder: Path, sizes: dict[str, int], *, tls: bool = False) -> Iterator[tuple[LocalFederation, Tables]]:
+    """Run a federation of nodes with so many rows; with `tls` over HTTPS, with an authority that all have pinned."""
     data = Tables(folder / "data", sizes)
     federation = LocalFederation(
-        folder / "federation", node_options=QUICK, api_options=QUICK_API, operations=("train", "analytics")
+        folder / "federation", node_options=QUICK, api_options=QUICK_API, operations=("train", "analytics"), tls=tls
     )
     try:
         federation.start(data.files, "label")

@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 
 from flaas_jupyter.communications.identity import Identity
-from flaas_jupyter.communications.iroh_carrier import IrohCarrier
 from flaas_jupyter.connected import ConnectedFederation, Session, connect
 from flaas_jupyter.demo.local import LocalFederation
 from flaas_jupyter.execution import node as node_module
@@ -113,7 +112,7 @@ class ExploredFederation(LocalFederation):
         ready = self._ready[name] = threading.Event()
 
         async def run() -> None:
-            await Node(home, timing=Timing(peer=30.0), carrier=IrohCarrier.bind).run(ready.set)
+            await Node(home, timing=Timing(peer=30.0)).run(ready.set)
 
         self._running[name] = asyncio.run_coroutine_threadsafe(run(), self._loop)
 

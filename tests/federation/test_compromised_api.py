@@ -164,7 +164,7 @@ class Attacker:
     def record(self, *addresses: str) -> dict[str, Any]:
         """Return the attacker's own signed address."""
         now = int(time.time())
-        return Record(PROJECT, self.key.node_id, addresses, now * 1000, now, now + 600).sign(self.key)
+        return Record(PROJECT, self.key.node_id, addresses, (), (), now * 1000, now, now + 600).sign(self.key)
 
     def join(self, membership: dict[str, Any], *addresses: str) -> None:
         """Write the attacker into the project, and tell the nodes."""
@@ -315,7 +315,7 @@ def test_an_aggregator_that_elects_itself_gets_nothing(attacker, developer, plan
             return None
 
         async with await Mesh.open(attacker.key, directory, carrier=carrier, refresh=refresh) as mesh:
-            attacker.join(attacker.membership(attacker.key, ("node",)), *mesh.addresses)
+            attacker.join(attacker.membership(attacker.key, ("node",)), *mesh.whereabouts.addresses)
             body = signed(developer, attacker.body(plan, weights, developer.node_id))
             run = attacker.add_run(body)
             until(lambda: set(attacker.answers(run).values()) == {("accepted", None)})

@@ -20,15 +20,15 @@ VIEWS = READS | ONESELF | {"costs:read", "launch:read"}
 def test_who_may_do_what():
     assert may("viewer") == VIEWS
     assert may("data-owner") == READS | ONESELF | {
-        "approval:read", "approval:decide", "data:explore", "dataset:upload", "recipe:write",
+        "approval:read", "approval:decide", "data:explore", "dataset:upload", "mesh:dial", "recipe:write",
     }  # fmt: skip
     assert may("developer") == VIEWS | {
         "run:create", "run:cancel", "run:pause", "launch:write", "model:release", "analytics:query", "data:explore",
-        "dataset:upload", "recipe:write",
+        "dataset:upload", "mesh:dial", "recipe:write",
     }  # fmt: skip
     assert may("operator") == VIEWS | {
         "node:register", "node:quarantine", "membership:write", "costs:manage", "launch:write", "run:pause",
-        "run:cancel", "dataset:upload",
+        "run:cancel", "dataset:upload", "mesh:dial",
     }  # fmt: skip
     assert may("cost-manager") == VIEWS | {"costs:manage", "launch:write"}
     assert may("approver") == VIEWS | {"approval:read", "approval:decide", "model:revoke"}
@@ -44,7 +44,7 @@ def test_who_may_do_what():
         "organisation:read", "token:manage", "member:read", "member:manage", "role:manage", "role:report",
         "policy:manage", "approval:read", "key:rotate", "metrics:read",
     }  # fmt: skip
-    assert may(NODE) == READS | {"node:act", "run:lead", "audit:check"}
+    assert may(NODE) == READS | {"node:act", "mesh:dial", "run:lead", "audit:check"}
 
 
 def test_nobody_is_in_control_alone():

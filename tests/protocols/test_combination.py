@@ -8,6 +8,7 @@ import pytest
 from flaas_jupyter.errors import InvalidInput
 from flaas_jupyter.protocols import combination
 from flaas_jupyter.protocols.aggregation import Needs, aggregation, names
+from flaas_jupyter.protocols.compression import compression
 from flaas_jupyter.protocols.privacy import DifferentialPrivacy
 from flaas_jupyter.protocols.secure_aggregation import minimum_voters
 
@@ -120,3 +121,55 @@ def test_privacy_comes_back_from_what_was_sent():
     with pytest.raises(InvalidInput) as caught:
         combination.read_privacy({"epsilon": 1.0})
     assert caught.value.code == "bad-privacy"
+
+
+# ---- compression -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", compression.names())
+def test_every_compression_goes_with_what_can_be_done_with_it(name):
+    """One table: the sum under masks, parts of it, privacy, rules that compare."""
+    compressor = compression(name)
+    for secure, sharded in ((False, False), (True, False), (True, True)):
+        for privacy in (None, CENTRAL, LOCAL, DISTRIBUTED):
+            for rule in (aggregation("fedavg"), aggregation("median"), aggregation("fedqv")):
+                code = None
+                if secure and name not in ("int8", "int16", "randomk"):
+                    code = "compression-with-secure-aggregation"
+                elif sharded:
+                    code = "compression-not-sharded"
+                elif privacy is not None and (secure or name in ("topk", "randomk")):
+                    code = "compression-with-privacy"
+                elif name == "topk" and rule.needs is not Needs.SUM:
+                    code = "compression-with-aggregation"
+                how = {"secure_aggregation": secure, "privacy": privacy, "sharded": sharded}
+                if code is None:
+                    combination.require_compression(compressor, rule, **how)
+                    continue
+                with pytest.raises(InvalidInput) as caught:
+                    combination.require_compression(compressor, rule, **how)
+                assert caught.value.code == code
+                assert repr(name) in caught.value.message
+                assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        ({"name": "zip", "options": {}}, "unknown-compression"),
+        ({"name": 3, "options": {}}, "unknown-compression"),
+        ({"name": "topk", "options": {"fraction": 0.1}, "more": 1}, "unknown-compression"),
+        ({"name": "topk", "options": {"fraction": "all"}}, "bad-compression-option"),
+        ({"name": "topk", "options": {"k": 3}}, "bad-compression-option"),
+    ],
+)
+def test_a_compression_that_was_sent_is_read_with_suspicion(data, code):
+    with pytest.raises(InvalidInput) as caught:
+        combination.make_compressor(data)
+    assert caught.value.code == code
+
+
+def test_a_compression_comes_back_as_it_was_sent():
+    for name in compression.names():
+        assert combination.make_compressor(compression(name).to_dict()) == compression(name)
+    assert combination.make_compressor(None) is None

@@ -328,7 +328,7 @@ async def test_a_bad_form_is_a_422(jp_fetch, body, code):
 
 
 def renewal(home: Path, now: Callable[[], float]) -> tuple[Session, Renewal, CoordinationApi]:
-    session, api = Session(home, "http://127.0.0.1:1", LOG), CoordinationApi(5, 5)
+    session, api = Session(home, "http://127.0.0.1:1", LOG), CoordinationApi(5, 5, home)
     return session, Renewal(session, api, home, LOG, now), api
 
 

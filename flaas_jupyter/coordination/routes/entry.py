@@ -6,18 +6,16 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import PlainTextResponse, Response
-from sqlalchemy import func, select, text
+from sqlalchemy import text
 
 from ..._version import __version__
 from ...errors import NotFound
 from ...governance.identity.tables import Person
+from ...observability.exposition import TEXT_FORMAT
 from .. import hal, schemas
 from ..access import View
 from ..calls import Call, hosted_of, maybe_signed_in, requires
 from ..meanings import MEANINGS
-from ..presence import online
-from ..services import runs
-from ..tables import Node
 
 router = APIRouter(tags=["entry"])
 
@@ -103,10 +101,7 @@ def read_me(call: Annotated[Call, requires("me:read")]) -> Response:
 @router.get("/metrics", response_class=PlainTextResponse)
 def read_metrics(call: Annotated[Call, requires("metrics:read")]) -> Response:
     """Counters of this process and gauges of the platform, for Prometheus."""
-    with call.reading() as session:
-        present = select(func.count()).select_from(Node).where(online(call.view.now, call.view.settings))
-        body = call.hosted.traffic.render(runs.count_by_state(session), session.scalar(present) or 0)
-    return PlainTextResponse(body, media_type="text/plain; version=0.0.4")
+    return PlainTextResponse(call.hosted.metrics.text(), media_type=TEXT_FORMAT)
 
 
 @router.get("/problems/{code}", response_model=schemas.Meaning)

@@ -16,7 +16,7 @@ router = APIRouter(prefix="/v1/me", tags=["me"])
 
 
 class PersonalData(_Resource):
-    """All that is kept about a person or service; of runs, queries, recipes, uploads and launches the ids."""
+    """All that is kept about a person or service; of runs, queries, recipes, uploads, documents, launches the ids."""
 
     person: dict[str, Any]
     roles: list[dict[str, Any]]
@@ -27,6 +27,7 @@ class PersonalData(_Resource):
     queries: list[str]
     recipes: list[str]
     uploads: list[str]
+    pending_documents: list[str]
     launches: list[str]
     audit: list[dict[str, Any]]
 

@@ -86,23 +86,6 @@ def read_directory(project_id: str, call: Annotated[Call, requires("directory:re
     return call.read(lambda session: directory.show(session, call.view, find_project(session, call.view, project_id)))
 
 
-@router.post("/{project_id}/memberships", status_code=201, response_model=schemas.Signed)
-def add_membership(
-    project_id: str,
-    body: schemas.SignedDocument,
-    call: Annotated[Call, requires("membership:write")],
-) -> Response:
-    """Hand in a membership signed by the domain key; one that is known already answers 200."""
-
-    def act(session: Session) -> Response:
-        project = find_project(session, call.view, project_id)
-        new = directory.add_membership(session, project, body)
-        location = f"/v1/projects/{project.id}/directory"
-        return created(hal.resource(body.model_dump(), location), location, new=new)
-
-    return call.once(act)
-
-
 @router.get("/{project_id}/datasets", response_model=schemas.Datasets)
 def list_datasets(
     project_id: str,

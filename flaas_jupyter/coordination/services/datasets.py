@@ -6,15 +6,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, exists, select
 from sqlalchemy.orm import Session
 
 from ...errors import InvalidInput, NotFound
 from .. import events, hal
 from ..access import View
 from ..schemas import DatasetIn
-from ..tables import Dataset, DatasetProject, Node, NodeProject, Project
+from ..tables import Dataset, DatasetProject, MembershipRow, Node, NodeProject, Project, RevocationRow
 from . import nodes
+
+_revoked = exists().where(RevocationRow.node == Node.id, RevocationRow.project == DatasetProject.project)
+"""A node whose key was revoked in a project has nothing in it any more."""
 
 
 @dataclass(frozen=True)
@@ -81,21 +84,32 @@ def remove(session: Session, node: Node, name: str) -> None:
 
 
 def holdings(session: Session, project: str, name: str | None = None) -> list[Holding]:
-    """Return who holds what in `project`, by name of data set, then of node; of data set `name`, or of all."""
+    """Return who holds what in `project`, by name of data set, then of node; of data set `name`, or of all.
+
+    Who is a relay and nothing else holds nothing, whatever it says: it takes part in no run.
+    """
     query = (
-        select(Node, Dataset)
+        select(Node, Dataset, MembershipRow.document)
         .join(Dataset, Dataset.node == Node.id)
         .join(DatasetProject, (DatasetProject.node == Dataset.node) & (DatasetProject.name == Dataset.name))
         .join(
             NodeProject,
             (NodeProject.node == Node.id) & (NodeProject.project == DatasetProject.project),
         )
-        .where(DatasetProject.project == project, Node.removed.is_(None))
+        .outerjoin(
+            MembershipRow,
+            (MembershipRow.node == Node.id) & (MembershipRow.project == DatasetProject.project),
+        )
+        .where(DatasetProject.project == project, Node.removed.is_(None), ~_revoked)
         .order_by(Dataset.name, Node.name, Node.id)
     )
     if name is not None:
         query = query.where(Dataset.name == name)
-    return [Holding(node, dataset) for node, dataset in session.execute(query)]
+    return [
+        Holding(node, dataset)
+        for node, dataset, membership in session.execute(query)
+        if membership is None or membership["body"]["roles"] != ["relay"]
+    ]
 
 
 def by_name(session: Session, project: str, after: str | None, limit: int) -> list[list[Holding]]:

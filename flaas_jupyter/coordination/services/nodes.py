@@ -17,7 +17,7 @@ from .. import events, hal, states
 from ..access import View
 from ..schemas import NodeIn
 from ..tables import Assignment, Dataset, DatasetProject, Node, NodeProject, RecordRow, Run
-from . import directory, upload_keys, uploads
+from . import directory, mesh, upload_keys, uploads
 
 
 def joins(session: Session, body: NodeIn) -> bool:
@@ -64,6 +64,7 @@ def remove(session: Session, node: Node) -> None:
         leave(session, node, project)
     session.execute(delete(Dataset).where(Dataset.node == node.id))
     upload_keys.remove(session, node)
+    mesh.forget(session, node)
     gone = Aborted(f"Node {node.name} was removed.", code="node-removed", hint="Choose another node.")
     uploads.end_all(session, node, gone.to_dict())
     node.removed = datetime.now(UTC)
@@ -72,16 +73,12 @@ def remove(session: Session, node: Node) -> None:
 
 def leave(session: Session, node: Node, project: str) -> None:
     """Take a node out of a project: its data sets there, its record, its open runs."""
-    reason = Aborted(
+    gone = Aborted(
         f"Node {node.name} was taken out of project {project!r}.",
         code="node-removed",
         hint="Register it again, then start a new run.",
-    ).to_dict()
-    parts = select(Assignment, Run).join(Run, Run.number == Assignment.run)
-    parts = parts.where(Assignment.node == node.id, Run.project == project, Run.state.in_(states.OPEN))
-    for participant, run in session.execute(parts).all():
-        if states.FAILED in states.ANSWERS[participant.state]:
-            states.answer(session, run, participant, states.FAILED, reason)
+    )
+    leave_runs(session, node, project, gone)
     # Told while the node is still in the project: it is one of those that are told.
     events.append(session, "node.removed", project=project, node=node.id)
     for table, condition in (
@@ -91,6 +88,13 @@ def leave(session: Session, node: Node, project: str) -> None:
     ):
         session.execute(delete(table).where(condition))
     events.append(session, "directory.changed", project=project, node=node.id)
+
+
+def leave_runs(session: Session, node: Node, project: str, reason: Aborted) -> None:
+    """Take a node out of its open runs in a project; the caller advances them, for it may have led some."""
+    for participant, run in _open_parts(session, node):
+        if run.project == project and states.FAILED in states.ANSWERS[participant.state]:
+            states.answer(session, run, participant, states.FAILED, reason.to_dict())
 
 
 def quarantine(session: Session, node: Node, reason: str) -> None:
@@ -194,6 +198,7 @@ def _show(
         "events": hal.link(f"{href}/events"),
         "assignments": hal.link(f"{href}/assignments?open=true"),
         "record": hal.link(f"{href}/record", "PUT"),
+        "links": hal.link(f"{href}/links", "PUT"),
         "dataset": hal.link(f"{href}/datasets/{{name}}", "PUT", templated=True),
     }
     barred = f"{href}/quarantine"

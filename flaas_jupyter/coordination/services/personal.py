@@ -28,7 +28,7 @@ from ...governance.rbac.errors import RbacError
 from ...governance.rbac.tables import Assignment
 from ...governance.tables import Token
 from .. import hal
-from ..tables import Query, RecipeRow, Run, Upload
+from ..tables import PendingDocument, Query, RecipeRow, Run, Upload
 
 
 def export(session: Session, vault: Vault, user: str) -> dict[str, Any]:
@@ -89,6 +89,13 @@ def export(session: Session, vault: Vault, user: str) -> dict[str, Any]:
             session.scalars(select(RecipeRow.id).where(RecipeRow.created_by == user).order_by(RecipeRow.number))
         ),
         "uploads": list(session.scalars(select(Upload.id).where(Upload.created_by == user).order_by(Upload.number))),
+        "pending_documents": list(
+            session.scalars(
+                select(PendingDocument.digest)
+                .where(PendingDocument.created_by == user)
+                .order_by(PendingDocument.digest)
+            )
+        ),
         "launches": list(
             session.scalars(select(LaunchRow.id).where(LaunchRow.created_by == user).order_by(LaunchRow.id))
         ),

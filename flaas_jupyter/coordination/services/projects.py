@@ -137,6 +137,7 @@ def show(session: Session, view: View, project: Project) -> hal.Resource:
         href,
         directory=hal.link(f"{href}/directory"),
         nodes=hal.link(f"/v1/nodes?project={project.id}"),
+        mesh=hal.link(f"{href}/mesh"),
         datasets=hal.link(f"{href}/datasets"),
         runs=hal.link(f"{href}/runs"),
         queries=hal.link(f"{href}/queries") if view.may("analytics:read", *within) else None,

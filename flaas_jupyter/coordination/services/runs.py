@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from datetime import UTC, datetime
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from ...errors import Aborted, Conflict, InvalidInput, NotAllowed, NotFound
@@ -309,8 +309,8 @@ def show_round(run_id: str, reported: Round) -> hal.Resource:
 def count_by_state(session: Session) -> dict[str, int]:
     """Return how many runs are in each state."""
     counts = {state.value: 0 for state in State}
-    for state in session.scalars(select(Run.state)):
-        counts[state] += 1
+    for state, count in session.execute(select(Run.state, func.count()).group_by(Run.state)):
+        counts[state] = count
     return counts
 
 

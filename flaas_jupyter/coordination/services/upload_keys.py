@@ -13,7 +13,7 @@ from ...errors import InvalidInput, NotFound
 from .. import hal
 from ..access import View, project_ids
 from ..schemas import SignedDocument
-from ..tables import MembershipRow, Node, NodeProject, Project, UploadKeyRow
+from ..tables import MembershipRow, Node, NodeProject, Project, RevocationRow, UploadKeyRow
 
 
 def put(session: Session, node: Node, document: SignedDocument) -> None:
@@ -92,6 +92,8 @@ def show(session: Session, view: View, node: Node, project_id: str | None) -> ha
             hint="Name a project that the node is in.",
         )
     membership = session.get(MembershipRow, (project.id, node.id))
+    if session.get(RevocationRow, (project.id, node.id)) is not None:
+        membership = None
     body = {
         "node": node.id,
         "name": node.name,

@@ -20,7 +20,7 @@ from .. import events, hal
 from ..access import View, project_ids, within_project
 from ..tables import MembershipRow, Node, NodeProject, Project, Upload
 from ..upload_schemas import UploadIn, UploadOutcome
-from . import upload_keys
+from . import revocations, upload_keys
 
 LIFETIME = timedelta(days=7)
 MOST_OPEN = 100
@@ -194,7 +194,8 @@ def _require_ready(session: Session, view: View, project: Project, node: Node) -
             hint="Its organisation's operator lifts the quarantine; nothing is sent to it until then.",
         )
     membership = session.get(MembershipRow, (project.id, node.id))
-    if membership is None or not _in_force(membership.document["body"]):
+    revoked = revocations.is_revoked(session, project.id, node.id)
+    if membership is None or revoked or not _in_force(membership.document["body"]):
         raise Conflict(
             f"Node {node.name} is no member of project {project.id!r} now: its membership was never signed, has ended, "
             "or was revoked.",

@@ -213,10 +213,13 @@ class Booting:
         What is installed.
     listen : tuple of str
         Where a node's mesh listens.
+    ca_fingerprint : str, optional
+        What nodes pin for the API, see `flaas_jupyter.communications.trust`.
     """
 
     software: cloud_init.Software
     listen: tuple[str, ...] = ("0.0.0.0:0",)
+    ca_fingerprint: str | None = None
 
 
 def intend(
@@ -249,6 +252,8 @@ def intend(
         "listen": list(booting.listen),
         "end_by": launch.ends_at.astimezone(UTC).isoformat(timespec="seconds"),
     }
+    if booting.ca_fingerprint is not None:
+        node["ca_fingerprint"] = booting.ca_fingerprint
     row.user_data = cloud_init.build(node, booting.software, row.max_minutes)
     secret = key.enrolment(launch.id, row.node, row.attempt)
     order(launch, row, installation(session), key)  # an order that no cloud could take is refused before it is stored

@@ -54,9 +54,11 @@ from .limbs import (
 )
 from .member import Member
 from .messages import Advertisement, Reveal
+from .packing import pack, packed_size, unpack
 from .session import Session
 from .settings import MAXIMUM_MEMBERS, MINIMUM_MEMBERS, RoundSettings, default_threshold
 from .sharding import Plan, Shard, shards
+from .sum_range import SumRange
 from .votes import LEAST_SHARE, Votes, minimum_voters
 
 __all__ = [
@@ -73,6 +75,7 @@ __all__ = [
     "Session",
     "Shard",
     "ShardSum",
+    "SumRange",
     "Votes",
     "decode_integers",
     "decode_reals",
@@ -87,8 +90,11 @@ __all__ = [
     "integer_limit",
     "mean_error_bound",
     "minimum_voters",
+    "pack",
+    "packed_size",
     "real_error_bound",
     "real_limit",
     "rounding_norm",
     "shards",
+    "unpack",
 ]

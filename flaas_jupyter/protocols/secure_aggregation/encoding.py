@@ -2,7 +2,8 @@
 
 A vector is ``[limbs of scalars …, values of the update …]``.
 
-*Values* are fixed point. Of N members each uses b = 32 - ceil(log2 N) bits, so that the sum never wraps; a
+*Values* are fixed point. Of N members each uses b = 32 - ceil(log2 N) bits, so that the sum never wraps, or fewer
+where updates are to be sent in fewer bytes (`RoundSettings.bits`); a
 coordinate x in [-clip, clip] becomes (x + clip) / step, step = 2 clip / (2^b - 1), rounded up or down at
 random so that its expectation is exact (stochastic rounding). A member with the share s, 0 to 1, sends s x, and
 the aggregator divides the opened sum by the summed shares. With w of at most w_max examples, s = w / w_max gives
@@ -17,7 +18,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -60,23 +61,42 @@ class OpenedSum:
     clipped: int
     error_bound: float
 
+    def at(self, places: NDArray[np.intp] | None, parameters: int) -> OpenedSum:
+        """Return it with its values at the coordinates that they are of, 0 elsewhere; None stands for all."""
+        if places is None:
+            return self
+        mean = np.zeros(parameters)
+        mean[places] = self.mean
+        return replace(self, mean=mean)
+
+    @property
+    def peak(self) -> float:
+        """Largest magnitude of a coordinate of `mean`."""
+        return float(np.abs(self.mean).max(initial=0.0))
+
 
 def scalar_limit(members: int) -> int:
     """Return what each scalar's magnitude is below when N are summed: 2^(63 - ceil(log2 N)), 2^57 for 64."""
     return integer_limit(members) >> FRACTION_BITS
 
 
-def value_bits(members: int) -> int:
-    """Return b = 32 - ceil(log2 N), the bits of a value when N members are summed."""
-    return 32 - (members - 1).bit_length()
+def value_bits(members: int, bits: int | None = None) -> int:
+    """Return b: `bits` if given, else 32 - ceil(log2 N), as many as leave room for the sum of N members' values."""
+    return 32 - (members - 1).bit_length() if bits is None else bits
 
 
-def step(clip: float, members: int) -> float:
+def sum_bits(settings: RoundSettings) -> int:
+    """Return b + ceil(log2 N), the bits within which the sum of all members' values stays."""
+    members = len(settings.members)
+    return value_bits(members, settings.bits) + (members - 1).bit_length()
+
+
+def step(clip: float, members: int, bits: int | None = None) -> float:
     """Return the distance of two neighbouring values, 2 clip / (2^b - 1)."""
-    return 2.0 * clip / ((1 << value_bits(members)) - 1)
+    return 2.0 * clip / ((1 << value_bits(members, bits)) - 1)
 
 
-def error_bound(clip: float, members: int, summed: int | None = None) -> float:
+def error_bound(clip: float, members: int, summed: int | None = None, bits: int | None = None) -> float:
     """Return what no coordinate of the sum of encoded values is off by.
 
     Stochastic rounding moves one value by less than a step, so the bound is ``summed * step(clip, members)``,
@@ -90,8 +110,10 @@ def error_bound(clip: float, members: int, summed: int | None = None) -> float:
         N, of which the step depends.
     summed : int, optional
         How many of them are in the sum; all by default.
+    bits : int, optional
+        b, where it is not as large as the sum allows.
     """
-    return (members if summed is None else summed) * step(clip, members) * (1.0 + _ARITHMETIC)
+    return (members if summed is None else summed) * step(clip, members, bits) * (1.0 + _ARITHMETIC)
 
 
 def mean_error_bound(settings: RoundSettings, summed: int, shares: float) -> float:
@@ -106,12 +128,12 @@ def mean_error_bound(settings: RoundSettings, summed: int, shares: float) -> flo
     shares : float
         Σ s_i of the survivors; above 0.
     """
-    return error_bound(settings.clip, len(settings.members), summed) / shares
+    return error_bound(settings.clip, len(settings.members), summed, settings.bits) / shares
 
 
 def rounding_norm(parameters: int, settings: RoundSettings) -> float:
     """Return what rounding adds at most to the Euclidean norm of one member's update: sqrt(p) steps."""
-    return math.sqrt(parameters) * step(settings.clip, len(settings.members))
+    return math.sqrt(parameters) * step(settings.clip, len(settings.members), settings.bits)
 
 
 def encoded_length(parameters: int, metrics: int) -> int:
@@ -260,8 +282,8 @@ def decode_sum(
             code="wrong-shape",
         )
     head = LIMBS * (_OWN_SCALARS + len(metric_names))
-    limbs, values = total[:head], total[head:]
-    levels = (1 << value_bits(len(settings.members))) - 1
+    limbs, values = total[:head], total[head:] & np.uint32((1 << sum_bits(settings)) - 1)
+    levels = (1 << value_bits(len(settings.members), settings.bits)) - 1
     examples, clipped, *weighted = (_scalar(limbs[i : i + LIMBS]) for i in range(0, head, LIMBS))
     if (
         not 1 <= members_n <= len(settings.members)
@@ -279,7 +301,7 @@ def decode_sum(
     mean = values.astype(np.float64)
     mean -= members_n * levels / 2
     shares = count / maximum_examples if shares is None else shares
-    mean *= step(settings.clip, len(settings.members)) / shares
+    mean *= step(settings.clip, len(settings.members), settings.bits) / shares
     metrics = {name: float(value / count) for name, value in zip(metric_names, weighted, strict=True)}
     bound = mean_error_bound(settings, members_n, shares)
     return OpenedSum(mean, count, metrics, int(clipped), bound)
@@ -306,8 +328,8 @@ def _value_blocks(
     delta: NDArray[np.floating], share: float, settings: RoundSettings, rng: np.random.Generator
 ) -> Iterator[Vector]:
     clip = float(settings.clip)
-    levels = (1 << value_bits(len(settings.members))) - 1
-    scale = share / step(clip, len(settings.members))
+    levels = (1 << value_bits(len(settings.members), settings.bits)) - 1
+    scale = share / step(clip, len(settings.members), settings.bits)
     numbers, noise, encoded = np.empty(_BLOCK), np.empty(_BLOCK), np.empty(_BLOCK, dtype=np.uint32)
     for start in range(0, delta.size, _BLOCK):
         block = delta[start : start + _BLOCK]

@@ -22,6 +22,7 @@ PROTOCOL = "flaas/secagg/1"
 
 MINIMUM_MEMBERS = 3
 MAXIMUM_MEMBERS = 1000
+MINIMUM_BITS = 8
 
 
 def default_threshold(members: int) -> int:
@@ -54,6 +55,9 @@ class RoundSettings:
     degree : int, optional
         With how many others each member shares secrets and masks: even, from 4; or all others. By default all others
         up to 64 members, and above as many as `graph.choose` asks for.
+    bits : int, optional
+        Of a value before it is summed, 8 at least; by default, and at most, as many as leave 32 bits for the sum. With
+        fewer, masked vectors are sent packed (`packing`).
 
     Raises
     ------
@@ -71,6 +75,7 @@ class RoundSettings:
     threshold: int = 0
     terms: bytes = b""
     degree: int | None = None
+    bits: int | None = None
 
     def __post_init__(self) -> None:
         _check_members(self.members)
@@ -92,6 +97,12 @@ class RoundSettings:
                 f"not {self.threshold!r}."
             )
         self._check_degree()
+        room = 32 - (len(self.members) - 1).bit_length()
+        if self.bits is not None and (type(self.bits) is not int or not MINIMUM_BITS <= self.bits <= room):
+            raise _bad_settings(
+                f"A value of {len(self.members)} members' sum must have {MINIMUM_BITS} to {room} bits, "
+                f"not {self.bits!r}."
+            )
 
     def _check_degree(self) -> None:
         degree, others = self.degree, len(self.members) - 1
@@ -125,6 +136,7 @@ class RoundSettings:
             self.terms,
             *(member.encode() for member in self.members),
             *(() if self.degree is None else (f"degree {self.degree}".encode(),)),
+            *(() if self.bits is None else (f"bits {self.bits}".encode(),)),
         ):
             digest.update(len(part).to_bytes(8, "big") + part)
         return digest.digest()

@@ -22,6 +22,7 @@ const openWizard = jest.fn<void, []>();
 const openAccess = jest.fn<void, []>();
 const openAnalytics = jest.fn<void, []>();
 const openExplorer = jest.fn<void, []>();
+const openMesh = jest.fn<void, []>();
 const insert = jest.fn<Promise<void>, [string, string]>();
 
 async function show(): Promise<void> {
@@ -40,6 +41,7 @@ async function show(): Promise<void> {
     uploads,
     analytics,
     openExplorer,
+    openMesh,
     explorers,
     insert
   };

@@ -3,7 +3,7 @@
  */
 
 import { base64, bigEndian, type Bytes, fromBase64, fromHex, hex } from '../upload/bytes';
-import { canonical, opened } from '../upload/documents';
+import { canonical, opened, openedByDomain } from '../upload/documents';
 import {
   beginSealing,
   CHUNK_OVERHEAD,
@@ -175,6 +175,59 @@ describe('signed documents', () => {
     ['no signature', { body: {}, signature: '' }, 'flaas/upload-key/1', vectors.node.id]
   ])('are not believed: %s', async (_, document, context, signer) => {
     expect(await opened(document, context, signer)).toBeNull();
+  });
+});
+
+describe('documents that several holders of a domain key sign', () => {
+  interface ICosigned {
+    body: { [field: string]: unknown };
+    holders: { v: number; keys: string[]; threshold: number };
+    signatures: { [key: string]: unknown };
+  }
+  const { context, domain_key, document } = jest.requireActual<{
+    context: string;
+    domain_key: string;
+    document: ICosigned;
+  }>('../../../tests/vectors/holders.json');
+  const [one, two] = Object.entries(document.signatures);
+  const third = document.holders.keys.find(key => !(key in document.signatures)) ?? '';
+
+  it('are read where so many have signed', async () => {
+    expect(await openedByDomain(document, context, domain_key)).toEqual(document.body);
+    expect(await openedByDomain(vectors.membership, 'flaas/member/1', vectors.domain.key)).toEqual(
+      vectors.membership.body
+    );
+  });
+
+  it.each<[string, string, unknown]>([
+    ['one has signed', context, { ...document, signatures: Object.fromEntries([one]) }],
+    [
+      'the second is no holder',
+      context,
+      { ...document, signatures: { [one[0]]: one[1], ['ab'.repeat(32)]: two[1] } }
+    ],
+    [
+      'a signature is another holder’s',
+      context,
+      { ...document, signatures: { [one[0]]: one[1], [third]: two[1] } }
+    ],
+    ['a signature is no text', context, { ...document, signatures: { [one[0]]: one[1], [two[0]]: null } }],
+    ['the threshold was lowered', context, { ...document, holders: { ...document.holders, threshold: 1 } }],
+    [
+      'a holder was added',
+      context,
+      { ...document, holders: { ...document.holders, keys: [...document.holders.keys, third] } }
+    ],
+    ['the body was changed', context, { ...document, body: { ...document.body, serial: 8 } }],
+    ['it is for another purpose', 'flaas/revoke/1', document],
+    ['the holders are none', context, { ...document, holders: {} }]
+  ])('are not believed where %s', async (_, purpose, altered) => {
+    expect(await openedByDomain(altered, purpose, domain_key)).toBeNull();
+  });
+
+  it('are those of the domain key that was pinned', async () => {
+    expect(await openedByDomain(document, context, vectors.domain.key)).toBeNull();
+    expect(await openedByDomain(vectors.membership, 'flaas/member/1', domain_key)).toBeNull();
   });
 });
 

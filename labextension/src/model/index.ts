@@ -63,6 +63,15 @@ export {
 export { FederationModel, type IMemory } from './federation';
 export { isLive, isReady, LaunchModel } from './launches';
 export { follow, linkOf } from './links';
+export {
+  connectedPairs,
+  type IConnection,
+  membersOf,
+  MeshModel,
+  relaysOf,
+  silent,
+  unconnectedPairs
+} from './mesh';
 export { type IFormMemory } from './perproject';
 export { ProjectModel } from './project';
 export {

@@ -3,7 +3,8 @@
  * canonical JSON. What the Python half signs, this reads; it signs nothing.
  */
 
-import { concatenated, fromHex, utf8 } from './bytes';
+import { concatenated, fromHex, hex, utf8 } from './bytes';
+import { sha256 } from './seal';
 
 /** A body whose signature was good. */
 export interface IBody {
@@ -45,6 +46,42 @@ export async function opened(document: unknown, context: string, signer: string)
   } catch {
     return null; // 32 bytes that are no key
   }
+}
+
+const HOLDERS = 'flaas/holders/1';
+
+/** The body of a document that a domain key has signed: its one holder, or so many of several (docs/domain.md). */
+export async function openedByDomain(
+  document: unknown,
+  context: string,
+  domainKey: string
+): Promise<IBody | null> {
+  if (!isObject(document) || Object.keys(document).sort().join() !== 'body,holders,signatures') {
+    return opened(document, context, domainKey);
+  }
+  const { body, holders, signatures } = document;
+  if (!isObject(body) || !isObject(holders) || !isObject(signatures)) {
+    return null;
+  }
+  const { keys, threshold } = holders;
+  if (!Array.isArray(keys) || typeof threshold !== 'number' || !(threshold >= 1)) {
+    return null;
+  }
+  const digest = await sha256(concatenated(utf8(HOLDERS), new Uint8Array([0]), utf8(canonical(holders))));
+  const signers = Object.keys(signatures);
+  if (
+    hex(digest) !== domainKey ||
+    signers.length < threshold ||
+    !signers.every(each => keys.includes(each))
+  ) {
+    return null;
+  }
+  for (const signer of signers) {
+    if ((await opened({ body, signature: signatures[signer] }, context, signer)) === null) {
+      return null;
+    }
+  }
+  return body;
 }
 
 function isObject(value: unknown): value is IBody {

@@ -6,7 +6,7 @@
 
 import type { IProblem } from '../tokens';
 import { type Bytes, concatenated, fromHex, hex, utf8 } from './bytes';
-import { opened } from './documents';
+import { opened, openedByDomain } from './documents';
 import { sha256 } from './seal';
 
 const KEY = 'flaas/upload-key/1';
@@ -160,7 +160,7 @@ async function memberSerial(
   if (document === null || document === undefined) {
     throw new DistrustError('no-membership');
   }
-  const body = await opened(document, MEMBER, domainKey);
+  const body = await openedByDomain(document, MEMBER, domainKey);
   if (body?.v !== 1 || body.domain !== project || body.node_id !== node) {
     throw new DistrustError('bad-membership');
   }

@@ -3,6 +3,7 @@ export { AnalyticsView } from './analyticsview';
 export { CostsView } from './costs';
 export { ExplorerView } from './explorerview';
 export { FederationPanel } from './panel';
+export { MeshView } from './meshview';
 export { NewSimulation } from './newsimulation';
 export { RunView } from './runview';
 export { SimulationView } from './simulationview';

@@ -30,6 +30,7 @@ import { Datasets } from './datasets';
 import { Explorer } from './explorer';
 import { heldText } from './accessparts';
 import { DOMAIN, TranslationContext, useModel, useTrans } from './hooks';
+import { Mesh } from './mesh';
 import { Models } from './models';
 import { Nodes } from './nodes';
 import { Notice } from './notice';
@@ -63,6 +64,8 @@ export interface IPanelProps {
   explorers: ExplorerModels;
   /** Opens the data explorer in the main area. */
   openExplorer: () => void;
+  /** Opens the graph of connections in the main area. */
+  openMesh: () => void;
   /** Puts code into a notebook: the one with a path, or '' for the one that was used last, or a new one. */
   insert: (code: string, notebook: string) => Promise<void>;
 }
@@ -289,6 +292,7 @@ function Content(props: IPanelProps): JSX.Element | null {
           openAnalytics={props.openAnalytics}
           explorers={props.explorers}
           openExplorer={props.openExplorer}
+          openMesh={props.openMesh}
           insert={props.insert}
         />
       )}
@@ -343,7 +347,7 @@ function Spent({ federation, openCosts, openWizard }: IPanelProps): JSX.Element 
 
 interface IProjectProps extends Pick<
   IPanelProps,
-  'uploads' | 'analytics' | 'openAnalytics' | 'explorers' | 'openExplorer' | 'insert'
+  'uploads' | 'analytics' | 'openAnalytics' | 'explorers' | 'openExplorer' | 'openMesh' | 'insert'
 > {
   project: ProjectModel;
   own: string | null;
@@ -384,6 +388,14 @@ function Project(props: IProjectProps): JSX.Element {
       <Freshness project={project} />
       <Section title={trans.__('Nodes')} figure={trans.__('%1 of %2 online', online, project.nodes.length)}>
         <Nodes nodes={project.nodes} own={own} follow={act} />
+        {project.nodes.length > 1 && (
+          <Part title={trans.__('Connections')} figure="">
+            <Button small minimal className="flaas-Button" onClick={props.openMesh}>
+              {trans.__('Open with more room')}
+            </Button>
+            <Mesh project={project} api={api} />
+          </Part>
+        )}
       </Section>
       <Section title={trans.__('Data sets')} figure={String(project.datasets.length)}>
         <Datasets datasets={project.datasets} />

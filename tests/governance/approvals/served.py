@@ -16,10 +16,11 @@ from fastapi import FastAPI
 from flaas_jupyter.communications.identity import Identity
 from flaas_jupyter.coordination import problems
 from flaas_jupyter.coordination.hal import HalResponse
+from flaas_jupyter.coordination.metrics import Metrics
 from flaas_jupyter.coordination.routes import approvals as routes
 from flaas_jupyter.coordination.server import listen
 from flaas_jupyter.coordination.settings import Settings
-from flaas_jupyter.coordination.traffic import Gate, Traffic
+from flaas_jupyter.coordination.traffic import Gate
 from flaas_jupyter.errors import NotAuthenticated
 from flaas_jupyter.governance.approvals import sign
 from flaas_jupyter.governance.identity import Caller, Presented
@@ -94,7 +95,7 @@ def serving(world: World) -> Iterator[Served]:
         authenticators=[Names(world)],
         usage=UsageLog(),
     )
-    app.add_middleware(Gate, traffic=Traffic(), body_limit=100_000)
+    app.add_middleware(Gate, metrics=Metrics(world.database, app.state.hosted.settings, lambda: 0), body_limit=100_000)
     problems.install(app)
     app.include_router(routes.router)
     listener = listen("127.0.0.1", 0)

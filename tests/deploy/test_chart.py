@@ -1,0 +1,192 @@
+"""The chart as Helm renders it: objects that Kubernetes takes, restricted pods, denied networks, refused values."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+from typing import Any
+
+import helm
+import pytest
+import yaml
+from engine import ROOT, VERSION
+
+CHART = ROOT / "deploy/helm/flaas"
+KEY = "a" * 64
+JOINING = {
+    "organisation": "clinic-a",
+    "project": "credit",
+    "domainKey": KEY,
+    "apiUrl": "https://flaas.example",
+    "caFingerprint": f"sha256:{KEY}",
+}
+PARTS: dict[str, dict[str, Any]] = {
+    "api": {
+        "enabled": True,
+        "publicUrl": "https://flaas.example",
+        "tlsSecret": "api-tls",
+        "keySecret": "api-key",
+        "databaseSecret": "database",
+    },
+    "node": {"enabled": True, "name": "clinic-a-1", "enrolmentSecret": "node", "dataClaim": "tables", **JOINING},
+    "relay": {"enabled": True, "name": "hub", "enrolmentSecret": "relay", "tlsSecret": "relay-tls", **JOINING},
+    "postgresql": {"enabled": True, "passwordSecret": "postgresql"},
+}
+
+pytestmark = pytest.mark.skipif(helm.find() is None, reason=helm.MISSING)
+
+
+def helm_says(*words: str, values: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    program = helm.find()
+    assert program is not None
+    return subprocess.run(
+        [program, *words, str(CHART), "--values=-"],
+        input=yaml.safe_dump(values),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def rendered(values: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every object of a release named ``trial``."""
+    done = helm_says("template", "trial", values=values)
+    assert done.returncode == 0, done.stderr
+    return [entry for entry in yaml.safe_load_all(done.stdout) if entry]
+
+
+def pods(objects: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Pod templates, by the name of what makes them."""
+    return {
+        each["metadata"]["name"]: each["spec"]["template"] for each in objects if "template" in each.get("spec", {})
+    }
+
+
+def matches(selector: dict[str, Any], labels: dict[str, str]) -> bool:
+    return selector.get("matchLabels", {}).items() <= labels.items()
+
+
+COMBINATIONS = [
+    dict(zip(chosen, (PARTS[part] for part in chosen), strict=True))
+    for number in range(len(PARTS) + 1)
+    for chosen in itertools.combinations(PARTS, number)
+]
+
+
+@pytest.mark.parametrize("values", COMBINATIONS, ids=lambda values: "+".join(values) or "nothing")
+def test_kubernetes_takes_every_object_of_every_combination(values: dict[str, Any]) -> None:
+    kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="pip install kubernetes-validate")
+    objects = rendered(values)
+    for each in objects:
+        kubernetes_validate.validate(each, "1.32", strict=True)
+    assert len({(each["kind"], each["metadata"]["name"]) for each in objects}) == len(objects)
+    assert set(pods(objects)) == {f"trial-{part}" for part in values}
+
+
+def test_helm_has_nothing_to_find_fault_with() -> None:
+    done = helm_says("lint", "--strict", values=PARTS)
+    assert done.returncode == 0, done.stdout
+
+
+def test_pods_meet_the_restricted_standard_and_know_nothing_of_the_cluster() -> None:
+    for name, template in pods(rendered(PARTS)).items():
+        spec = template["spec"]
+        assert spec["automountServiceAccountToken"] is False, name
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
+        for container in [*spec.get("initContainers", []), *spec["containers"]]:
+            security = container["securityContext"]
+            assert security["allowPrivilegeEscalation"] is False
+            assert security["readOnlyRootFilesystem"] is True
+            assert security["capabilities"] == {"drop": ["ALL"]}
+            assert container["resources"]["limits"]["memory"]
+            assert not container["image"].endswith(":latest")
+        for container in spec["containers"]:
+            assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(container)
+        assert not [volume for volume in spec["volumes"] if "hostPath" in volume]
+
+
+def test_own_images_are_those_of_this_version() -> None:
+    for name, template in pods(rendered(PARTS)).items():
+        if name != "trial-postgresql":
+            part = name.removeprefix("trial-")
+            assert template["spec"]["containers"][0]["image"] == f"localhost/flaas-{part}:{VERSION}"
+
+
+def test_each_mount_has_its_volume_and_each_service_its_pods_and_port() -> None:
+    objects = rendered(PARTS)
+    for template in pods(objects).values():
+        spec = template["spec"]
+        claims = {"home", "data"}  # volumeClaimTemplates of the StatefulSets
+        volumes = {volume["name"] for volume in spec["volumes"]} | claims
+        for container in [*spec.get("initContainers", []), *spec["containers"]]:
+            assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
+    for service in (each for each in objects if each["kind"] == "Service"):
+        chosen = [
+            template
+            for template in pods(objects).values()
+            if matches({"matchLabels": service["spec"]["selector"]}, template["metadata"]["labels"])
+        ]
+        assert len(chosen) == 1, service["metadata"]["name"]
+        names = {port["name"] for container in chosen[0]["spec"]["containers"] for port in container["ports"]}
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= names
+
+
+def test_all_pods_are_denied_everything_and_only_what_is_named_is_let_through() -> None:
+    objects = rendered(PARTS)
+    policies = {each["metadata"]["name"]: each["spec"] for each in objects if each["kind"] == "NetworkPolicy"}
+    denied = policies.pop("trial-deny")
+    assert set(denied["policyTypes"]) == {"Ingress", "Egress"}
+    assert not {"ingress", "egress"} & set(denied)
+    for name, template in pods(objects).items():
+        labels = template["metadata"]["labels"]
+        assert matches(denied["podSelector"], labels)
+        assert [policy for policy, spec in policies.items() if matches(spec["podSelector"], labels)] == [name]
+    for name, spec in policies.items():
+        rules = [*spec.get("ingress", []), *spec.get("egress", [])]
+        assert all(rule.get("ports") for rule in rules), f"{name} lets every port through"
+    assert policies["trial-postgresql"]["policyTypes"] == ["Ingress"]
+    assert "egress" not in policies["trial-postgresql"]
+
+
+def test_nobody_scrapes_unless_a_namespace_is_named() -> None:
+    def scraped(values: dict[str, Any]) -> int:
+        policies = [each["spec"] for each in rendered(values) if each["kind"] == "NetworkPolicy"]
+        rules = [rule for spec in policies for rule in spec.get("ingress", [])]
+        return sum({"port": "metrics"} in rule["ports"] for rule in rules)
+
+    assert scraped(PARTS) == 0
+    named = {"monitoringNamespace": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+    assert scraped({**PARTS, "networkPolicy": named}) == 3
+
+
+def test_secrets_are_named_and_never_made() -> None:
+    objects = rendered(PARTS)
+    assert not [each for each in objects if each["kind"] == "Secret"]
+    for template in pods(objects).values():
+        for container in template["spec"]["containers"]:
+            for entry in container.get("env", []):
+                if any(word in entry["name"] for word in ("PASSWORD", "SECRETS_KEY", "TOKEN")):
+                    assert "valueFrom" in entry or entry["name"].endswith("_FILE"), entry
+
+
+@pytest.mark.parametrize(
+    ("part", "changed", "said"),
+    [
+        ("node", {"domainKey": "abc"}, "domainKey"),
+        ("node", {"domainKey": ""}, "domainKey"),
+        ("node", {"apiUrl": "http://flaas.example"}, "apiUrl"),
+        ("node", {"enrolmentSecret": ""}, "node.enrolmentSecret"),
+        ("node", {"replicas": 3}, "replicas"),
+        ("api", {"publicUrl": ""}, "api.publicUrl"),
+        ("api", {"keySecret": ""}, "api.keySecret"),
+        ("api", {"databaseSecret": ""}, "postgresql.enabled"),
+        ("relay", {"tlsSecret": ""}, "relay.tlsSecret"),
+        ("postgresql", {"image": "postgres:latest"}, "postgresql.image"),
+    ],
+)
+def test_wrong_values_are_refused_with_their_name(part: str, changed: dict[str, Any], said: str) -> None:
+    done = helm_says("template", "trial", values={part: {**PARTS[part], **changed}})
+    assert done.returncode != 0
+    assert said in done.stderr
