@@ -76,6 +76,8 @@ SMALL, LARGE = 8 << 20, 4 << 30
 KEPT_ENDED_RUNS = 8
 OWNER_POLL = 1.0
 """Seconds after which the node looks again whether its owner has answered."""
+RETRY, RETRY_AT_MOST = 1.0, 15.0
+"""Seconds after which the node tries again what the API asks of it, doubled at each failure."""
 AUDIT_RETRY = 2.0
 """Seconds for which an API that does not answer is asked again for its audit log; a later look makes up for it."""
 
@@ -448,17 +450,18 @@ class Node:
     # ---- what the API asks ------------------------------------------------------------------------------------
 
     async def _reconcile_when_told(self) -> None:
+        delay = RETRY
         while True:
             await self._look_again.wait()
             self._look_again.clear()
             try:
                 await self._reconcile()
-            except Unreachable as error:
-                log.warning("%s", error)
-                await asyncio.sleep(1.0)
+                delay = RETRY
+            except FlaasError as error:  # what is due stays due
+                log.log(logging.WARNING if isinstance(error, Unreachable) else logging.ERROR, "%s", error)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, RETRY_AT_MOST)
                 self._look_again.set()
-            except FlaasError as error:
-                log.error("%s", error)
 
     async def _reconcile(self) -> None:
         """Bring what this node does in line with its open assignments."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -52,9 +53,10 @@ class PeerList:
 
     def __init__(self, path: Path, policy: Policy, node_id: str) -> None:
         self._path, self._policy, self._node_id = path, policy, node_id
+        self._loading = threading.Lock()  # the node's threads ask too
         self._seen, self._damaged = _stamp(path), False
         self._entries = _read(path)
-        self._answers: dict[str, str] | None = None
+        self._answers = self._states()
 
     def admit(self, domain: str, peer: Peer) -> None:
         """Refuse a member whom the owner does not let in.
@@ -102,7 +104,8 @@ class PeerList:
                     said = {"organisation": peer.organisation, "roles": list(peer.roles), "asked": int(time.time())}
                     entries[place] = {"domain": domain, "node_id": peer.node_id, **known, **said}
                 _write(self._path, entries)
-                self._entries, self._seen = entries, _stamp(self._path)
+                with self._loading:
+                    self._entries, self._seen = entries, _stamp(self._path)
         except OSError as error:
             log.error("the members of %s that are new cannot be written to %s: %s", domain, self._path, error)
             return []
@@ -111,26 +114,30 @@ class PeerList:
         return [peer for peer in changed if not _covers(self._entries[_place(domain, peer.node_id)], peer)]
 
     def has_news(self) -> bool:
-        """Tell whether the owner has answered since this was asked last."""
+        """Tell whether the owner has answered since this was asked last, or since the list was read first."""
         self._load()
-        answers = {place: _state(entry) for place, entry in self._entries.items()}
+        answers = self._states()
         before, self._answers = self._answers, answers
-        return before is not None and any(before.get(place, state) != state for place, state in answers.items())
+        return any(before.get(place, "waits") != state for place, state in answers.items())
+
+    def _states(self) -> dict[str, str]:
+        return {place: _state(entry) for place, entry in self._entries.items()}
 
     def _changes(self, domain: str, peer: Peer) -> bool:
         entry = self._entries.get(_place(domain, peer.node_id))
         return entry is None or (entry["organisation"], entry["roles"]) != (peer.organisation, list(peer.roles))
 
     def _load(self) -> None:
-        stamp = _stamp(self._path)
-        if stamp == self._seen:
-            return
-        self._seen, self._damaged = stamp, False
-        try:
-            self._entries = _read(self._path)
-        except InvalidInput as error:
-            self._damaged = True
-            log.error("%s Until then this node goes by what it said before.", error)
+        with self._loading:
+            stamp = _stamp(self._path)
+            if stamp == self._seen:
+                return
+            self._seen, self._damaged = stamp, False
+            try:
+                self._entries = _read(self._path)
+            except InvalidInput as error:
+                self._damaged = True
+                log.error("%s Until then this node goes by what it said before.", error)
 
     def _refusal(self, peer: Peer, code: str, verb: str) -> NotAllowed:
         return NotAllowed(

@@ -126,6 +126,15 @@ def test_it_is_noticed_that_the_owner_has_answered(home: Home) -> None:
     assert not peers.has_news()
 
 
+def test_an_answer_that_comes_before_it_was_looked_for_is_noticed(home: Home) -> None:
+    peers = the_list(home)
+    peers.notice("credit", [peer()])
+    decide(home, NORTH, accept=True)
+    assert peers.has_news()
+    assert not peers.has_news()
+    assert not the_list(home).has_news(), "a node that starts goes by what was said before"
+
+
 def test_a_key_that_was_not_seen_cannot_be_accepted(home: Home) -> None:
     with pytest.raises(NotFound, match="deny_peers"):
         decide(home, NORTH, accept=True)
@@ -147,6 +156,7 @@ def test_a_file_that_is_damaged_while_the_node_runs_changes_nothing_until_it_is_
     peers.notice("credit", [peer()])
     decide(home, NORTH, accept=True)
     assert code(peers, peer()) is None
+    assert peers.has_news()
     good = file.read_bytes()
     write_private(file, good[:-20])
     for _ in range(3):
