@@ -51,7 +51,7 @@ class Pair:
         }  # fmt: skip
         order = {"seed": theirs.seed.hex(), "domain_key": domain.node_id, "listing": listing}
         self.receiver, self.node_id = bench_mesh.Receiver("mesh", order), theirs.node_id
-        record = Record(name, theirs.node_id, tuple(self.receiver.where), (), (), 1, now, now + 800)
+        record = Record(name, theirs.node_id, *map(tuple, self.receiver.where), 1, now, now + 800)
         directory = Directory(name, domain.node_id)
         directory.update({**listing, "records": [record.sign(theirs)]})
         self.runner = runner

@@ -28,7 +28,8 @@ from .communications import probes
 from .communications.coordinator import Coordinator, Credentials, NodeKey
 from .communications.directory import Directory
 from .communications.identity import Identity
-from .communications.mesh_settings import MeshSettings
+from .communications.iroh_endpoint import LOOPBACK
+from .communications.mesh_settings import EVERYWHERE, MeshSettings
 from .communications.network import Network, ReflectorSite, RelaySite
 from .communications.probes import Echo
 from .communications.trust import Trust, is_loopback, unreachable
@@ -98,6 +99,9 @@ async def _findings(home: Home) -> AsyncIterator[Finding]:
             yield Finding("UDP", "warning", error.message, error.hint)
     for finding in _told_echoes(echoes, settings):
         yield finding
+    for address in settings.listen_tls if "tls" in settings.carriers and direct != "never" else ():
+        if address not in LOOPBACK:  # where all is on one machine any port does
+            yield await _own_tls(address, here.identity, settings)
     through = [] if direct == "only" else await asyncio.gather(*(_relay(site, settings) for site in relays))
     for finding in through:
         yield finding
@@ -107,6 +111,9 @@ async def _findings(home: Home) -> AsyncIterator[Finding]:
         [echo for echo in echoes if echo.seen],
         [site for site, finding in zip(relays, through, strict=False) if finding.state == "ok"],
     )
+
+
+_THIS_MACHINE = dict(zip((address.rpartition(":")[0] for address in EVERYWHERE), ("127.0.0.1", "[::1]"), strict=True))
 
 
 # ---- who and where --------------------------------------------------------------------------------------------------
@@ -382,6 +389,26 @@ def _nat(family: str, seen: Sequence[Echo], settings: MeshSettings) -> Finding:
     if len({echo.reflector for echo in seen}) < 2:
         return Finding(what, "ok", f"present: {ip} is seen as {seen[0].seen}; one reflector alone cannot tell its kind")
     return Finding(what, "ok", f"cone: {ip} is seen as {seen[0].seen} by all, so that peers can dial in")
+
+
+async def _own_tls(address: str, identity: Identity, settings: MeshSettings) -> Finding:
+    """Tell whether this machine's node answers peers at `address`; whether they are let through, only they can tell."""
+    host, _, port = address.rpartition(":")
+    if port == "0":
+        return Finding(
+            "TLS of peers",
+            "warning",
+            f"{address} takes another port at every start, which no firewall can be opened for",
+            "Set a fixed one as listen_tls in mesh.toml, e.g. 8443.",
+        )
+    here = f"{_THIS_MACHINE.get(host, host)}:{port}"
+    try:
+        seconds = await probes.reach_own_tls(identity, here)
+    except FlaasError as error:
+        advice = "Start the node (`flaas node run`); its log says why, should it not listen there."
+        return Finding("TLS of peers", "warning", error.message, advice)
+    outside = ", ".join(settings.announce_tls) or f"TCP port {port} of this machine"
+    return Finding("TLS of peers", "ok", f"the node answers at {here} in {_ms(seconds)}; peers need {outside} open")
 
 
 async def _relay(site: RelaySite, settings: MeshSettings) -> Finding:

@@ -255,7 +255,11 @@ def approve_launch(project: str, launch_id: str, watch: bool, yes: bool, days: i
     """Sign for the nodes of a launch that have registered; shown first, by name, organisation and node id."""
     agreed = (lambda text: True) if yes else (lambda text: click.confirm(f"{text}\nSign for them?"))
     key = Home.default().domain_key(project)
-    signed = approve(_call, key, project, launch_id, agreed=agreed, watch=watch, days=days)
+    taken_out = known_of(project).statements.revocation
+    signed = approve(
+        _call, key, project, launch_id, agreed=agreed, watch=watch, days=days,
+        is_revoked=lambda node_id: taken_out(node_id) is not None,
+    )  # fmt: skip
     names = printable(", ".join(signed), lines=False)
     click.echo(f"Signed for {names}." if signed else "No node waits for a signature.")
 
@@ -270,6 +274,7 @@ def approve(
     watch: bool = False,
     days: int = 30,
     poll: float = _POLL,
+    is_revoked: Callable[[str], bool] = lambda node_id: False,
 ) -> list[str]:
     """Sign for the registered nodes of a launch, and leave the memberships with the API.
 
@@ -289,6 +294,9 @@ def approve(
         How long the memberships are in force.
     poll : float
         Seconds between looks.
+    is_revoked : callable
+        Tells of a node id whether its key was taken out of the project before, as far as this machine remembers: the
+        API, which names the nodes, could bring it back.
 
     Returns
     -------
@@ -299,6 +307,8 @@ def approve(
     ------
     InvalidInput
         Code ``wrong-project``: the launch is for another project.
+    NotAllowed
+        Code ``membership-revoked``: one of the keys was; nothing was signed for any.
     NotFound
         ``unknown-launch``, ``no-domain-key``.
     """
@@ -316,6 +326,16 @@ def approve(
             )
         waiting = [node for node in launch["nodes"] if node["state"] == "registered" and node["node_id"] not in seen]
         seen |= {node["node_id"] for node in waiting}
+        for node in waiting:
+            if is_revoked(node["node_id"]):
+                raise NotAllowed(
+                    f"The key {node['node_id']} of {printable(node['name'], lines=False)} was taken out of {project!r} "
+                    "before.",
+                    code="membership-revoked",
+                    hint="A new machine makes a key of its own, which nobody has had. Ask who runs the API how it "
+                    "comes to name this one; `flaas domain members` shows why it was taken out.",
+                    node=node["node_id"],
+                )
         if waiting and agreed("\n".join(_node(node, launch["organisation"]) for node in waiting)):
             for node in waiting:
                 document = membership(domain_key, project, node["node_id"], launch["organisation"], ["node"], days)

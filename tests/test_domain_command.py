@@ -7,7 +7,7 @@ import pytest
 from flaas_jupyter.communications.directory import Membership
 from flaas_jupyter.communications.identity import Identity
 from flaas_jupyter.domain_command import approve
-from flaas_jupyter.errors import InvalidInput, NotFound
+from flaas_jupyter.errors import InvalidInput, NotAllowed, NotFound
 
 
 class Api:
@@ -54,6 +54,15 @@ def test_only_nodes_that_wait_are_shown_and_signed_for(key):
     assert member.node_id in shown[0]
     assert "north" in shown[0]
     assert "south" not in shown[0]
+
+
+def test_a_key_that_was_taken_out_before_is_not_signed_for_again_and_nothing_else_with_it(key):
+    api = Api({"north": "registered", "south": "registered"})
+    south = Identity(b"south".ljust(32, b".")).node_id
+    with pytest.raises(NotAllowed, match=south) as caught:
+        approve(api, key[0], "credit", "l1", agreed=lambda text: True, is_revoked=lambda node_id: node_id == south)
+    assert caught.value.code == "membership-revoked"
+    assert api.posted == []
 
 
 def test_who_does_not_agree_signs_nothing(key):

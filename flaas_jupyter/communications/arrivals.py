@@ -1,9 +1,9 @@
 """What has arrived of transfers: ranges that were verified, in memory or in files, for a bounded time.
 
-In a folder a transfer is two files: ``KEY.part``, the bytes, reserved in full when it begins, and ``KEY.have``, four
-bytes for each range that is there. A range is noted after it was written, and the whole is compared with its digest in
-the end, so that files which a crash left torn are found out. What is left over of other processes is taken up when the
-same transfer is offered again, and removed when it is old.
+In a folder a transfer is two files: ``KEY.part``, the bytes, reserved in full when it begins, and ``KEY.have``, number
+and SHA-256 of each range that is there. What is left over of other processes is taken up when the same transfer is
+offered again, as far as its bytes are still those that were noted: a crash may have left them torn. It is removed when
+it is old.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import hashlib
 import logging
 import os
 import re
+import struct
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -37,9 +39,14 @@ IN_MEMORY = 64 << 20
 PER_PEER = 4
 """Unfinished transfers of one peer; with one more its oldest goes."""
 
-_NUMBER = np.dtype("<u4")
+_NOTE = struct.Struct("<I32s")
 _ID = re.compile(r"[0-9a-f]{64}")
 Bytes = npt.NDArray[np.uint8]
+
+
+def digest_of(ranges: Iterable[bytes]) -> bytes:
+    """Return the digest of the whole: the SHA-256 of those of its ranges, end to end."""
+    return hashlib.sha256(b"".join(ranges)).digest()
 
 
 class Arrival:
@@ -50,30 +57,31 @@ class Arrival:
     payload : ndarray of uint8, shape (size,)
         Where its bytes go; memory or a mapped file.
     digest : bytes
-        SHA-256 of the whole.
+        Of the whole, see `digest_of`.
     range_size : int
         Bytes of a range.
-    have : ndarray of bool, shape (ranges,)
-        What is there already.
+    have : dict of int to bytes
+        The ranges that are there already, with their SHA-256.
     files : tuple of Path
         The bytes and the list of what is there; empty in memory.
     """
 
     def __init__(
-        self, payload: Bytes, digest: bytes, range_size: int, have: npt.NDArray[np.bool_], files: tuple[Path, ...] = ()
+        self, payload: Bytes, digest: bytes, range_size: int, have: dict[int, bytes], files: tuple[Path, ...] = ()
     ) -> None:
         self.size, self.digest, self.touched = payload.size, digest, time.monotonic()
         self._payload, self._range, self._have, self._files = payload, range_size, have, files
+        self._count = -(-self.size // range_size)
+        self._placed: set[int] = set()
 
     @classmethod
     def in_memory(cls, size: int, digest: bytes, range_size: int) -> Arrival:
         """Begin in memory, which is taken as bytes arrive."""
-        return cls(np.empty(size, np.uint8), digest, range_size, np.zeros(-(-size // range_size), np.bool_))
+        return cls(np.empty(size, np.uint8), digest, range_size, {})
 
     @classmethod
     def in_file(cls, part: Path, have: Path, size: int, digest: bytes, range_size: int) -> Arrival:
         """Begin in files, or go on with those of before; `OSError` where the disk has no room for all of it."""
-        count = -(-size // range_size)
         if not part.is_file() or part.stat().st_size != size:
             have.unlink(missing_ok=True)
             descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -87,42 +95,57 @@ class Arrival:
                 raise
             finally:
                 os.close(descriptor)
-        there = np.zeros(count, np.bool_)
+        payload = np.memmap(part, np.uint8, "r+", shape=(size,))
+        there: dict[int, bytes] = {}
         if have.is_file():
-            noted = np.frombuffer(have.read_bytes()[: have.stat().st_size // 4 * 4], _NUMBER)
-            there[noted[noted < count]] = True
+            raw = have.read_bytes()
+            for index, noted in _NOTE.iter_unpack(raw[: len(raw) // _NOTE.size * _NOTE.size]):
+                place = payload[index * range_size : (index + 1) * range_size]
+                if place.size and hashlib.sha256(place.data).digest() == noted:
+                    there[index] = noted
         else:
             have.touch(mode=0o600)
-        return cls(np.memmap(part, np.uint8, "r+", shape=(size,)), digest, range_size, there, (part, have))
+        return cls(payload, digest, range_size, there, (part, have))
 
     def missing(self) -> list[int]:
         """Return the indexes of the ranges that are not there, ascending."""
-        return [int(index) for index in np.flatnonzero(~self._have)]
+        return [index for index in range(self._count) if index not in self._have]
 
-    def take(self, index: object, received: npt.NDArray[np.generic] | None) -> None:
-        """Take a range whose own digest was right.
+    def place(self, index: object, size: int) -> Bytes | None:
+        """Return where the bytes of a range belong, for who reads them; None if it is there, or on its way already."""
+        if type(index) is not int or not 0 <= index < self._count or index in self._have or index in self._placed:
+            return None
+        place = self._payload[index * self._range : (index + 1) * self._range]
+        if place.size != size:
+            return None
+        self._placed.add(index)
+        return place
+
+    def take(self, index: object, received: npt.NDArray[np.generic] | None, digest: bytes | None) -> None:
+        """Take a range that has this SHA-256, as was found out when it came.
 
         Raises
         ------
         InvalidInput
             Code ``bad-frame``: there is no such range, or it has another length.
         """
-        if type(index) is not int or not 0 <= index < self._have.size:
+        if type(index) is not int or not 0 <= index < self._count:
             raise InvalidInput(f"The transfer has no range {str(index)[:40]}.", code="bad-frame")
         start = index * self._range
         place = self._payload[start : start + self._range]
-        if received is None or received.dtype != np.uint8 or received.shape != place.shape:
+        if received is None or digest is None or received.dtype != np.uint8 or received.shape != place.shape:
             raise InvalidInput(f"Range {index} of the transfer has {place.size} bytes.", code="bad-frame")
         self.touched = time.monotonic()
-        if self._have[index]:
+        if index in self._have:
             return  # it was sent twice, before its receipt was known
-        place[:] = received
+        if not np.may_share_memory(place, received):
+            place[:] = received
         if self._files:
             with self._files[1].open("ab") as file:
-                file.write(np.array(index, _NUMBER).tobytes())
-        self._have[index] = True
+                file.write(_NOTE.pack(index, digest))
+        self._have[index] = digest
 
-    async def whole(self) -> Bytes:
+    def whole(self) -> Bytes:
         """Return all bytes, once they are there and are what the sender has hashed.
 
         Raises
@@ -130,8 +153,7 @@ class Arrival:
         InvalidInput
             Code ``transfer-damaged``.
         """
-        found = await asyncio.to_thread(lambda: hashlib.sha256(self._payload.data).digest())
-        if self.missing() or found != self.digest:
+        if self.missing() or digest_of(self._have[index] for index in range(self._count)) != self.digest:
             raise InvalidInput(
                 "What arrived is not what the sender hashed.",
                 code="transfer-damaged",

@@ -1,8 +1,8 @@
 """What the mesh needs of a transport: authenticated connections by public key that carry many streams.
 
 A carrier proves to each end the other's Ed25519 key before it hands out a connection, keeps the bytes from
-everybody else, and lets a stream be abandoned alone. QUIC does all three (`iroh_carrier`); TLS 1.3 with
-pinned keys can.
+everybody else, and lets a stream be abandoned alone. QUIC does all three (`iroh_carrier`); TLS 1.3 does the first two,
+and frames over it the third (`tls_carrier`).
 
 Every operation raises `Unreachable` when the stream or connection is lost.
 """
@@ -28,7 +28,7 @@ class Whereabouts:
     addresses : tuple of str
         ``ip:port`` or ``[ip6]:port`` of QUIC over UDP.
     tls : tuple of str
-        The same for a carrier over TCP, of which there is none yet.
+        The same of TLS over TCP.
     relays : tuple of str
         URLs of the relays at which it waits.
     """
@@ -70,7 +70,7 @@ class Path:
     Parameters
     ----------
     kind : str
-        ``direct`` (QUIC over UDP) or ``relay``; ``tls`` is for a carrier over TCP, of which there is none yet.
+        ``direct`` (QUIC over UDP), ``relay``, or ``tls`` (over TCP, directly).
     remote : str
         The peer's address, or the relay's URL.
     rtt : float, optional

@@ -46,8 +46,7 @@ class Record:
     domain, node_id : str
         The domain it is for, and the node (64 hex digits).
     addresses, tls : tuple of str
-        ``ip:port`` or ``[ip6]:port`` of QUIC over UDP, and of a carrier over TCP, of which there is none yet; at most
-        16 each.
+        ``ip:port`` or ``[ip6]:port`` of QUIC over UDP, and of TLS over TCP; at most 16 each.
     relays : tuple of str
         URLs of the relays at which it waits, the one it prefers first; at most 8.
     sequence : int

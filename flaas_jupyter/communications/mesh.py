@@ -10,6 +10,7 @@ is raised again at the caller.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import secrets
 import time
@@ -529,7 +530,8 @@ class Mesh:
         """Answer one request, whatever it is; all that can go wrong stays with this stream."""
         try:
             try:
-                request = await decode(stream, lambda kind: self._limit(link.node_id, kind))
+                limit = functools.partial(self._limit, link.node_id)
+                request = await decode(stream, limit, functools.partial(self._transfers.place, link.node_id))
             except FlaasError as error:
                 await stream.stop_reading()
                 reply = await encode(Message("error", error.to_dict()))

@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -29,7 +29,8 @@ logger = logging.getLogger(__name__)
 
 EVERYWHERE = ("0.0.0.0:0", "[::]:0")
 USER, PASSWORD = "FLAAS_PROXY_USER", "FLAAS_PROXY_PASSWORD"
-_FIELDS = {"listen", "direct", "proxy", "relay_trust"}
+_FIELDS = {"listen", "carriers", "listen_tls", "announce_tls", "direct", "proxy", "relay_trust"}
+CarrierName = Literal["iroh", "tls"]
 _PROXY_FIELDS = {"mode", "secret"}
 
 Credentials = Callable[[str], Mapping[str, str]]
@@ -44,6 +45,12 @@ class MeshSettings:
     ----------
     listen : tuple of str
         ``ip:port`` of UDP, at most one of each family; port 0 takes a free one.
+    carriers : tuple of {"iroh", "tls"}
+        The transports that are used, the preferred one first.
+    listen_tls : tuple of str
+        ``ip:port`` of TCP, likewise. Without one peers are dialled over TLS, and cannot dial.
+    announce_tls : tuple of str
+        ``ip:port`` at which peers reach `listen_tls` from outside, where a port is forwarded.
     direct : {"prefer", "only", "never"}
         See `network.Direct`; it may be stricter than the domain's.
     proxy : str
@@ -55,6 +62,9 @@ class MeshSettings:
     """
 
     listen: tuple[str, ...] = LOOPBACK
+    carriers: tuple[CarrierName, ...] = get_args(CarrierName)
+    listen_tls: tuple[str, ...] = ()
+    announce_tls: tuple[str, ...] = ()
     direct: Direct = "prefer"
     proxy: str = "auto"
     user: str = ""
@@ -78,8 +88,9 @@ class MeshSettings:
             Of ``mesh.toml``.
         api : str
             URL of the coordination API. Where it is on this machine, everything is taken to be, and by default
-            nothing listens to the network. Else it does, in both families: a socket that is bound to loopback can
-            not dial out either.
+            peers speak TLS on loopback alone: iroh's core looks for a router (see `iroh_endpoint`), and TLS sends no
+            packet anywhere else. With an API elsewhere all of the network is listened to, in both families: a socket
+            that is bound to loopback can not dial out either.
         listen : sequence of str
             In place of what the file says.
         credentials : callable, optional
@@ -99,14 +110,24 @@ class MeshSettings:
         direct = raw.get("direct", "prefer")
         if direct not in get_args(Direct):
             raise _refused(path, f"direct is {direct!r}; it is one of {', '.join(get_args(Direct))}")
-        in_file = _addresses(path, raw.get("listen", []))
+        in_file = _addresses(path, raw, "listen")
         told = tuple(listen) or in_file
         if listen and in_file and set(told) != set(in_file):
             logger.info("--listen counts (%s), not what %s says (%s)", ", ".join(told), path, ", ".join(in_file))
         _require_addresses("--listen" if listen else str(path), told)
+        listen_tls, announce_tls = _addresses(path, raw, "listen_tls"), _addresses(path, raw, "announce_tls")
+        _require_addresses(f"{path}, listen_tls", listen_tls)
+        _require_announced(path, listen_tls, announce_tls)
+        alone = is_loopback(api) and not told
+        carriers = _carriers(path, raw.get("carriers", ["tls"] if alone else list(get_args(CarrierName))), listen_tls)
+        if alone and "tls" in carriers and "listen_tls" not in raw:
+            listen_tls = LOOPBACK[:1]
         mode, user, password = _proxy(path, raw.get("proxy", {}), credentials)
         return cls(
             listen=told or default_listen(api),
+            carriers=carriers,
+            listen_tls=listen_tls,
+            announce_tls=announce_tls,
             direct=direct,
             proxy=mode,
             user=user,
@@ -115,8 +136,12 @@ class MeshSettings:
         )
 
     def with_any_port(self) -> MeshSettings:
-        """Return the same with any free port at every address: the one that is named is the node's."""
-        return replace(self, listen=tuple(f"{address.rpartition(':')[0]}:0" for address in self.listen))
+        """Return the same with any free port at every address: the one that is named is the node's.
+
+        Over TLS only the node listens.
+        """
+        anywhere = tuple(f"{address.rpartition(':')[0]}:0" for address in self.listen)
+        return replace(self, listen=anywhere, listen_tls=(), announce_tls=())
 
     def direct_with(self, networks: Sequence[Network]) -> Direct:
         """Return the rule for this machine and every domain: ``never``, if anybody says so, else ``only``."""
@@ -167,10 +192,27 @@ def default_listen(api: str) -> tuple[str, ...]:
     return tuple(address for address in (LOOPBACK if is_loopback(api) else EVERYWHERE) if has_family_of(address))
 
 
-def _addresses(path: Path, value: object) -> tuple[str, ...]:
+def _addresses(path: Path, raw: Mapping[str, object], name: str) -> tuple[str, ...]:
+    value = raw.get(name, [])
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise _refused(path, f"listen is {value!r}, not a list of ip:port")
+        raise _refused(path, f"{name} is {value!r}, not a list of ip:port")
     return tuple(value)
+
+
+def _carriers(path: Path, value: object, listen_tls: Sequence[str]) -> tuple[CarrierName, ...]:
+    known = get_args(CarrierName)
+    if not isinstance(value, list) or not value or any(item not in known for item in value):
+        raise _refused(path, f"carriers is {value!r}; it is a list of {' and '.join(known)}, the preferred one first")
+    if listen_tls and "tls" not in value:
+        raise _refused(path, 'listen_tls is given, and carriers leaves out "tls"')
+    return tuple(dict.fromkeys(value))
+
+
+def _require_announced(path: Path, listen_tls: Sequence[str], announced: Sequence[str]) -> None:
+    if bad := [address for address in announced if not is_address(address)]:
+        raise _refused(path, f"announce_tls has {bad[0][:80]!r}, which is not ip:port or [ip6]:port")
+    if announced and not listen_tls:
+        raise _refused(path, "announce_tls is given without listen_tls, so that nothing answers there")
 
 
 def _require_addresses(where: str, addresses: Sequence[str]) -> None:

@@ -17,11 +17,13 @@ from typing import Any
 
 from ..errors import Unreachable
 from . import reflection
+from .carrier import Whereabouts
 from .identity import Identity
 from .iroh_endpoint import bind_endpoint, iroh, losses
 from .network import ReflectorSite, RelaySite
 from .shim import Proxy, Shim
 from .signed_fields import is_address
+from .tls_carrier import TlsCarrier
 from .trust import Trust
 
 ANSWER_SECONDS = 6.0
@@ -131,6 +133,23 @@ async def reach_relay(site: RelaySite, trust: Trust, proxy: Proxy | None) -> flo
             status=status,
         )
     return time.monotonic() - since
+
+
+async def reach_own_tls(identity: Identity, address: str) -> float:
+    """Connect over TLS to this machine's own node at ``ip:port``; return the seconds that took.
+
+    Raises
+    ------
+    Unreachable
+        Code ``no-way``: nobody answers there, or another key than `identity`'s.
+    """
+    since = time.monotonic()
+    carrier = await TlsCarrier.bind(identity)
+    try:
+        await carrier.dial(identity.node_id, Whereabouts(tls=(address,)))
+        return time.monotonic() - since
+    finally:
+        await carrier.close()
 
 
 async def _websocket(port: int) -> int:

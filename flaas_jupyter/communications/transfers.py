@@ -11,8 +11,9 @@ as another process, is told what has already arrived. The caller drives both way
 * A large *reply* is parked under a random name. What is sent is ``transfer/parked``, which says what there is; the
   caller asks for it with ``transfer/fetch``, range by range, and says ``transfer/done``.
 
-After the last range the SHA-256 of the whole is compared. At most so many ranges are under way as there are streams,
-which is the window (4, or 8 from 32 MiB on), and they are less urgent than all other messages.
+The digest of the whole is the SHA-256 of those of its ranges, end to end: each byte is hashed once at either end, and
+what differs anywhere is found out when the last range is there. At most so many ranges are under way as there are
+streams, which is the window (4, or 8 from 32 MiB on), and they are less urgent than all other messages.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import FlaasError, InvalidInput, NotFound, Unreachable
-from .arrivals import KEPT, Arrival, Arrivals
+from .arrivals import KEPT, Arrival, Arrivals, digest_of
 from .wire import LONGEST_TYPE, Message, Payload, tensors_of
 
 log = logging.getLogger(__name__)
@@ -125,7 +127,8 @@ class Transfers:
 
     async def _push(self, node_id: str, message: Message, limit: int) -> Message:
         payload = Payload(message.tensors)
-        digest = await payload.digest()
+        digests = await payload.digests(RANGE)
+        digest = digest_of(digests)
         transfer = transfer_id(message.type, payload.size, digest)
         offer = Message(OFFER, {"id": transfer, "type": message.type, "size": payload.size, "digest": digest})
         deliver = Message(
@@ -139,7 +142,8 @@ class Transfers:
         async def send(index: int) -> None:
             start = index * RANGE
             part = payload.range(start, min(start + RANGE, payload.size))
-            await self._ask(node_id, Message(PART, {"id": transfer, "index": index}, {"range": part}), 0)
+            body = {"id": transfer, "index": index}
+            await self._ask(node_id, Message(PART, body, {"range": part}, digests[index]), 0)
 
         for left in reversed(range(_TRIES)):
             try:
@@ -166,11 +170,11 @@ class Transfers:
 
             async def fetch(index: int, arrival: Arrival = arrival) -> None:
                 reply = await self._ask(node_id, Message(FETCH, {"id": transfer, "index": index}), RANGE)
-                arrival.take(index, reply.tensors.get("range"))
+                arrival.take(index, reply.tensors.get("range"), reply.digest)
 
             await self._until_complete(node_id, size, missing, fetch)
             try:
-                payload = await arrival.whole()
+                payload = arrival.whole()
                 break
             except InvalidInput:
                 if not left:
@@ -224,6 +228,11 @@ class Transfers:
         """Return the bytes that a request of a transfer may carry; None for other types."""
         return None if kind not in self._handlers else RANGE if kind == PART else 0
 
+    def place(self, node_id: str, kind: str, body: dict[str, Any], size: int) -> npt.NDArray[np.uint8] | None:
+        """Return where the tensors of a message that is arriving belong, see `wire.decode`; a range has its place."""
+        arrival = self._arrivals.get(node_id, body.get("id")) if kind == PART else None
+        return None if arrival is None else arrival.place(body.get("index"), size)
+
     async def answer(self, node_id: str, request: Message) -> Message:
         """Answer a request of one of the transfers' own types."""
         return await self._handlers[request.type](node_id, request)
@@ -233,9 +242,9 @@ class Transfers:
         if reply.nbytes <= SINGLE_FRAME:
             return reply
         payload = Payload(reply.tensors)
-        digest = await payload.digest()
+        digests = await payload.digests(RANGE)
         transfer = secrets.token_hex(16)  # of this one call: the same may be parked for another of the peer's processes
-        self._parked[node_id, transfer] = _Parked(payload)
+        self._parked[node_id, transfer] = _Parked(payload, digests)
         self._forget_parked(keep=(node_id, transfer))
         asyncio.get_running_loop().call_later(PARKED + 1.0, self._forget_parked)
         return Message(
@@ -246,7 +255,7 @@ class Transfers:
                 "body": reply.body,
                 "tensors": payload.specs,
                 "size": payload.size,
-                "digest": digest,
+                "digest": digest_of(digests),
             },
         )
 
@@ -266,7 +275,7 @@ class Transfers:
         arrival = self._arrivals.get(node_id, transfer)
         if arrival is None:
             raise _unknown()
-        arrival.take(index, request.tensors.get("range"))
+        arrival.take(index, request.tensors.get("range"), request.digest)
         return Message("ok")
 
     async def _delivered(self, node_id: str, request: Message) -> Message:
@@ -280,7 +289,7 @@ class Transfers:
         if not isinstance(body, dict):
             raise InvalidInput("The body of a request is an object.", code="bad-frame")
         try:
-            payload = await arrival.whole()
+            payload = arrival.whole()
         except InvalidInput:
             self._arrivals.drop(node_id, transfer)
             raise
@@ -298,7 +307,8 @@ class Transfers:
         if type(index) is not int or not 0 <= index < _count(size):
             raise InvalidInput(f"A transfer of {size} bytes has no range {index!r}.", code="bad-frame")
         parked.asked = time.monotonic()
-        return Message("ok", {}, {"range": parked.payload.range(index * RANGE, min(index * RANGE + RANGE, size))})
+        part = parked.payload.range(index * RANGE, min(index * RANGE + RANGE, size))
+        return Message("ok", {}, {"range": part}, parked.digests[index])
 
     async def _done(self, node_id: str, request: Message) -> Message:
         self._parked.pop((node_id, str(_fields(request, "id")[0])), None)
@@ -317,8 +327,8 @@ class Transfers:
 class _Parked:
     """A reply that waits to be fetched."""
 
-    def __init__(self, payload: Payload) -> None:
-        self.payload = payload
+    def __init__(self, payload: Payload, digests: list[bytes]) -> None:
+        self.payload, self.digests = payload, digests
         self.asked = time.monotonic()
 
 
@@ -326,9 +336,9 @@ _UNKNOWN, _DAMAGED = "unknown-transfer", "transfer-damaged"
 
 
 def transfer_id(kind: object, size: object, digest: object) -> str:
-    """Return the name of a transfer: SHA-256 of its purpose (a message type), its size and its content's digest."""
+    """Return the name of a transfer: SHA-256 of its purpose (a message type), its size and the digest of the whole."""
     if not isinstance(kind, str) or type(size) is not int or not isinstance(digest, bytes) or len(digest) != 32:
-        raise InvalidInput("A transfer has a type, a size and a SHA-256 digest.", code="bad-frame")
+        raise InvalidInput("A transfer has a type, a size and a digest of 32 bytes.", code="bad-frame")
     return hashlib.sha256(b"flaas/transfer/1\0%s\0%d\0%s" % (kind.encode(), size, digest)).hexdigest()
 
 

@@ -15,9 +15,12 @@ import asyncio
 import hashlib
 import itertools
 import math
+import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Protocol
 
 import msgpack
@@ -35,6 +38,7 @@ LONGEST_TYPE = 64
 DTYPES = ("|b1", "|i1", "<i2", "<i4", "<i8", "|u1", "<u2", "<u4", "<u8", "<f2", "<f4", "<f8")
 """NumPy's names of what may cross: booleans, integers of 8 to 64 bits, floats of 16 to 64 bits."""
 
+_HASHERS = max(1, min(4, os.cpu_count() or 1))
 _PREAMBLE = struct.Struct(">5sI")
 _MAX_DIMENSIONS = 32
 _SMALL = 64 << 10  # buffers below this are joined: one write costs more than copying them
@@ -56,11 +60,15 @@ class Message:
     tensors : dict of str to ndarray
         Booleans, integers of 8 to 64 bits, floats of 16 to 64 bits, of any shape. They are sent as they are
         at the time of sending: leave them alone until the call returns.
+    digest : bytes, optional
+        SHA-256 of all bytes of the tensors, in order, where it is known: one that has come has it, and to one that
+        is sent with it none is computed. The far side compares it.
     """
 
     type: str
     body: dict[str, Any] = field(default_factory=dict)
     tensors: dict[str, Array] = field(default_factory=dict)
+    digest: bytes | None = None
 
     @property
     def nbytes(self) -> int:
@@ -91,9 +99,21 @@ class Payload:
         self._ends = list(itertools.accumulate(view.size for view in self._views))
         self.size = self._ends[-1] if self._ends else 0
 
-    async def digest(self) -> bytes:
-        """Return the SHA-256 of all bytes."""
-        return await _digest([view.data for view in self._views])
+    async def digests(self, step: int) -> list[bytes]:
+        """Return the SHA-256 of each range of `step` bytes, made on several processors."""
+
+        def some(starts: Sequence[int]) -> list[bytes]:
+            ranges = (self.range(start, min(start + step, self.size)) for start in starts)
+            return [hashlib.sha256(part.data).digest() for part in ranges]
+
+        starts = range(0, self.size, step)
+        if len(starts) < 2:
+            return some(starts)
+        share = -(-len(starts) // _HASHERS)
+        parts = [starts[first : first + share] for first in range(0, len(starts), share)]
+        loop = asyncio.get_running_loop()
+        made = await asyncio.gather(*(loop.run_in_executor(_hashers(), some, part) for part in parts))
+        return [digest for part in made for digest in part]
 
     def range(self, start: int, stop: int) -> npt.NDArray[np.uint8]:
         """Return the bytes from `start` to `stop`: a view where they are of one tensor."""
@@ -143,7 +163,7 @@ async def encode(message: Message) -> list[Buffer]:
         "type": message.type,
         "body": message.body,
         "tensors": [[name, array.dtype.str, list(array.shape)] for name, array in arrays.items()],
-        "digest": await _digest(views),
+        "digest": message.digest or await _digest(views),
     }
     try:
         packed = msgpack.packb(header, use_bin_type=True)
@@ -155,7 +175,11 @@ async def encode(message: Message) -> list[Buffer]:
     return [_PREAMBLE.pack(MAGIC, len(packed)) + packed, *views]
 
 
-async def decode(reader: Reader, limit: int | Callable[[str], int]) -> Message:
+Place = Callable[[str, dict[str, Any], int], "npt.NDArray[np.uint8] | None"]
+"""Given type, body and bytes of a message, returns where its tensors are to be put, or None for memory of their own."""
+
+
+async def decode(reader: Reader, limit: int | Callable[[str], int], place: Place | None = None) -> Message:
     """Read one frame.
 
     Parameters
@@ -165,6 +189,8 @@ async def decode(reader: Reader, limit: int | Callable[[str], int]) -> Message:
     limit : int, or function of the message's type that returns one
         Bytes that all tensors together may have. Nothing of more than this, or of more than 4 MiB of
         header, is ever allocated.
+    place : Place, optional
+        Saves a copy of what has a place already. What is put there may be anything until this returns.
 
     Raises
     ------
@@ -181,13 +207,16 @@ async def decode(reader: Reader, limit: int | Callable[[str], int]) -> Message:
         if length > HEADER_LIMIT:
             raise _too_large("header", length, HEADER_LIMIT)
         header, specs = _parse_header(bytes(await _read(reader, length)), limit)
-        payload = np.empty(sum(spec.nbytes for spec in specs), np.uint8)  # committed as bytes arrive, not before
+        size = sum(spec.nbytes for spec in specs)
+        payload = place(header["type"], header["body"], size) if place is not None and size else None
+        if payload is None:
+            payload = np.empty(size, np.uint8)  # committed as bytes arrive, not before
         digest = await _fill(reader, payload)
     except EOFError as error:
         raise _bad("it ends before its time") from error
     if digest != header["digest"]:
         raise _bad("its tensors are not what the sender hashed")
-    return Message(header["type"], header["body"], dict(_tensors(payload, specs)))
+    return Message(header["type"], header["body"], dict(_tensors(payload, specs)), digest)
 
 
 def pieces(buffers: Sequence[Buffer]) -> Iterator[Buffer]:
@@ -292,7 +321,8 @@ async def _digest(views: Sequence[memoryview]) -> bytes:
 
     if sum(map(len, views)) <= CHUNK:
         return compute()
-    return await asyncio.to_thread(compute)  # hashlib lets go of the interpreter: the event loop runs on
+    # hashlib lets go of the interpreter: the event loop runs on
+    return await asyncio.get_running_loop().run_in_executor(_hashers(), compute)
 
 
 async def _read(reader: Reader, size: int) -> bytearray:
@@ -309,8 +339,17 @@ async def _fill(reader: Reader, payload: npt.NDArray[np.uint8]) -> bytes:
     for start in range(0, len(view), CHUNK):
         chunk = view[start : start + CHUNK]
         await reader.readinto(chunk)
-        digest.update(chunk)
+        if len(chunk) < _SMALL:
+            digest.update(chunk)
+        else:  # other streams are read meanwhile
+            await asyncio.get_running_loop().run_in_executor(_hashers(), digest.update, chunk)
     return digest.digest()
+
+
+@cache
+def _hashers() -> ThreadPoolExecutor:
+    """Return threads that do nothing but hash: the loop's own may be busy for long."""
+    return ThreadPoolExecutor(_HASHERS, "flaas-hash")
 
 
 def _tensors(payload: npt.NDArray[np.uint8], specs: list[_Spec]) -> Iterator[tuple[str, Array]]:

@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, Field
 from .schemas import Count, Key, SignedDocument, _In, _Out, _Resource
 
 Kind = Literal["direct", "relay", "tls"]
-"""How a connection runs; ``tls`` is for a carrier over TCP, of which there is none yet."""
+"""How a connection runs: QUIC over UDP, by a relay, or TLS over TCP."""
 Seconds = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
 Rate = Annotated[float, Field(ge=0, lt=1e15, allow_inf_nan=False)]
 

@@ -87,6 +87,8 @@ class LocalFederation:
         What else stands in the policy of new nodes in place of the default.
     id_column : str, optional
         The column of all tables that names whom a row is about, for vertical models.
+    mesh : str
+        What stands in ``mesh.toml`` of new nodes and of the developer; by default there is no such file.
     tls : bool
         Whether the API speaks TLS, with a private authority that nodes and developer pin.
     """
@@ -99,6 +101,7 @@ class LocalFederation:
     operations: Sequence[str] = ("train",)
     settings: Mapping[str, Any] = field(default_factory=dict)
     id_column: str | None = None
+    mesh: str = ""
     tls: bool = False
     nodes: dict[str, LocalNode] = field(default_factory=dict, init=False)
     url: str = field(default="", init=False)
@@ -171,6 +174,7 @@ class LocalFederation:
             home.save_credentials(Credentials(self.url, self.token("laboratory", "developer")))
             if self.tls:
                 self.trust.keep(home, self.url)
+            self._say_of_mesh(home)
         self._sign(Identity.load_or_create(home.key).node_id, "laboratory", ["developer"])
 
     def _set_up_node(self, name: str, files: Mapping[str, Path], target: str | None) -> None:
@@ -184,6 +188,7 @@ class LocalFederation:
             line = f"{key} = {json.dumps(value)}".replace("\\", r"\\")
             policy = re.sub(rf"^{key} = .*$", line, policy, flags=re.MULTILINE)
         write_private(node.home.policy, policy.encode())
+        self._say_of_mesh(node.home)
         key = Identity.load_or_create(self._admin_home.domain_key(self.project)).node_id
         self._sign(node.node_id, name, ["node"])
         operator = Bearer(self.token(name, "operator"))
@@ -191,6 +196,10 @@ class LocalFederation:
         registry = DatasetRegistry(node.home.path)
         for dataset, path in files.items():
             registry.add(dataset, path, target=target, projects=(self.project,), id_column=self.id_column)
+
+    def _say_of_mesh(self, home: Home) -> None:
+        if self.mesh:
+            write_private(home.mesh, self.mesh.encode())
 
     def _sign(self, node_id: str, organisation: str, roles: Sequence[str]) -> None:
         key = self._admin_home.domain_key(self.project)
@@ -359,6 +368,10 @@ class LocalFederation:
     def _admin_home(self) -> Home:
         return Home(self.folder / "administrator")
 
+    def _words(self, command: Sequence[str], home: Path) -> list[str]:
+        """Return the words with which the command that lives in `home` is started."""
+        return [sys.executable, "-m", "flaas_jupyter.cli", *command]
+
     def _spawn(self, command: Sequence[str], home: Path, log: Path, extra: Mapping[str, str]) -> subprocess.Popen[str]:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         kept = {key: value for key, value in os.environ.items() if not key.startswith("FLAAS_")}
@@ -371,7 +384,7 @@ class LocalFederation:
         }
         with log.open("a") as errors:
             return subprocess.Popen(  # noqa: S603 - our own command
-                [sys.executable, "-m", "flaas_jupyter.cli", *command],
+                self._words(command, home),
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

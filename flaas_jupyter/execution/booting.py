@@ -73,7 +73,7 @@ class BootConfig:
     name: str
     secret: str | None = None
     datasets: tuple[Mapping[str, Any], ...] = ()
-    listen: tuple[str, ...] = ("0.0.0.0:0",)
+    listen: tuple[str, ...] = ()
     end_by: datetime | None = None
     ca_fingerprint: str | None = None
 

@@ -9,8 +9,9 @@ from typing import Any
 from ..communications.carrier import Carrier, Whereabouts
 from ..communications.directory import RECORD_SECONDS, Directory, Record
 from ..communications.identity import Identity
-from ..communications.iroh_carrier import IrohCarrier
 from ..communications.mesh_settings import MeshSettings
+from ..communications.network import Network
+from ..communications.several_carriers import bind_carriers
 from ..home import Home
 from .sources.secrets import SecretStore
 
@@ -49,11 +50,13 @@ async def open_carrier(
         ``unknown-secret``.
     """
     settings = settings_of(home, api=api, listen=listen)
-    return await IrohCarrier.bind(
-        identity,
-        settings.with_any_port() if any_port else settings,
-        lambda: [network for directory in directories() if (network := directory.network) is not None],
-    )
+    if any_port:
+        settings = settings.with_any_port()
+
+    def networks() -> list[Network]:
+        return [network for directory in directories() if (network := directory.network) is not None]
+
+    return await bind_carriers(identity, settings, networks)
 
 
 def settings_of(home: Home, *, api: str, listen: Sequence[str] = ()) -> MeshSettings:

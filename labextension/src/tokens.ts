@@ -208,6 +208,11 @@ export interface IRound {
   groups?: { size: number; formed: number; opened: number } | null;
   /** Of a sharded sum: its parts, and the most bytes that one node sent and received. */
   shards?: { count: number; up: number; down: number } | null;
+  /**
+   * What the updates were sent in: their bytes and those without it, and the part that was lost; null where nobody may
+   * know that.
+   */
+  compression?: { name: string; bytes: number; plain: number; error: number | null } | null;
 }
 
 /** A question over the rows of several nodes: who has asked, of what kind. Neither the question nor its answer. */

@@ -7,11 +7,18 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
-from mesh_domain import Domain, Start
+from mesh_domain import Bind, Domain, Start
 
+from flaas_jupyter.communications.carrier import Carrier
 from flaas_jupyter.communications.identity import Identity
 from flaas_jupyter.communications.iroh_carrier import IrohCarrier
 from flaas_jupyter.communications.mesh import Mesh, Route
+from flaas_jupyter.communications.mesh_settings import MeshSettings
+from flaas_jupyter.communications.tls_carrier import TlsCarrier
+
+
+async def _over_tls(identity: Identity) -> Carrier:
+    return await TlsCarrier.bind(identity, MeshSettings(listen_tls=("127.0.0.1:0",)))
 
 
 @pytest.fixture
@@ -24,8 +31,14 @@ def domain() -> Domain:
     return Domain()
 
 
+@pytest.fixture(params=["iroh", "tls"])
+def bind(request: pytest.FixtureRequest) -> Bind:
+    """Each transport: what the mesh promises it promises over all of them."""
+    return {"iroh": IrohCarrier.bind, "tls": _over_tls}[request.param]
+
+
 @pytest.fixture
-async def start(domain: Domain) -> AsyncIterator[Start]:
+async def start(domain: Domain, bind: Bind) -> AsyncIterator[Start]:
     """Start a node: a member of `domain` with a published record, unless told otherwise."""
     meshes: list[Mesh] = []
 
@@ -42,7 +55,7 @@ async def start(domain: Domain) -> AsyncIterator[Start]:
         **changes: Any,
     ) -> Mesh:
         identity = identity or Identity.generate()
-        carrier = await IrohCarrier.bind(identity)
+        carrier = await bind(identity)
         if member:
             domain.admit(identity.node_id, roles, **changes)
         if published:
@@ -66,5 +79,5 @@ async def start(domain: Domain) -> AsyncIterator[Start]:
     yield start
     for mesh in meshes:
         await mesh.close()
-    left = [task for task in asyncio.all_tasks() if task.get_name().startswith(("mesh", "iroh"))]
+    left = [task for task in asyncio.all_tasks() if task.get_name().startswith(("mesh", "iroh", "tls"))]
     assert not left, "closed meshes leave nothing running"

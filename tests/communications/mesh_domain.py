@@ -7,13 +7,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import astuple
 from typing import Any
 
-from flaas_jupyter.communications.carrier import Whereabouts
+from flaas_jupyter.communications.carrier import Carrier, Whereabouts
 from flaas_jupyter.communications.directory import Directory, Membership, Record, sign_membership
 from flaas_jupyter.communications.identity import Identity
 from flaas_jupyter.communications.mesh import Mesh
 from flaas_jupyter.communications.revocation import Revocation, sign_revocation
 
 DOMAIN = "hospital-study"
+Bind = Callable[[Identity], Awaitable[Carrier]]
 Start = Callable[..., Awaitable[Mesh]]
 
 

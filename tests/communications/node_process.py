@@ -16,8 +16,9 @@ from typing import Any
 
 from flaas_jupyter.communications.directory import Directory, Peer, Record
 from flaas_jupyter.communications.identity import Identity
-from flaas_jupyter.communications.iroh_carrier import IrohCarrier
 from flaas_jupyter.communications.mesh import Mesh, Route
+from flaas_jupyter.communications.mesh_settings import MeshSettings
+from flaas_jupyter.communications.several_carriers import bind_carriers
 from flaas_jupyter.communications.wire import Message
 
 LIMIT = 1 << 30
@@ -47,7 +48,7 @@ async def main() -> None:
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     order = json.loads(await lines.readline())
     identity = Identity(bytes.fromhex(order["seed"]))
-    carrier = await IrohCarrier.bind(identity)
+    carrier = await bind_carriers(identity, MeshSettings(listen_tls=("127.0.0.1:0",)), tuple)
     directory = Directory(order["domain"], order["domain_key"])
     now = int(time.time())
     found = astuple(carrier.whereabouts)

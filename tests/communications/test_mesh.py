@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mesh_domain import Domain, Start
+from mesh_domain import Bind, Domain, Start
 
 from flaas_jupyter.communications import link as link_module
 from flaas_jupyter.communications import mesh as mesh_module
-from flaas_jupyter.communications.carrier import Connection, Whereabouts
+from flaas_jupyter.communications.carrier import Carrier, Connection, Whereabouts
 from flaas_jupyter.communications.directory import Directory, Peer
 from flaas_jupyter.communications.identity import Identity
-from flaas_jupyter.communications.iroh_carrier import IrohCarrier
 from flaas_jupyter.communications.link import Greeting
 from flaas_jupyter.communications.mesh import Mesh, Route
 from flaas_jupyter.communications.wire import MAGIC, Message
@@ -203,7 +202,8 @@ async def test_a_record_forged_by_the_api_is_not_dialled(domain: Domain, start: 
     ours = await start(fetches=False)
     theirs = await start(ECHO)
     evil = await start(ECHO)
-    domain.records[theirs.node_id]["body"]["addresses"] = list(evil.whereabouts.addresses)
+    here = evil.whereabouts
+    domain.records[theirs.node_id]["body"].update(addresses=list(here.addresses), tls=list(here.tls))
     ours.directory.update(domain.listing())
     with pytest.raises(Unreachable, match="no address"):
         await ours.call(theirs.node_id, Message("echo"))
@@ -224,11 +224,11 @@ async def test_another_key_at_the_address_gets_no_call(domain: Domain, start: St
 # -- bad input -------------------------------------------------------------------------------------------
 
 
-async def _raw(domain: Domain, mesh: Mesh) -> tuple[IrohCarrier, Any, Any]:
+async def _raw(domain: Domain, mesh: Mesh, bind: Bind) -> tuple[Carrier, Any, Any]:
     """Connect as a member that speaks the greeting and then whatever it likes."""
     identity = Identity.generate()
     domain.admit(identity.node_id)
-    carrier = await IrohCarrier.bind(identity)
+    carrier = await bind(identity)
     connection = await carrier.dial(mesh.node_id, mesh.whereabouts)
     control = await connection.open_stream()
     await Greeting.new(60).send(control)
@@ -247,10 +247,10 @@ async def _raw(domain: Domain, mesh: Mesh) -> tuple[IrohCarrier, Any, Any]:
     ],
 )
 async def test_garbage_on_a_stream_harms_that_stream_only(
-    domain: Domain, start: Start, garbage: bytes, code: str
+    domain: Domain, start: Start, bind: Bind, garbage: bytes, code: str
 ) -> None:
     theirs = await start(ECHO)
-    carrier, connection, _control = await _raw(domain, theirs)
+    carrier, connection, _control = await _raw(domain, theirs, bind)
     stream = await connection.open_stream()
     await stream.write(garbage)
     await stream.finish()
@@ -263,12 +263,12 @@ async def test_garbage_on_a_stream_harms_that_stream_only(
 
 
 async def test_a_connection_without_greeting_is_closed(
-    domain: Domain, start: Start, monkeypatch: pytest.MonkeyPatch
+    domain: Domain, start: Start, bind: Bind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     theirs = await start(ECHO)
     identity = Identity.generate()
     domain.admit(identity.node_id)
-    carrier = await IrohCarrier.bind(identity)
+    carrier = await bind(identity)
     connection = await carrier.dial(theirs.node_id, theirs.whereabouts)
     stream = await connection.open_stream()
     await stream.write(b"x" * 64)
@@ -277,6 +277,7 @@ async def test_a_connection_without_greeting_is_closed(
     await carrier.close()
 
 
+@pytest.mark.parametrize("bind", ["iroh"], indirect=True)
 async def test_datagrams_that_are_not_quic_are_ignored(start: Start) -> None:
     ours, theirs = await start(), await start(ECHO)
     host, port = next(a for a in theirs.whereabouts.addresses if a.startswith("127")).split(":")
@@ -475,6 +476,7 @@ async def test_a_node_that_moved_is_dialled_at_its_new_address(domain: Domain, s
     assert (await asyncio.wait_for(ours.call(identity.node_id, Message("echo")), 20)).body
 
 
+@pytest.mark.parametrize("bind", ["iroh"], indirect=True)  # the address is one that keeps silent
 async def test_a_call_that_waits_for_a_dial_takes_the_peers_own_connection(
     domain: Domain, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -516,7 +518,7 @@ async def test_a_closed_mesh_fails_its_calls_and_takes_no_more(start: Start) -> 
     await asyncio.wait_for(stuck.cancelled.wait(), 10)
 
 
-async def test_an_api_that_is_down_does_not_stop_the_mesh(domain: Domain, start: Start) -> None:
+async def test_an_api_that_is_down_does_not_stop_the_mesh(domain: Domain, start: Start, bind: Bind) -> None:
     theirs = await start(ECHO)
     directory = Directory("hospital-study", domain.key.node_id)
 
@@ -526,7 +528,7 @@ async def test_an_api_that_is_down_does_not_stop_the_mesh(domain: Domain, start:
     identity = Identity.generate()
     domain.admit(identity.node_id)
     directory.update(domain.listing())
-    mesh = await Mesh.open(identity, directory, carrier=await IrohCarrier.bind(identity), refresh=down)
+    mesh = await Mesh.open(identity, directory, carrier=await bind(identity), refresh=down)
     assert await mesh.call(theirs.node_id, Message("echo"))
     with pytest.raises(NotAllowed):
         await mesh.call(Identity.generate().node_id, Message("echo"))
@@ -536,20 +538,25 @@ async def test_an_api_that_is_down_does_not_stop_the_mesh(domain: Domain, start:
 async def test_a_mesh_whose_carrier_has_failed_is_not_open(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     ours = await start()
     assert ours.is_open
-    monkeypatch.setattr(IrohCarrier, "is_open", False)
+    monkeypatch.setattr(type(ours._carrier), "is_open", False)
     assert not ours.is_open
 
 
-async def test_a_record_of_ways_that_this_node_does_not_know_is_no_address(domain: Domain, start: Start) -> None:
+async def test_a_record_of_ways_that_this_node_does_not_know_is_no_address(
+    domain: Domain, start: Start, bind: Bind
+) -> None:
     other = Identity.generate()
     domain.admit(other.node_id)
-    domain.publish(other, Whereabouts(tls=("127.0.0.1:9",)))
     ours = await start()
+    here = ours.whereabouts
+    domain.publish(other, Whereabouts(("127.0.0.1:9",)) if here.tls else Whereabouts(tls=("127.0.0.1:9",)))
+    ours.directory.update(domain.listing())
     with pytest.raises(Unreachable) as caught:
         await ours.call(other.node_id, Message("echo"))
     assert caught.value.code == "no-address"
 
 
+@pytest.mark.parametrize("bind", ["iroh"], indirect=True)  # the address is one that keeps silent
 async def test_a_dial_ends_when_the_peer_has_connected_and_the_next_one_is_not_held_up(
     domain: Domain, start: Start
 ) -> None:

@@ -51,6 +51,33 @@ def test_the_file_says_where_to_listen_and_the_command_line_says_it_louder(
     assert settings.with_any_port().listen == ("0.0.0.0:0", "[::]:0")
 
 
+def test_with_an_api_on_this_machine_peers_speak_tls_on_loopback_unless_told_otherwise(file: Path) -> None:
+    settings = MeshSettings.load(file, api=HERE)
+    assert (settings.carriers, settings.listen_tls) == (("tls",), ("127.0.0.1:0",))
+    assert MeshSettings.load(file, api=HERE, listen=["127.0.0.1:0"]).carriers == ("iroh", "tls")
+    for content, carriers, listen_tls in (
+        ('listen = ["127.0.0.1:0"]', ("iroh", "tls"), ()),
+        ('carriers = ["iroh"]', ("iroh",), ()),
+        ('carriers = ["iroh", "tls"]', ("iroh", "tls"), ("127.0.0.1:0",)),
+        ("listen_tls = []", ("tls",), ()),
+        ('listen_tls = ["127.0.0.1:7"]', ("tls",), ("127.0.0.1:7",)),
+    ):
+        file.write_text(content)
+        settings = MeshSettings.load(file, api=HERE)
+        assert (settings.carriers, settings.listen_tls) == (carriers, listen_tls), content
+
+
+def test_where_to_listen_over_tls_is_the_nodes_alone(file: Path) -> None:
+    settings = MeshSettings.load(file, api=AWAY)
+    assert (settings.carriers, settings.listen_tls) == (("iroh", "tls"), ())
+    file.write_text('carriers = ["tls"]\nlisten_tls = ["0.0.0.0:8443", "[::]:0"]\nannounce_tls = ["203.0.113.7:443"]\n')
+    settings = MeshSettings.load(file, api=AWAY)
+    assert (settings.carriers, settings.announce_tls) == (("tls",), ("203.0.113.7:443",))
+    assert settings.listen_tls == ("0.0.0.0:8443", "[::]:0")
+    beside = settings.with_any_port()
+    assert (beside.carriers, beside.listen_tls, beside.announce_tls) == (("tls",), (), ())
+
+
 @pytest.mark.parametrize(
     ("own", "domains", "rule"),
     [
@@ -78,6 +105,15 @@ def test_the_strictest_rule_for_direct_connections_counts(own: str, domains: tup
         ('listen = ["0.0.0.0:65536"]', "65536"),
         ('listen = ["::1:0"]', "not ip:port"),
         ('listen = ["0.0.0.0:1", "127.0.0.1:2"]', "two addresses of one family"),
+        ("carriers = []", "iroh and tls"),
+        ('carriers = ["quic"]', "iroh and tls"),
+        ("carriers = [[]]", "iroh and tls"),
+        ('carriers = ["iroh"]\nlisten_tls = ["0.0.0.0:443"]', 'leaves out "tls"'),
+        ('listen_tls = "0.0.0.0:443"', "listen_tls is"),
+        ('listen_tls = ["443"]', "not ip:port"),
+        ('listen_tls = ["0.0.0.0:1", "127.0.0.1:2"]', "two addresses of one family"),
+        ('announce_tls = ["203.0.113.7:443"]', "without listen_tls"),
+        ('listen_tls = ["0.0.0.0:443"]\nannounce_tls = ["clinic.example:443"]', "clinic.example"),
         ('direct = "sometimes"', "prefer, only, never"),
         ("proxy = 3", "[proxy]"),
         ("[proxy]\nmode = 1", "[proxy]"),

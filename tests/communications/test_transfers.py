@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from mesh_domain import Domain
 
 from flaas_jupyter.communications import arrivals as keeping
 from flaas_jupyter.communications import transfers as moving
-from flaas_jupyter.communications.arrivals import Arrival, Arrivals
+from flaas_jupyter.communications.arrivals import Arrival, Arrivals, digest_of
 from flaas_jupyter.communications.identity import Identity
 from flaas_jupyter.communications.iroh_carrier import IrohCarrier
 from flaas_jupyter.communications.mesh import Mesh, Route
@@ -272,7 +273,7 @@ async def test_nobody_gets_at_the_transfers_of_another():
     ]  # fmt: skip
     try:
         payload = Payload({"w": weights(8 << 20)})
-        digest = await payload.digest()
+        digest = digest_of(await payload.digests(RANGE))
         name = transfer_id("take", payload.size, digest)
         offer = Message("transfer/offer", {"id": name, "type": "take", "size": payload.size, "digest": digest})
         assert (await one.call(node.node_id, offer)).body["missing"] == [[0, 8]]
@@ -305,7 +306,7 @@ async def large_frame(mesh: Mesh, node: Mesh) -> Message:
     """Push a request by hand and return what has it answered with a large reply."""
     sent = Message("echo", {}, {"w": weights(9 << 20, seed=5)})
     payload = Payload(sent.tensors)
-    digest = await payload.digest()
+    digest = digest_of(await payload.digests(RANGE))
     name = transfer_id("echo", payload.size, digest)
     await mesh.call(
         node.node_id, Message("transfer/offer", {"id": name, "type": "echo", "size": payload.size, "digest": digest})
@@ -314,6 +315,15 @@ async def large_frame(mesh: Mesh, node: Mesh) -> Message:
         piece = payload.range(index * RANGE, (index + 1) * RANGE)
         await mesh.call(node.node_id, Message("transfer/range", {"id": name, "index": index}, {"range": piece}))
     return Message("transfer/deliver", {"id": name, "type": "echo", "body": {}, "tensors": payload.specs})
+
+
+def framed(message: Message) -> Message:
+    """Return a message as it comes out of its frame: with the digest of what has come."""
+    return replace(message, digest=sha256(b"".join(array.tobytes() for array in message.tensors.values())))
+
+
+def sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
 
 
 class Wire:
@@ -335,10 +345,10 @@ class Wire:
 
     async def ask(self, node_id, message, limit):
         self.sent.append(message.type)
-        message = self.spoil(message)
+        message = framed(self.spoil(message))
         if self.server.limit_of(message.type) is None:
-            return await self.server.park("me", await self.take("me", message))
-        return await self.server.park("me", await self.server.answer("me", message))
+            return framed(await self.server.park("me", await self.take("me", message)))
+        return framed(await self.server.park("me", await self.server.answer("me", message)))
 
 
 async def test_a_damaged_transfer_is_found_out_and_sent_again():
@@ -485,7 +495,7 @@ async def test_one_peer_leaves_half_of_the_budget_to_the_others():
 
 async def test_what_nobody_goes_on_with_is_forgotten(tmp_path, monkeypatch):
     kept = Arrivals(tmp_path)
-    (await kept.open("one", "a" * 64, 10, b"", 4)).take(0, np.zeros(4, np.uint8))
+    (await kept.open("one", "a" * 64, 10, b"", 4)).take(0, np.zeros(4, np.uint8), sha256(bytes(4)))
     monkeypatch.setattr(keeping, "KEPT", -1.0)
     kept.forget()
     assert kept.get("one", "a" * 64) is None
@@ -497,10 +507,11 @@ async def test_a_disk_that_is_full_is_done_without(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(keeping.os, "posix_fallocate", full)
-    arrival = await Arrivals(tmp_path).open("one", "a" * 64, 10, hashlib.sha256(bytes(10)).digest(), 4)
+    digest = digest_of(sha256(bytes(size)) for size in (4, 4, 2))
+    arrival = await Arrivals(tmp_path).open("one", "a" * 64, 10, digest, 4)
     for index, size in enumerate((4, 4, 2)):
-        arrival.take(index, np.zeros(size, np.uint8))
-    assert (await arrival.whole()).tobytes() == bytes(10)
+        arrival.take(index, np.zeros(size, np.uint8), sha256(bytes(size)))
+    assert arrival.whole().tobytes() == bytes(10)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -546,13 +557,14 @@ async def test_while_room_is_reserved_other_transfers_come_and_go_and_only_one_b
 @settings(max_examples=60, deadline=None)
 def test_ranges_come_in_any_order_and_more_than_once(size, step, data):
     raw = np.frombuffer(hashlib.sha256(bytes([size, step])).digest() * 2, np.uint8)[:size]
-    arrival = Arrival.in_memory(size, hashlib.sha256(raw.tobytes()).digest(), step)
     count = -(-size // step)
+    ranges = [raw[index * step : (index + 1) * step] for index in range(count)]
+    arrival = Arrival.in_memory(size, digest_of(sha256(part.tobytes()) for part in ranges), step)
     order = data.draw(st.lists(st.integers(0, count - 1), max_size=30)) + list(range(count))
     for index in order:
-        arrival.take(index, raw[index * step : (index + 1) * step])
+        arrival.take(index, ranges[index], sha256(ranges[index].tobytes()))
     assert arrival.missing() == []
-    assert asyncio.run(arrival.whole()).tobytes() == raw.tobytes()
+    assert arrival.whole().tobytes() == raw.tobytes()
 
 
 @given(st.lists(st.integers(0, 40), unique=True).map(sorted))
@@ -586,7 +598,43 @@ def test_whatever_a_peer_says_about_transfers_is_answered_or_refused(kind, body)
 def test_a_range_that_a_transfer_has_not_is_refused(index):
     arrival = Arrival.in_memory(10, b"", 4)
     with pytest.raises(InvalidInput):
-        arrival.take(index, np.zeros(4, np.uint8))
+        arrival.take(index, np.zeros(4, np.uint8), sha256(bytes(4)))
+
+
+def test_a_range_has_one_place_until_it_is_there():
+    raw = np.arange(10, dtype=np.uint8)
+    digest = digest_of(sha256(raw[start : start + 4].tobytes()) for start in (0, 4, 8))
+    arrival = Arrival.in_memory(10, digest, 4)
+    place = arrival.place(1, 4)
+    assert arrival.place(1, 4) is None, "somebody else is filling it"
+    for index, size in ((0, 5), (2, 4), (3, 4), (-1, 4), ("0", 4), (True, 4), (None, 4)):
+        assert arrival.place(index, size) is None
+    place[:] = raw[4:8]
+    assert 1 in arrival.missing(), "it is not there before it is taken"
+    arrival.take(1, place, sha256(place.tobytes()))
+    assert arrival.place(1, 4) is None
+    arrival.take(0, raw[:4], sha256(raw[:4].tobytes()))
+    arrival.take(2, raw[8:], sha256(raw[8:].tobytes()))
+    assert arrival.whole().tobytes() == raw.tobytes()
+
+
+async def test_files_that_a_crash_left_torn_are_sent_anew_where_they_are(tmp_path):
+    parts = [np.full(4, index, np.uint8) for index in range(3)]
+    digest = digest_of(sha256(part.tobytes()) for part in parts)
+    arrival = await Arrivals(tmp_path).open("one", "a" * 64, 12, digest, 4)
+    for index in (0, 1):
+        arrival.take(index, parts[index], sha256(parts[index].tobytes()))
+    [part] = tmp_path.glob("*.part")
+    torn = bytearray(part.read_bytes())
+    torn[5] ^= 1
+    part.write_bytes(torn)
+    [have] = tmp_path.glob("*.have")
+    have.write_bytes(have.read_bytes() + b"half a no")
+    again = await Arrivals(tmp_path).open("one", "a" * 64, 12, digest, 4)
+    assert again.missing() == [1, 2]
+    for index in (1, 2):
+        again.take(index, parts[index], sha256(parts[index].tobytes()))
+    assert again.whole().tobytes() == b"".join(each.tobytes() for each in parts)
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from(["|u1", "<f4", "<f8", "|b1"])), max_size=5), st.data())

@@ -23,10 +23,12 @@ from flaas_jupyter.communications import probes, reflection
 from flaas_jupyter.communications.directory import Directory
 from flaas_jupyter.communications.identity import Identity
 from flaas_jupyter.communications.iroh_endpoint import bind_endpoint
+from flaas_jupyter.communications.mesh_settings import MeshSettings
 from flaas_jupyter.communications.network import Network, ReflectorSite, RelaySite, sign_network
 from flaas_jupyter.communications.reflector import Reflector
 from flaas_jupyter.communications.relay.admission import Admission
 from flaas_jupyter.communications.relay.server import RelayServer
+from flaas_jupyter.communications.tls_carrier import TlsCarrier
 from flaas_jupyter.communications.trust import Trust
 from flaas_jupyter.doctor import Finding
 from flaas_jupyter.doctor_network import examine_network
@@ -496,6 +498,30 @@ def test_where_peers_may_not_connect_directly_no_reflector_is_asked(check):
         found = await world.examined()
         assert "UDP" not in found
         assert found["mesh"].state == "ok"
+
+    check(test)
+
+
+def test_the_tls_port_of_the_node_is_asked_whether_it_answers(check):
+    async def test(world: World) -> None:
+        await world.start(Network(PROJECT, relays=(await world.relay(),), serial=1))
+        world.home.mesh.write_text('listen_tls = ["0.0.0.0:0"]\n')
+        found = (await world.examined())["TLS of peers"]
+        assert (found.state, "fixed one" in found.advice) == ("warning", True)
+        port = closed_port()
+        world.home.mesh.write_text(f'listen_tls = ["127.0.0.1:{port}"]\nannounce_tls = ["203.0.113.7:443"]\n')
+        found = (await world.examined())["TLS of peers"]
+        assert (found.state, "Start the node" in found.advice) == ("warning", True)
+        assert f"127.0.0.1:{port}" in found.found
+        listens = MeshSettings(listen_tls=(f"127.0.0.1:{port}",))
+        node = await TlsCarrier.bind(Identity.load_or_create(world.home.key), listens)
+        found = (await world.examined())["TLS of peers"]
+        await node.close()
+        assert (found.state, "203.0.113.7:443 open" in found.found) == ("ok", True)
+        stranger = await TlsCarrier.bind(Identity.generate(), listens)
+        found = (await world.examined())["TLS of peers"]
+        await stranger.close()
+        assert (found.state, "another node" in found.found) == ("warning", True)
 
     check(test)
 

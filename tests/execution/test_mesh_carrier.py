@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,6 +88,44 @@ async def test_kernels_run_beside_a_node_whose_port_is_fixed(home: Home) -> None
         await carrier.close()
     assert {address.rpartition(":")[0] for address in told} <= {"127.0.0.1", "[::1]"}
     assert fixed not in told
+
+
+@pytest.mark.anyio
+async def test_the_carriers_are_those_that_the_settings_name(home: Home) -> None:
+    home.mesh.write_text('carriers = ["iroh", "tls"]')
+    both = await open_carrier(home, Identity.generate(), api=HERE, directories=list)
+    here = both.whereabouts
+    assert here.addresses
+    [taken] = here.tls
+    beside = await open_carrier(home, Identity.generate(), api=HERE, directories=list, any_port=True)
+    assert not beside.whereabouts.tls, "kernels dial over TLS, and do not listen"
+    home.mesh.write_text(f'carriers = ["iroh", "tls"]\nlisten_tls = ["{taken}"]')
+    with pytest.raises(InvalidInput) as caught:
+        await open_carrier(home, Identity.generate(), api=HERE, directories=list)
+    assert caught.value.code == "cannot-listen"
+    for carrier in (both, beside):
+        await carrier.close()
+    assert not [task for task in asyncio.all_tasks() if task.get_name().startswith(("iroh", "tls", "mesh"))]
+
+
+def test_over_tls_alone_iroh_is_not_needed(home: Home) -> None:
+    home.mesh.write_text('carriers = ["tls"]\nlisten_tls = ["127.0.0.1:0"]')
+    code = f"""
+import asyncio, sys
+sys.modules["iroh"] = None
+from pathlib import Path
+from flaas_jupyter.communications.identity import Identity
+from flaas_jupyter.execution.mesh_carrier import open_carrier
+from flaas_jupyter.home import Home
+
+async def main():
+    carrier = await open_carrier(Home(Path({str(home.path)!r})), Identity.generate(), api={AWAY!r}, directories=list)
+    assert carrier.is_open and carrier.whereabouts.tls and not carrier.whereabouts.addresses
+    await carrier.close()
+
+asyncio.run(main())
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 class Projects:

@@ -63,11 +63,18 @@ def offered(local, name: str, nodes: int) -> None:
         time.sleep(0.2)
 
 
-def started(folder: Path, sizes: dict[str, int], *, tls: bool = False) -> Iterator[tuple[LocalFederation, Tables]]:
+def started(
+    folder: Path, sizes: dict[str, int], *, tls: bool = False, mesh: str = ""
+) -> Iterator[tuple[LocalFederation, Tables]]:
     """Run a federation of nodes with so many rows; with `tls` over HTTPS, with an authority that all have pinned."""
     data = Tables(folder / "data", sizes)
     federation = LocalFederation(
-        folder / "federation", node_options=QUICK, api_options=QUICK_API, operations=("train", "analytics"), tls=tls
+        folder / "federation",
+        node_options=QUICK,
+        api_options=QUICK_API,
+        operations=("train", "analytics"),
+        mesh=mesh,
+        tls=tls,
     )
     try:
         federation.start(data.files, "label")
@@ -79,7 +86,9 @@ def started(folder: Path, sizes: dict[str, int], *, tls: bool = False) -> Iterat
 
 @pytest.fixture(scope="session")
 def three_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LocalFederation, Tables]]:
-    yield from started(tmp_path_factory.mktemp("three"), {"north": 40, "south": 25, "west": 90})
+    """Three nodes over QUIC, as on machines of their own; five, below, speak TLS, as on one machine."""
+    sizes = {"north": 40, "south": 25, "west": 90}
+    yield from started(tmp_path_factory.mktemp("three"), sizes, mesh='carriers = ["iroh"]\n')
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,9 @@ from flaas_jupyter.communications import blocking
 from flaas_jupyter.communications.coordinator import Coordinator, NodeKey
 from flaas_jupyter.communications.directory import Directory
 from flaas_jupyter.communications.identity import Identity
-from flaas_jupyter.communications.iroh_carrier import IrohCarrier
 from flaas_jupyter.communications.mesh import Mesh
+from flaas_jupyter.communications.mesh_settings import MeshSettings
+from flaas_jupyter.communications.several_carriers import bind_carriers
 from flaas_jupyter.communications.wire import Message
 from flaas_jupyter.connected_queries import ConnectedSource
 from flaas_jupyter.errors import FlaasError, NotAllowed
@@ -181,7 +182,7 @@ def require_liar_refused(federation, session, query, releaser):
         directory = Directory(federation.project, domain_key)
         async with Coordinator(federation.url, NodeKey(identity)) as coordinator:
             directory.update(await coordinator.get(f"/v1/projects/{federation.project}/directory"))
-        carrier = await IrohCarrier.bind(identity)
+        carrier = await bind_carriers(identity, MeshSettings(), tuple)
         async with asyncio.timeout(60), await Mesh.open(identity, directory, carrier=carrier) as mesh:
             body = {"step": document, "attempt": 1, "query": query.id, "number": 1}
             for listed in present:

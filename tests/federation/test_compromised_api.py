@@ -21,8 +21,9 @@ from sqlalchemy import delete, select
 from flaas_jupyter.communications import blocking
 from flaas_jupyter.communications.directory import Directory, Membership, Record, sign_membership
 from flaas_jupyter.communications.identity import Identity
-from flaas_jupyter.communications.iroh_carrier import IrohCarrier
 from flaas_jupyter.communications.mesh import Mesh
+from flaas_jupyter.communications.mesh_settings import MeshSettings
+from flaas_jupyter.communications.several_carriers import bind_carriers
 from flaas_jupyter.communications.wire import Message
 from flaas_jupyter.coordination import events
 from flaas_jupyter.coordination.database import Database
@@ -309,7 +310,7 @@ def test_an_aggregator_that_elects_itself_gets_nothing(attacker, developer, plan
     async def attack() -> None:
         directory = Directory(PROJECT, attacker.key.node_id)
         directory.update(listing)
-        carrier = await IrohCarrier.bind(attacker.key)
+        carrier = await bind_carriers(attacker.key, MeshSettings(), tuple)
 
         async def refresh() -> None:
             return None

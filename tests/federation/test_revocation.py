@@ -13,8 +13,9 @@ from sqlalchemy import delete
 
 from flaas_jupyter.communications.directory import Directory
 from flaas_jupyter.communications.identity import Identity
-from flaas_jupyter.communications.iroh_carrier import IrohCarrier
 from flaas_jupyter.communications.mesh import Mesh
+from flaas_jupyter.communications.mesh_settings import MeshSettings
+from flaas_jupyter.communications.several_carriers import bind_carriers
 from flaas_jupyter.communications.wire import Message
 from flaas_jupyter.coordination.database import Database
 from flaas_jupyter.coordination.tables import MembershipRow, RevocationRow
@@ -52,7 +53,7 @@ class Member:
         self.mesh: Mesh = self.do(self._open())
 
     async def _open(self) -> Mesh:
-        carrier = await IrohCarrier.bind(self.identity)
+        carrier = await bind_carriers(self.identity, MeshSettings(), tuple)
         return await Mesh.open(self.identity, self.directory, carrier=carrier, peer_timeout=5.0)
 
     def do(self, work: Any) -> Any:

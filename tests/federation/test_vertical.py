@@ -16,8 +16,9 @@ import pandas as pd
 import pytest
 
 from flaas_jupyter.communications.identity import Identity
-from flaas_jupyter.communications.iroh_carrier import IrohCarrier
 from flaas_jupyter.communications.mesh import Mesh
+from flaas_jupyter.communications.mesh_settings import MeshSettings
+from flaas_jupyter.communications.several_carriers import bind_carriers
 from flaas_jupyter.communications.wire import Message
 from flaas_jupyter.demo.local import LocalFederation
 from flaas_jupyter.errors import Aborted, FlaasError, InvalidInput, NotAllowed, NotFound
@@ -335,7 +336,7 @@ def test_strangers_and_other_members_get_no_word_in(nodes, project):
 
             directory = Directory(project.id, project.description["domain_key"])
             directory.update(await session._coordinator.get(f"/v1/projects/{project.id}/directory"))
-            mesh = await Mesh.open(identity, directory, carrier=await IrohCarrier.bind(identity))
+            mesh = await Mesh.open(identity, directory, carrier=await bind_carriers(identity, MeshSettings(), tuple))
             async with mesh:
                 await mesh.call(ids["bank"], Message(message, body), timeout=20.0, limit=1 << 20)
 

@@ -7,6 +7,8 @@ which libFuzzer leaves in a file ``crash-…`` to be run again.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -14,12 +16,35 @@ from typing import Any
 import atheris
 
 with atheris.instrument_imports(include=["flaas_jupyter", "msgpack"]):
-    from flaas_jupyter.communications import wire
+    from flaas_jupyter.communications import multiplexed, wire
     from flaas_jupyter.communications.relay import frames, handshake
-    from flaas_jupyter.errors import InvalidInput, NotAuthenticated
+    from flaas_jupyter.errors import InvalidInput, NotAuthenticated, Unreachable
 
 TENSOR_LIMIT = 1 << 20
 CHALLENGE = bytes(handshake.CHALLENGE_BYTES)
+
+
+LOOP = asyncio.new_event_loop()
+
+
+class Sent(asyncio.Transport):
+    """A transport that takes everything at once, and counts it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.size = 0
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+
+    def write(self, data: Any) -> None:
+        self.size += len(data)
+
+    def is_closing(self) -> bool:
+        return False
+
+    def close(self) -> None: ...
+
+    def abort(self) -> None: ...
 
 
 class Bytes:
@@ -35,12 +60,8 @@ class Bytes:
 
 
 def finished(work: Coroutine[Any, Any, Any]) -> Any:
-    """Return the result of a coroutine that never waits."""
-    try:
-        work.send(None)
-    except StopIteration as end:
-        return end.value
-    raise AssertionError("it waits for something")
+    """Return the result of a coroutine that waits for nothing but a hash."""
+    return LOOP.run_until_complete(asyncio.wait_for(work, 10))
 
 
 def messages(data: bytes) -> None:
@@ -87,11 +108,41 @@ def relay_handshake(data: bytes) -> None:
     raise AssertionError("a signature was guessed")
 
 
+def streams(data: bytes) -> None:
+    """Frames of streams over TLS, of a peer that dialled: it is cut off with a reason, and holds little here."""
+    LOOP.run_until_complete(_streams(data))
+
+
+async def _streams(data: bytes) -> None:
+    sent = Sent()
+    connection = multiplexed.Multiplexed(dialled=False, remote="fuzz")
+    connection.connection_made(sent)
+    connection.start("ab" * 32)
+    left = memoryview(data)
+    while left:
+        room = connection.get_buffer(-1)
+        taken = min(len(room), len(left))
+        room[:taken], left = left[:taken], left[taken:]
+        connection.buffer_updated(taken)
+    connection.eof_received()
+    connection.connection_lost(None)
+    held = []
+    with contextlib.suppress(Unreachable):
+        while True:
+            held.append(await connection.accept_stream())
+    assert len(held) <= multiplexed.MOST_STREAMS + len(data) // multiplexed.HEADER.size
+    closing = await connection.closed()
+    assert closing.reason or closing.code is not None
+    assert sent.size <= 2 * len(data) + 4096, "more is sent than was asked for"
+    await connection.gone()
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    target.__name__: target for target in (messages, headers, relay_frames, relay_handshake)
+    target.__name__: target for target in (messages, headers, relay_frames, relay_handshake, streams)
 }
 
 if __name__ == "__main__":
     target = TARGETS[sys.argv.pop(1)]
+    asyncio.set_event_loop(LOOP)
     atheris.Setup(sys.argv, target)
     atheris.Fuzz()

@@ -14,7 +14,7 @@ import pytest
 FUZZ = Path(__file__).with_name("fuzz.py")
 SECONDS = int(os.environ.get("FLAAS_FUZZ_SECONDS", "2"))
 MEMORY_MIB = 1024
-TARGETS = ("messages", "headers", "relay_frames", "relay_handshake")
+TARGETS = ("messages", "headers", "relay_frames", "relay_handshake", "streams")
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="atheris is not installed"),

@@ -10,7 +10,7 @@ from typing import Any
 
 def say(event: str, **what: Any) -> None:
     """Write one line."""
-    print(json.dumps({"event": event, **what}), flush=True)
+    print(json.dumps({"event": event, **what}), file=sys.__stdout__, flush=True)
 
 
 class Lines:

@@ -30,7 +30,9 @@ Nat = Literal["cone", "symmetric"]
 Firewall = Literal["open", "https", "closed"]
 
 _ETC = Path("/etc/netns")  # `ip netns exec` lays what is there over /etc
-_HOSTS = f"127.0.0.1 localhost\n::1 localhost\n{SERVER} relay.example\n{SERVER6} relay.example\n"
+_HOSTS = (
+    f"127.0.0.1 localhost\n::1 localhost\n{SERVER} relay.example\n{SERVER6} relay.example\n{SERVER} relay2.example\n"
+)
 _MASQUERADE = {"cone": "masquerade persistent", "symmetric": "masquerade fully-random"}
 _OUT = {
     "open": ["iifname lan accept"],
@@ -111,6 +113,15 @@ class Lab:
             shutil.rmtree(_ETC / (self._name + space), ignore_errors=True)
             subprocess.run(["ip", "netns", "del", self._name + space], check=False, capture_output=True)
 
+    def space(self, name: str) -> str:
+        """Return what a namespace is called outside."""
+        return self._name + name
+
+    def load(self, space: str, rules: str) -> None:
+        """Load rules of nftables in a namespace."""
+        command = ["ip", "netns", "exec", self._name + space, "nft", "-f", "-"]
+        subprocess.run(command, input=rules, text=True, check=True)
+
     def inside(self, space: str, *command: str) -> str:
         """Run a command in a namespace and return what it printed."""
         return _run("ip", "netns", "exec", self._name + space, *command)
@@ -159,6 +170,25 @@ class Lab:
         ):
             self.inside(space, "ip", "-6", "route", "add", destination, "via", gateway)
 
+    def forward(self, site: str, port: int, to: str) -> None:
+        """Have a router pass one TCP port from outside on to ``ip:port`` of its site, as its administrators would."""
+        rules = [
+            "add chain inet nat before { type nat hook prerouting priority -100; }",
+            f"add rule inet nat before iifname wan tcp dport {port} dnat ip to {to}",
+            "add rule inet filter out ct status dnat accept",
+        ]
+        for rule in rules:
+            self.inside(f"r{site}", "nft", rule)
+
+    async def far_apart(self, round_trip: float, loss: float) -> None:
+        """Let the sites be `round_trip` seconds from each other, and lose this part of all packets each way."""
+        await self.start("internet", "delay_process.py", {"seconds": round_trip / 2, "loss": loss})
+        self.inside("internet", "ip", "link", "set", "delay0", "up")
+        self.inside("internet", "sysctl", "-qw", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.delay0.rp_filter=0")
+        self.inside("internet", "ip", "route", "add", "default", "dev", "delay0", "table", "100")
+        for site in ("a", "b"):
+            self.inside("internet", "ip", "rule", "add", "iif", f"r{site}", "lookup", "100")
+
     def readdress(self, site: str, old: str, new: str, gateway: str) -> None:
         """Give a site's machine another address, as when it changes from one network to another."""
         self.inside(site, "ip", "addr", "del", old, "dev", "eth0")
@@ -201,10 +231,7 @@ class Lab:
     def _table(self, site: str, table: str, chains: str, rules: list[tuple[str, str]]) -> None:
         lines = [f"table inet {table}", f"delete table inet {table}", f"table inet {table} {{\n{chains}\n}}"]
         lines += [f"add rule inet {table} {chain} {rule}" for chain, rule in rules]
-        subprocess.run(
-            ["ip", "netns", "exec", f"{self._name}r{site}", "nft", "-f", "-"],
-            input="\n".join(lines) + "\n", text=True, check=True,
-        )  # fmt: skip
+        self.load(f"r{site}", "\n".join(lines) + "\n")
 
 
 class Process:
@@ -241,6 +268,13 @@ class Process:
         """Send a line, and return the answer."""
         self.tell(do=event, **what)
         return await self.expect(event, deadline)
+
+    async def kill(self) -> None:
+        """End the process without a chance to say so."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
+        await self._reader
 
     async def end(self) -> None:
         """End the process."""

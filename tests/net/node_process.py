@@ -12,9 +12,9 @@ from lines import Lines, say
 
 from flaas_jupyter.communications.directory import Directory, Peer, Record
 from flaas_jupyter.communications.identity import Identity
-from flaas_jupyter.communications.iroh_carrier import IrohCarrier
 from flaas_jupyter.communications.mesh import Mesh, Route
 from flaas_jupyter.communications.mesh_settings import EVERYWHERE, MeshSettings
+from flaas_jupyter.communications.several_carriers import bind_carriers
 from flaas_jupyter.communications.wire import Message
 from flaas_jupyter.errors import FlaasError
 
@@ -32,9 +32,10 @@ async def main() -> None:
     identity = Identity(bytes.fromhex(order["seed"]))
     directory = Directory(order["domain"], order["domain_key"])
     directory.update(order["listing"])
-    settings = MeshSettings(listen=EVERYWHERE, direct=order.get("direct", "prefer"))
+    told = {name: tuple(value) for name, value in order.get("settings", {}).items()}
+    settings = MeshSettings(**{"listen": EVERYWHERE, "direct": order.get("direct", "prefer"), **told})
     networks = lambda: (directory.network,) if directory.network else ()  # noqa: E731
-    carrier = await IrohCarrier.bind(identity, settings, networks)
+    carrier = await bind_carriers(identity, settings, networks)
 
     async def signal(node_id: str) -> None:
         say("signal", to=node_id)
@@ -68,11 +69,19 @@ async def main() -> None:
         tasks = [asyncio.create_task(publish())]
         while order := await lines.next():
             if order["do"] == "listing":
-                directory.update(order["listing"])
+                try:
+                    directory.update(order["listing"])
+                except FlaasError as error:  # a node goes on by what it knows
+                    say("refused", code=error.code)
             elif order["do"] == "dial_back":
                 mesh.dial_back(order["to"])
             elif order["do"] == "call":
                 tasks.append(asyncio.create_task(call(order)))
+            elif order["do"] == "cut":
+                for links in mesh._links.values():
+                    for link in links:
+                        link.close()
+                say("cut")
             elif order["do"] == "status":
                 say("status", peers=[asdict(status) for status in mesh.status()])
         for task in tasks:

@@ -1,8 +1,9 @@
-"""A relay, on port 443 with TLS, and a reflector, in the namespace of public servers."""
+"""A relay with TLS, or a reflector, in the namespace of public servers."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from typing import Any
 
@@ -33,18 +34,20 @@ async def main() -> None:
     order = await lines.next()
     assert order is not None
     api = Api(order["listing"])
-    directory = Directory(order["domain"], order["domain_key"])
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(order["certificate"])
-    admission = Admission([directory], api, 0.2)  # type: ignore[arg-type]
-    reflector = await Reflector.bind(Identity(bytes.fromhex(order["seed"])), order["reflector"])
-    answering = asyncio.create_task(reflector.serve())
-    async with RelayServer(admission, order["host"], 443, tls=tls):
-        say("up", reflector=reflector.node_id)
+    async with contextlib.AsyncExitStack() as stack:
+        if "certificate" in order:
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.load_cert_chain(order["certificate"])
+            admission = Admission([Directory(order["domain"], order["domain_key"])], api, 0.2)  # type: ignore[arg-type]
+            await stack.enter_async_context(RelayServer(admission, order["host"], order["port"], tls=tls))
+        else:
+            reflector = await Reflector.bind(Identity(bytes.fromhex(order["seed"])), order["reflector"])
+            answering = asyncio.create_task(reflector.serve())
+            stack.push_async_callback(asyncio.gather, answering, return_exceptions=True)
+            stack.push_async_callback(reflector.close)
+        say("up")
         while order := await lines.next():
             api.listing = order["listing"]
-    await reflector.close()
-    await answering
 
 
 if __name__ == "__main__":

@@ -212,13 +212,13 @@ class Booting:
     software : Software
         What is installed.
     listen : tuple of str
-        Where a node's mesh listens.
+        Where a node's mesh listens; nothing leaves it to what holds for its API (`MeshSettings.load`).
     ca_fingerprint : str, optional
         What nodes pin for the API, see `flaas_jupyter.communications.trust`.
     """
 
     software: cloud_init.Software
-    listen: tuple[str, ...] = ("0.0.0.0:0",)
+    listen: tuple[str, ...] = ()
     ca_fingerprint: str | None = None
 
 

@@ -108,7 +108,6 @@ class LocalDriver:
                 f"This machine offers {INSTANCE_TYPE!r} in {REGION!r}, not {order.instance_type!r} in {order.region!r}."
             )
         config = node_of(order.user_data)
-        config["listen"] = ["127.0.0.1:0"]
         for dataset in config["datasets"]:
             dataset["source"] = str(self._inside(str(dataset["source"])))
         folder = self._machines / order.token

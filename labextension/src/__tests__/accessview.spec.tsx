@@ -129,6 +129,33 @@ describe('Access', () => {
     expect(screen.getByRole('button', { name: 'Make my key' })).toBeTruthy();
   });
 
+  it('shows what waits for holders of the domain key, with the command that signs it', async () => {
+    const body = { node_id: 'ab'.repeat(32), organisation: 'clinic' };
+    const waits = {
+      id: '4f1c0a77e2b1'.padEnd(64, '0'),
+      kind: 'memberships',
+      document: { body, holders: {}, signatures: {} },
+      missing: 1,
+      created_by: 'ben',
+      created: '2026-01-01T00:00:00Z'
+    };
+    api.table['GET /v1/projects'] = list('projects', [{ id: 'demo' }, { id: 'other' }]);
+    api.table['GET /v1/projects/demo/pending'] = { _embedded: { pending: [waits] } };
+    api.table['GET /v1/projects/other/pending'] = failure(403, 'not-allowed', 'membership:write is missing.');
+    await show('approvals');
+    await act(settle);
+    const section = screen.getByRole('region', { name: 'Domain documents' });
+    expect(section.textContent).toContain('Membership of abababababab… (clinic)');
+    expect(section.textContent).toContain('1 signature is missing');
+    expect(section.textContent).toContain('flaas domain cosign demo 4f1c0a77e2b1');
+    api.table['GET /v1/projects/demo/pending'] = failure(503, 'api-unreachable', 'The API is away.');
+    await act(async () => {
+      fireEvent.click(screen.getByRole('button', { name: 'Look again' }));
+      await settle();
+    });
+    expect(screen.getByRole('alert').textContent).toContain('The API is away.');
+  });
+
   it('says that the installation is being founded', async () => {
     api.table['GET /v1/policy'] = {
       founding: true,

@@ -84,6 +84,20 @@ describe('Run', () => {
     expect(screen.getByRole('list', { name: 'Events' }).textContent).toContain('The run was created.');
   });
 
+  it('shows what the updates were compressed to, and what that has cost', async () => {
+    const compression = { name: 'int8', bytes: 212_000, plain: 848_000, error: 0.004 };
+    api.table['GET /v1/runs/r1/rounds'] = list('rounds', [
+      round(1, { compression }),
+      round(2, { compression: { ...compression, error: null } })
+    ]);
+    await show();
+    expect(cells('Rounds').map(cell => cell[6])).toEqual(Array(2).fill('int8: 212.0 kB of 848.0 kB'));
+    expect(screen.getByRole('columnheader', { name: 'Compression' })).toBeTruthy();
+    const [second, first] = screen.getAllByText(/^int8/).map(cell => cell.getAttribute('title'));
+    expect(first).toContain('0.4 %');
+    expect(second).toContain('nobody may know');
+  });
+
   it('shows the options of the rule, and what privacy was asked for and is spent', async () => {
     const privacy = { mode: 'central', epsilon: 8, delta: 1e-5, noise: null };
     api.table['GET /v1/runs/r1'] = run('r1', {

@@ -72,6 +72,7 @@ export {
   silent,
   unconnectedPairs
 } from './mesh';
+export { cosignCommand, type IPendingDocument, type ProjectDocument, readDocuments } from './documents';
 export { type IFormMemory } from './perproject';
 export { ProjectModel } from './project';
 export {

@@ -16,6 +16,7 @@ import {
   sha256,
   visible
 } from '../model';
+import { Documents } from './accessdocuments';
 import { actionName, DoingNotice, type IAccessProps, type IDoing, scopeName, useDoing } from './accessparts';
 import { useModel, useNow, useTrans } from './hooks';
 import { Notice, ProblemNotice } from './notice';
@@ -26,6 +27,7 @@ export function Inbox({ federation, model }: IAccessProps): JSX.Element {
   const { approvals } = federation;
   const trans = useTrans();
   useModel(approvals);
+  useModel(federation);
   const doing = useDoing();
   const [chosen, setChosen] = React.useState<string | null>(null);
   const [decided, setDecided] = React.useState('');
@@ -49,6 +51,7 @@ export function Inbox({ federation, model }: IAccessProps): JSX.Element {
   return (
     <>
       <ApprovalKey approvals={approvals} model={model} />
+      <Documents api={federation.api} projects={federation.projects.map(({ id }) => id)} />
       <p className="flaas-Hidden" role="status">
         {decided}
       </p>

@@ -1,10 +1,13 @@
 /** Rounds: what each took, and who was in it. */
 
+import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
-import { bytes, seconds } from '../format';
+import { bytes, percent, seconds } from '../format';
 import type { IRound } from '../tokens';
 import { useTrans } from './hooks';
+
+type Compression = NonNullable<IRound['compression']>;
 
 export interface IRoundsProps {
   rounds: readonly IRound[];
@@ -13,6 +16,7 @@ export interface IRoundsProps {
 
 export function Rounds({ rounds, nameOf }: IRoundsProps): JSX.Element {
   const trans = useTrans();
+  const compressed = rounds.some(round => round.compression);
   if (rounds.length === 0) {
     return <p className="flaas-Empty">{trans.__('No round is done yet.')}</p>;
   }
@@ -27,7 +31,8 @@ export function Rounds({ rounds, nameOf }: IRoundsProps): JSX.Element {
               trans.__('Nodes'),
               trans.__('Dropped'),
               trans.__('Sent'),
-              trans.__('Received')
+              trans.__('Received'),
+              ...(compressed ? [trans.__('Compression')] : [])
             ].map(title => (
               <th key={title} scope="col" className="flaas-mod-number">
                 {title}
@@ -57,12 +62,32 @@ export function Rounds({ rounds, nameOf }: IRoundsProps): JSX.Element {
               </td>
               <td className="flaas-mod-number">{bytes(round.bytes.up)}</td>
               <td className="flaas-mod-number">{bytes(round.bytes.down)}</td>
+              {compressed && (
+                <td className="flaas-mod-number" title={lost(trans, round)}>
+                  {round.compression ? shortened(trans, round.compression) : ''}
+                </td>
+              )}
             </tr>
           ))}
         </tbody>
       </table>
     </div>
   );
+}
+
+/** What the updates took, of what they would have taken. */
+function shortened(trans: TranslationBundle, { name, bytes: taken, plain }: Compression): string {
+  return trans.__('%1: %2 of %3', name, bytes(taken), bytes(plain));
+}
+
+function lost(trans: TranslationBundle, round: IRound): string | undefined {
+  const error = round.compression?.error;
+  if (error === undefined) {
+    return undefined;
+  }
+  return error === null
+    ? trans.__('What was lost by it nobody may know: the updates are protected.')
+    : trans.__('%1 of the updates was lost by it, by the Euclidean norm.', percent(error));
 }
 
 /** Seconds of the whole round: as reported, else the sum of its phases. */
