@@ -72,7 +72,8 @@ class Arrival:
         self.size, self.digest, self.touched = payload.size, digest, time.monotonic()
         self._payload, self._range, self._have, self._files = payload, range_size, have, files
         self._count = -(-self.size // range_size)
-        self._placed: set[int] = set()
+        self._placed: dict[int, Bytes] = {}
+        self._handed_out = False
 
     @classmethod
     def in_memory(cls, size: int, digest: bytes, range_size: int) -> Arrival:
@@ -112,14 +113,22 @@ class Arrival:
         return [index for index in range(self._count) if index not in self._have]
 
     def place(self, index: object, size: int) -> Bytes | None:
-        """Return where the bytes of a range belong, for who reads them; None if it is there, or on its way already."""
+        """Return where the bytes of a range belong, for who reads them; None if it is there, or on its way already.
+
+        Nobody else can fill it until it is taken or let go (`release`): what was verified is not written to again.
+        """
         if type(index) is not int or not 0 <= index < self._count or index in self._have or index in self._placed:
             return None
         place = self._payload[index * self._range : (index + 1) * self._range]
         if place.size != size:
             return None
-        self._placed.add(index)
+        self._placed[index] = place
         return place
+
+    def release(self, index: int, place: Bytes) -> None:
+        """Let go of a place that was not filled, or was taken."""
+        if self._placed.get(index) is place:
+            del self._placed[index]
 
     def take(self, index: object, received: npt.NDArray[np.generic] | None, digest: bytes | None) -> None:
         """Take a range that has this SHA-256, as was found out when it came.
@@ -128,6 +137,8 @@ class Arrival:
         ------
         InvalidInput
             Code ``bad-frame``: there is no such range, or it has another length.
+        Unreachable
+            Code ``transfers-full``: the same range is just arriving by another way; it is tried again.
         """
         if type(index) is not int or not 0 <= index < self._count:
             raise InvalidInput(f"The transfer has no range {str(index)[:40]}.", code="bad-frame")
@@ -139,27 +150,40 @@ class Arrival:
         if index in self._have:
             return  # it was sent twice, before its receipt was known
         if not np.may_share_memory(place, received):
+            if index in self._placed:
+                raise _full(f"Range {index} of the transfer is arriving already.")
             place[:] = received
         if self._files:
             with self._files[1].open("ab") as file:
                 file.write(_NOTE.pack(index, digest))
         self._have[index] = digest
+        self._placed.pop(index, None)
 
-    def whole(self) -> Bytes:
+    async def whole(self) -> Bytes:
         """Return all bytes, once they are there and are what the sender has hashed.
+
+        Where they were handed out before, to who did not come to an end with them, they are hashed anew.
 
         Raises
         ------
         InvalidInput
             Code ``transfer-damaged``.
         """
-        if self.missing() or digest_of(self._have[index] for index in range(self._count)) != self.digest:
+        handed_out, self._handed_out = self._handed_out, True
+        there = [self._have.get(index) for index in range(self._count)]
+        if handed_out:
+            there = await asyncio.to_thread(self._hashed)
+        if None in there or digest_of(each for each in there if each is not None) != self.digest:
             raise InvalidInput(
                 "What arrived is not what the sender hashed.",
                 code="transfer-damaged",
                 hint="It is sent again. If it happens again, a disk or memory is at fault, or the sender changes it.",
             )
         return self._payload
+
+    def _hashed(self) -> list[bytes | None]:
+        ranges = (self._payload[start : start + self._range] for start in range(0, self.size, self._range))
+        return [hashlib.sha256(part.data).digest() if i in self._have else None for i, part in enumerate(ranges)]
 
     def remove(self) -> None:
         """Delete its files; bytes that are in use stay until they are not."""

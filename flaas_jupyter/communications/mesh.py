@@ -528,10 +528,10 @@ class Mesh:
 
     async def _answer(self, link: Link, stream: Stream) -> None:
         """Answer one request, whatever it is; all that can go wrong stays with this stream."""
+        placing = self._transfers.placing(link.node_id)
         try:
             try:
-                limit = functools.partial(self._limit, link.node_id)
-                request = await decode(stream, limit, functools.partial(self._transfers.place, link.node_id))
+                request = await decode(stream, functools.partial(self._limit, link.node_id), placing)
             except FlaasError as error:
                 await stream.stop_reading()
                 reply = await encode(Message("error", error.to_dict()))
@@ -545,6 +545,8 @@ class Mesh:
         except BaseException:
             await stream.abandon()
             raise
+        finally:
+            placing.release()
 
     async def _reply(self, node_id: str, request: Message) -> list[Buffer]:
         """Return the frame that answers `request`; an error that nobody meant is told by its number only."""

@@ -120,8 +120,8 @@ class MeshSettings:
         _require_announced(path, listen_tls, announce_tls)
         alone = is_loopback(api) and not told
         carriers = _carriers(path, raw.get("carriers", ["tls"] if alone else list(get_args(CarrierName))), listen_tls)
-        if alone and "tls" in carriers and "listen_tls" not in raw:
-            listen_tls = LOOPBACK[:1]
+        if is_loopback(api) and "tls" in carriers and "listen_tls" not in raw:
+            listen_tls = LOOPBACK[:1]  # also beside --listen: kernels of the same home are not told that
         mode, user, password = _proxy(path, raw.get("proxy", {}), credentials)
         return cls(
             listen=told or default_listen(api),

@@ -11,12 +11,12 @@ over TCP too), with fields of fixed width::
     RESET   the sender gives up what it still had to write
     STOP    the sender will read no more; answered by RESET
     CREDIT  `value` bytes more may be written: a stream begins with 512 KiB, and gets back what was read
-    STREAMS `value` more streams may be opened: 8 at first, 128 once the far side lets us in
+    STREAMS `value` more streams may be opened: 1 at first, 128 once the far side lets us in
     PING    answered by PONG with the same value
     CLOSE   the connection ends with code `number`; a reason of `value` bytes of UTF-8, at most 1 KiB
 
-Both credits bound what the far side can make us hold: 4 MiB before it is let in, 64 MiB after. What breaks these
-rules closes the connection with code 400 and the reason.
+Both credits bound what the far side can make us hold: half a MiB before it is let in, 64 MiB after, in at most 1,024
+pieces a stream. What breaks these rules closes the connection with code 400 and the reason.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import heapq
 import itertools
 import logging
 import secrets
+import ssl
 import struct
 import time
 from collections import deque
@@ -41,13 +42,15 @@ HEADER = struct.Struct(">BII")
 MALFORMED = 400
 """Code with which a connection is closed whose far side breaks the rules."""
 LARGEST, WINDOW = 1 << 18, 1 << 19
-FIRST_STREAMS, MOST_STREAMS = 8, 128
+FIRST_STREAMS, MOST_STREAMS = 1, 128
+MOST_PIECES = 1 << 10
+"""Pieces of one stream that are kept unread: each takes some memory beside its bytes."""
 _LONGEST_REASON = 1 << 10
 _MOST_WAITING = 1 << 12
 """Frames that wait to be sent; more are owed only to a far side that asks for answers and reads none."""
 _AHEAD = 1 << 18
 """Bytes that the transport takes before a write waits: what is urgent waits behind them."""
-_LINGER, _FAREWELL = 2.0, 0.5
+LINGER, _FAREWELL = 2.0, 0.5
 """Seconds for which the transport waits for the far side to hang up, at most, and while this node waits for it."""
 _PING_SECONDS = 5.0
 _NOTHING = memoryview(bytearray())
@@ -69,7 +72,9 @@ class Multiplexed(asyncio.BufferedProtocol):
 
     def __init__(self, *, dialled: bool, remote: str) -> None:
         self._node_id = ""
-        self._transport: asyncio.Transport | None = None
+        self.transport: asyncio.Transport | None = None
+        self.tls: ssl.SSLObject | None = None
+        """What the handshake came to; the transport forgets it when it closes."""
         self._remote = remote
         self._rtt: float | None = None
         self._pings: dict[int, float] = {}
@@ -82,6 +87,7 @@ class Multiplexed(asyncio.BufferedProtocol):
         self._let_in = False
         self._outbox: list[tuple[int, int, int, int, int, Buffer, asyncio.Future[None] | None]] = []
         self._order = itertools.count()
+        self._sending: asyncio.Future[None] | None = None
         self._filled, self._takes_more = asyncio.Event(), asyncio.Event()
         self._takes_more.set()
         self._header = bytearray(HEADER.size)
@@ -158,18 +164,18 @@ class Multiplexed(asyncio.BufferedProtocol):
         The transport stays for a moment, until the far side hangs up: TCP would otherwise answer what is still under
         way with a reset, and that would overtake the reason.
         """
-        if self._end(Closing(None, reason)) and self._transport is not None:
+        if self._end(Closing(None, reason)) and self.transport is not None:
             words = reason.encode()[:_LONGEST_REASON]
-            if not self._transport.is_closing():
-                self._transport.write(HEADER.pack(CLOSE, code, len(words)) + words)
-            asyncio.get_running_loop().call_later(_LINGER, self._transport.abort)
+            if not self.transport.is_closing():
+                self.transport.write(HEADER.pack(CLOSE, code, len(words)) + words)
+            asyncio.get_running_loop().call_later(LINGER, self.transport.abort)
 
-    async def gone(self) -> None:
-        """Return once the sockets are free, after `close`."""
+    async def gone(self, *, within: float = _FAREWELL) -> None:
+        """Return once the socket is free, after `close`; the far side has so many seconds to hang up."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._transport is not None:
-            await asyncio.wait((self._gone,), timeout=_FAREWELL)
-            self._transport.abort()
+        if self.transport is not None:
+            await asyncio.wait((self._gone,), timeout=within)
+            self.transport.abort()
             await asyncio.wait((self._gone,), timeout=_FAREWELL)
 
     # ---- what its streams ask -----------------------------------------------------------------------------------
@@ -223,7 +229,8 @@ class Multiplexed(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport, once the far side has finished its handshake."""
         assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self.transport = transport
+        self.tls = transport.get_extra_info("ssl_object")
         transport.set_write_buffer_limits(high=_AHEAD)
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -261,7 +268,7 @@ class Multiplexed(asyncio.BufferedProtocol):
     # ---- frames -------------------------------------------------------------------------------------------------
 
     async def _send(self) -> None:
-        assert self._transport is not None
+        assert self.transport is not None
         while True:
             while not self._outbox:
                 self._filled.clear()
@@ -271,10 +278,12 @@ class Multiplexed(asyncio.BufferedProtocol):
                 continue  # whoever wrote it has given the stream up
             header = HEADER.pack(kind, number, value)
             if payload:
-                self._transport.writelines((header, payload))
+                self.transport.writelines((header, payload))
             else:
-                self._transport.write(header)
+                self.transport.write(header)
+            self._sending = taken
             await self._takes_more.wait()
+            self._sending = None
             if taken is not None and not taken.done():
                 taken.set_result(None)
 
@@ -344,7 +353,7 @@ class Multiplexed(asyncio.BufferedProtocol):
         return stream
 
     async def _measure(self) -> None:
-        while True:
+        while self.is_open:
             token = secrets.randbits(32)
             self._pings = {token: time.monotonic()}
             self.post(PING, 0, token)
@@ -358,7 +367,7 @@ class Multiplexed(asyncio.BufferedProtocol):
             return False
         self._closing.set_result(closing)
         self._target, self._arrived = memoryview(bytearray(_AHEAD)), 0
-        for *_, taken in self._outbox:
+        for taken in (self._sending, *(entry[-1] for entry in self._outbox)):
             if taken is not None and not taken.done():
                 taken.set_exception(Unreachable(f"The connection is lost: {closing.reason}.", code="stream-lost"))
         self._outbox.clear()
@@ -379,9 +388,10 @@ class Multiplexed(asyncio.BufferedProtocol):
     def _hang_up(self) -> None:
         """Close the transport once it has sent what it has taken; cut it if the far side does not read."""
         self._takes_more.set()
-        if self._transport is not None:
-            self._transport.close()
-            asyncio.get_running_loop().call_later(_LINGER, self._transport.abort)
+        if self.transport is not None:
+            if not self.transport.is_closing():  # closed twice, a transport can not be aborted any more
+                self.transport.close()
+            asyncio.get_running_loop().call_later(LINGER, self.transport.abort)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() or (error := task.exception()) is None:
@@ -508,8 +518,10 @@ class MultiplexedStream:
             return
         if payload is placed:
             self._advance(len(payload))
-        else:
+        elif len(self._chunks) < MOST_PIECES:
             self._chunks.append(payload)
+        else:
+            raise _BrokenRulesError(f"stream {self.number} comes in pieces that are too small")
         self._may_read.set()
 
     def told(self, kind: int, value: int) -> None:

@@ -69,10 +69,10 @@ def proved_key(connection: ssl.SSLObject | None) -> str:
     try:
         key = x509.load_der_x509_certificate(raw).public_key()
         if not isinstance(key, Ed25519PublicKey):
-            raise _no_key("it is no Ed25519 key")
+            raise ValueError("it is no Ed25519 key")
         proved = key.public_bytes_raw()
         public_key(proved)
-    except ValueError as error:
+    except Exception as error:  # a stranger's certificate; the parser has errors of many kinds
         raise _no_key(str(error)) from error
     return proved.hex()
 

@@ -29,6 +29,11 @@ async def first_of(
     fails : tuple of exception types
         With which an attempt may end. Once all have, the first one's is raised.
     """
+
+    def put_away(late: asyncio.Task[T]) -> None:
+        if not late.cancelled() and late.exception() is None:
+            discard(late.result())
+
     waiting = list(attempts)
     running: set[asyncio.Task[T]] = set()
     failures: dict[int, Exception] = {}
@@ -42,23 +47,18 @@ async def first_of(
             done, running = await asyncio.wait(
                 running, timeout=stagger if waiting else None, return_when=asyncio.FIRST_COMPLETED
             )
-            won: list[T] = []
-            for task in done:
-                error = task.exception()
-                if error is None:
-                    won.append(task.result())
-                elif isinstance(error, fails):
-                    failures[order[task]] = error
-                else:
-                    raise error
+            won = [task for task in done if task.exception() is None]
+            defects = [error for task in done if (error := task.exception()) and not isinstance(error, fails)]
+            for task in won[0 if defects else 1 :]:
+                discard(task.result())
+            if defects:
+                raise defects[0]
             if won:
-                for late in won[1:]:
-                    discard(late)
-                return won[0]
+                return won[0].result()
+            failures |= {order[task]: error for task in done if isinstance(error := task.exception(), fails)}
         raise failures[min(failures)]
     finally:
+        # Not awaited: whoever is cancelled meanwhile would lose what was won.
         for task in running:
+            task.add_done_callback(put_away)
             task.cancel()
-        for outcome in await asyncio.gather(*running, return_exceptions=True):
-            if not isinstance(outcome, BaseException):
-                discard(outcome)

@@ -19,11 +19,11 @@ from typing import Any
 import psutil
 
 from ..errors import FlaasError, InvalidInput, NotAuthenticated, Unreachable
-from .carrier import Way, Whereabouts
+from .carrier import REFUSED, Way, Whereabouts
 from .identity import Identity
 from .iroh_endpoint import has_family_of
 from .mesh_settings import MeshSettings
-from .multiplexed import Multiplexed
+from .multiplexed import LINGER, Multiplexed
 from .network import Network
 from .peer_certificate import peer_context, proved_key
 from .race import first_of
@@ -103,7 +103,8 @@ class TlsCarrier:
     @property
     def is_open(self) -> bool:
         """Tell whether peers can connect where they should."""
-        return not self._closed and not any(listener.done() for listener in self._listeners)
+        watched = self._watch is not None and not self._watch.done()
+        return not self._closed and watched and not any(listener.done() for listener in self._listeners)
 
     async def moved(self) -> None:
         """Return once `whereabouts` has changed since the last time."""
@@ -116,14 +117,14 @@ class TlsCarrier:
             await asyncio.sleep(_LOOK_AROUND)
             try:
                 await self._hide_or_show()
+                if (now := self.whereabouts) != self._told:
+                    self._told = now
+                    self._moved.set()
                 told = ""
             except (FlaasError, OSError) as error:
                 if str(error) != told:
                     logger.error("TLS of the mesh: %s", error)
                 told = str(error)
-            if (now := self.whereabouts) != self._told:
-                self._told = now
-                self._moved.set()
 
     def _must_hide(self) -> bool:
         return self._settings.direct_with(tuple(self._networks())) == "never"
@@ -132,10 +133,11 @@ class TlsCarrier:
         if (hidden := self._must_hide()) == self._hidden:
             return
         if hidden:
+            self._hidden = True  # what is being dialled is given up, too
             await self._stop()
         else:
             self._listen()
-        self._hidden = hidden
+            self._hidden = False
 
     def _listen(self) -> None:
         try:
@@ -204,7 +206,7 @@ class TlsCarrier:
         except (OSError, TimeoutError) as error:
             raise Unreachable(f"{address}: {_words(error)}.", code="no-way", node=node_id) from error
         try:
-            proved = proved_key(transport.get_extra_info("ssl_object"))
+            proved = proved_key(connection.tls)
         except NotAuthenticated as error:
             transport.abort()
             raise Unreachable(f"{address}: {error.message}", code="no-way", node=node_id) from error
@@ -218,6 +220,10 @@ class TlsCarrier:
         return await self._incoming.get()
 
     def _take(self, connection: Multiplexed, node_id: str) -> Multiplexed:
+        if self._hidden or self._closed:
+            assert connection.transport is not None
+            connection.transport.abort()
+            raise Unreachable("Peers are not connected directly any more.", code="no-way", node=node_id)
         connection.start(node_id)
         self._connections.add(connection)
         ending = asyncio.create_task(self._forget(connection), name="tls-ending")
@@ -228,11 +234,11 @@ class TlsCarrier:
     async def _forget(self, connection: Multiplexed) -> None:
         await connection.closed()
         self._connections.discard(connection)
-        await connection.gone()
+        await connection.gone(within=LINGER)
 
     async def _admit(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        pending: set[asyncio.Task[None]] = set()
+        pending: dict[asyncio.Task[None], None] = {}  # the oldest first
         while True:
             try:
                 connected, address = await loop.sock_accept(listener)
@@ -240,13 +246,12 @@ class TlsCarrier:
                 logger.warning("a connection could not be accepted: %s", error)
                 await asyncio.sleep(_LOOK_AROUND)
                 continue
-            if len(pending) >= _PENDING:
-                connected.close()
-                continue
+            if len(pending) >= _PENDING:  # who keeps silent may not keep others out
+                next(iter(pending)).cancel()
             task = asyncio.create_task(self._welcome(connected, _named(address)), name="tls-handshake")
-            pending.add(task)
+            pending[task] = None
             self._tasks.add(task)
-            task.add_done_callback(pending.discard)
+            task.add_done_callback(lambda done: pending.pop(done, None))
             task.add_done_callback(self._tasks.discard)
 
     async def _welcome(self, connected: socket.socket, remote: str) -> None:
@@ -258,9 +263,12 @@ class TlsCarrier:
         try:
             async with asyncio.timeout(HANDSHAKE_SECONDS):
                 transport, _ = await loop.connect_accepted_socket(lambda: connection, connected, ssl=self._accepts)
-                node_id = proved_key(transport.get_extra_info("ssl_object"))
-                await self._incoming.put(self._take(connection, node_id))
-        except (OSError, TimeoutError, NotAuthenticated) as error:
+                taken = self._take(connection, proved_key(connection.tls))
+            try:
+                self._incoming.put_nowait(taken)
+            except asyncio.QueueFull:
+                taken.close(REFUSED, "too many connections wait to be let in")
+        except (OSError, TimeoutError, NotAuthenticated, Unreachable) as error:
             logger.info("a connection from %s came to nothing: %s", remote, _words(error))
             _drop(transport, connected)
         except BaseException:
@@ -278,8 +286,9 @@ def _drop(transport: asyncio.Transport | None, connected: socket.socket) -> None
 def _bound(address: str) -> socket.socket:
     host, _, port = address.rpartition(":")
     family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener: socket.socket | None = None
     try:
+        listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setblocking(False)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
@@ -287,7 +296,8 @@ def _bound(address: str) -> socket.socket:
         listener.bind((host.strip("[]"), int(port)))
         listener.listen(_PENDING)
     except OSError as error:
-        listener.close()
+        if listener is not None:
+            listener.close()
         raise InvalidInput(
             f"The mesh cannot listen on {address} for TLS: {error.strerror}.",
             code="cannot-listen",

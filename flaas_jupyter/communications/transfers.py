@@ -174,7 +174,7 @@ class Transfers:
 
             await self._until_complete(node_id, size, missing, fetch)
             try:
-                payload = arrival.whole()
+                payload = await arrival.whole()
                 break
             except InvalidInput:
                 if not left:
@@ -228,10 +228,9 @@ class Transfers:
         """Return the bytes that a request of a transfer may carry; None for other types."""
         return None if kind not in self._handlers else RANGE if kind == PART else 0
 
-    def place(self, node_id: str, kind: str, body: dict[str, Any], size: int) -> npt.NDArray[np.uint8] | None:
-        """Return where the tensors of a message that is arriving belong, see `wire.decode`; a range has its place."""
-        arrival = self._arrivals.get(node_id, body.get("id")) if kind == PART else None
-        return None if arrival is None else arrival.place(body.get("index"), size)
+    def placing(self, node_id: str) -> Placing:
+        """Return what gives a message of `node_id` that is arriving its place, see `wire.decode`."""
+        return Placing(self._arrivals, node_id)
 
     async def answer(self, node_id: str, request: Message) -> Message:
         """Answer a request of one of the transfers' own types."""
@@ -289,7 +288,7 @@ class Transfers:
         if not isinstance(body, dict):
             raise InvalidInput("The body of a request is an object.", code="bad-frame")
         try:
-            payload = arrival.whole()
+            payload = await arrival.whole()
         except InvalidInput:
             self._arrivals.drop(node_id, transfer)
             raise
@@ -322,6 +321,31 @@ class Transfers:
             if key != keep and (now - parked.asked > PARKED or held > PARKED_BYTES):
                 del self._parked[key]
                 held -= parked.payload.size
+
+
+class Placing:
+    """Where the tensors of one message belong: a range has its place in the transfer. Call `release` in the end."""
+
+    def __init__(self, arrivals: Arrivals, node_id: str) -> None:
+        self._arrivals, self._node_id = arrivals, node_id
+        self._held: tuple[Arrival, int, npt.NDArray[np.uint8]] | None = None
+
+    def __call__(self, kind: str, body: dict[str, Any], size: int) -> npt.NDArray[np.uint8] | None:
+        """Return the place, if it is a range of a transfer and nobody else is filling it; see `wire.Place`."""
+        arrival = self._arrivals.get(self._node_id, body.get("id")) if kind == PART else None
+        index = body.get("index")
+        place = None if arrival is None else arrival.place(index, size)
+        if arrival is not None and place is not None:
+            assert type(index) is int
+            self._held = arrival, index, place
+        return place
+
+    def release(self) -> None:
+        """Let go of the place: the message is answered, or will not come."""
+        if self._held is not None:
+            arrival, index, place = self._held
+            arrival.release(index, place)
+            self._held = None
 
 
 class _Parked:

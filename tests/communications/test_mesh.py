@@ -372,7 +372,7 @@ async def test_a_call_has_a_deadline(start: Start) -> None:
     stuck = Stuck()
     ours, theirs = await start(), await start({"wait": Route(stuck)})
     with pytest.raises(Unreachable, match="did not answer") as caught:
-        await ours.call(theirs.node_id, Message("wait"), timeout=0.2)
+        await ours.call(theirs.node_id, Message("wait"), timeout=1.0)
     assert caught.value.code == "call-timed-out"
     await asyncio.wait_for(stuck.cancelled.wait(), 10)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import socket
 import types
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -39,10 +40,14 @@ async def pair() -> AsyncIterator[tuple[Multiplexed, Multiplexed]]:
         lambda: Multiplexed(dialled=True, remote="theirs"), *server.sockets[0].getsockname()
     )
     theirs = await accepted.get()
-    while theirs._transport is None:
+    while theirs.transport is None:
         await asyncio.sleep(0)
     for end in (ours, theirs):
         end.start(NODE)
+    for here, there in ((ours, theirs), (theirs, ours)):  # each lets the other in
+        for stream in (await here.open_stream(), await _within(there.accept_stream())):
+            await stream.finish()
+    await _until(lambda: not ours._streams and not theirs._streams)
     yield ours, theirs
     for end in (ours, theirs):
         end.close()
@@ -145,6 +150,13 @@ async def test_many_streams_at_once_and_more_than_are_allowed_wait(pair: Any) ->
     await _until(lambda: not ours._streams and not theirs._streams)
 
 
+async def test_who_is_not_let_in_may_open_one_stream_and_no_more(raw: Raw) -> None:
+    ours, _, _ = raw
+    await ours.open_stream()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(ours.open_stream(), 0.1)
+
+
 async def test_both_ends_open_streams(pair: Any) -> None:
     for here, there in (pair, pair[::-1]):
         stream = await here.open_stream()
@@ -169,7 +181,7 @@ async def test_who_does_not_read_makes_the_writer_wait_and_no_other_stream(pair:
 async def test_what_is_urgent_overtakes_bulk(pair: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     ours, _ = pair
     sent: list[int] = []
-    writelines = ours._transport.writelines
+    writelines = ours.transport.writelines
 
     def noted(parts: Any) -> None:
         parts = list(parts)
@@ -183,7 +195,7 @@ async def test_what_is_urgent_overtakes_bulk(pair: Any, monkeypatch: pytest.Monk
     ours.pause_writing()
     ours.post(module.PING, 0, 1)  # which the transport takes, and no more
     await _until(lambda: not ours._outbox)
-    monkeypatch.setattr(ours, "_transport", types.SimpleNamespace(**_like(ours._transport), writelines=noted))
+    monkeypatch.setattr(ours, "transport", types.SimpleNamespace(**_like(ours.transport), writelines=noted))
     writes = [asyncio.create_task(stream.write(bytes(1000))) for stream in streams]
     await _until(lambda: sum(kind == module.DATA for _, _, kind, *_ in ours._outbox) == 3)
     ours.resume_writing()
@@ -313,6 +325,29 @@ async def test_the_end_is_told_with_code_and_reason_and_fails_all_that_waits(pai
     assert not theirs.is_open
 
 
+async def test_a_write_that_the_transport_does_not_take_fails_when_the_connection_ends(pair: Any) -> None:
+    ours, _ = pair
+    stream = await ours.open_stream()
+    await _until(lambda: not ours._outbox)
+    ours.pause_writing()  # as for a far side that has died: nothing more is taken
+    writes = [asyncio.create_task(stream.write(b"x")) for _ in range(2)]
+    await _until(lambda: ours._sending is not None)
+    ours.close(408, "nothing heard")
+    for write in writes:
+        with pytest.raises(Unreachable):
+            await _within(write)
+
+
+async def test_a_far_side_that_ends_twice_over_can_still_be_cut(raw: Raw) -> None:
+    ours, _, writer = raw
+    writer.write(_frame(module.CLOSE, 403, 0))
+    writer.write_eof()
+    closing = await _within(ours.closed())
+    assert (closing.code, closing.reason) == (403, "")
+    await _within(ours.gone())
+    assert ours._gone.done()
+
+
 async def test_a_transport_that_breaks_is_a_loss_without_code(raw: Raw) -> None:
     ours, _reader, writer = raw
     stream = await ours.open_stream()
@@ -347,6 +382,7 @@ BROKEN = {
     + _frame(module.DATA, 2, 1, b"x"),
     "data after the end": OPEN2 + _frame(module.FIN, 2) + _frame(module.DATA, 2, 1, b"x"),
     "two ends": OPEN2 + _frame(module.FIN, 2) + _frame(module.RESET, 2),
+    "many small pieces": OPEN2 + _frame(module.DATA, 2, 1, b"x") * (module.MOST_PIECES + 1),
     "credit beyond the window": OPEN2 + _frame(module.CREDIT, 2, 1),
     "credit for a stream to come": _frame(module.CREDIT, 2, 1),
     "too many streams granted": _frame(module.STREAMS, 0, MOST_STREAMS),
@@ -376,15 +412,13 @@ async def test_who_opens_and_drops_streams_without_end_is_not_kept_in_memory(raw
 
 async def test_who_asks_for_answers_and_reads_none_is_cut_off(raw: Raw) -> None:
     ours, _reader, writer = raw
+    for transport, option in ((ours.transport, socket.SO_SNDBUF), (writer.transport, socket.SO_RCVBUF)):
+        assert transport is not None
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, option, 4096)
     writer.transport.set_write_buffer_limits(high=1 << 30)
     writer.transport.pause_reading()
-    pings = _frame(module.PING, 0, 7) * 10_000
-    for _ in range(200):
-        if not ours.is_open:
-            break
-        writer.write(pings)
-        await asyncio.sleep(0.01)
-    closing = await _within(ours.closed())
+    writer.write(_frame(module.PING, 0, 7) * 80_000)
+    closing = await asyncio.wait_for(ours.closed(), 60)
     assert "does not read" in closing.reason
     assert not ours._outbox
 
@@ -420,8 +454,10 @@ def test_garbage_ends_in_a_close_with_a_reason_and_holds_little(frames: list[byt
 
 
 async def test_a_far_side_that_reads_nothing_does_not_hold_up_the_end(raw: Raw, monkeypatch: Any) -> None:
-    monkeypatch.setattr(module, "_LINGER", 0.2)
+    monkeypatch.setattr(module, "LINGER", 0.2)
     ours, _, writer = raw
+    writer.write(_frame(module.STREAMS, 0, MOST_STREAMS - module.FIRST_STREAMS))
+    await _until(lambda: ours._may_open == MOST_STREAMS)
     writer.transport.pause_reading()
     for _ in range(4):
         stream = await ours.open_stream()

@@ -69,7 +69,7 @@ async def test_both_ends_know_the_key_of_the_other(bound: Bound) -> None:
     assert (out.node_id, there.node_id) == (THEIR.node_id, OUR.node_id)
     assert out.path is not None
     assert (out.path.kind, out.path.remote) == ("tls", theirs.whereabouts.tls[0])
-    session = out._transport.get_extra_info("ssl_object")
+    session = out.transport.get_extra_info("ssl_object")
     assert session.version() == "TLSv1.3"
 
 

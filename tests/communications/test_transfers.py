@@ -511,7 +511,7 @@ async def test_a_disk_that_is_full_is_done_without(tmp_path, monkeypatch):
     arrival = await Arrivals(tmp_path).open("one", "a" * 64, 10, digest, 4)
     for index, size in enumerate((4, 4, 2)):
         arrival.take(index, np.zeros(size, np.uint8), sha256(bytes(size)))
-    assert arrival.whole().tobytes() == bytes(10)
+    assert (await arrival.whole()).tobytes() == bytes(10)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -564,7 +564,7 @@ def test_ranges_come_in_any_order_and_more_than_once(size, step, data):
     for index in order:
         arrival.take(index, ranges[index], sha256(ranges[index].tobytes()))
     assert arrival.missing() == []
-    assert arrival.whole().tobytes() == raw.tobytes()
+    assert asyncio.run(arrival.whole()).tobytes() == raw.tobytes()
 
 
 @given(st.lists(st.integers(0, 40), unique=True).map(sorted))
@@ -601,7 +601,7 @@ def test_a_range_that_a_transfer_has_not_is_refused(index):
         arrival.take(index, np.zeros(4, np.uint8), sha256(bytes(4)))
 
 
-def test_a_range_has_one_place_until_it_is_there():
+async def test_a_range_has_one_place_and_what_was_verified_is_not_written_to_again():
     raw = np.arange(10, dtype=np.uint8)
     digest = digest_of(sha256(raw[start : start + 4].tobytes()) for start in (0, 4, 8))
     arrival = Arrival.in_memory(10, digest, 4)
@@ -609,13 +609,42 @@ def test_a_range_has_one_place_until_it_is_there():
     assert arrival.place(1, 4) is None, "somebody else is filling it"
     for index, size in ((0, 5), (2, 4), (3, 4), (-1, 4), ("0", 4), (True, 4), (None, 4)):
         assert arrival.place(index, size) is None
+    with pytest.raises(Unreachable) as caught:  # who holds it could write to it after the other's was verified
+        arrival.take(1, raw[4:8].copy(), sha256(raw[4:8].tobytes()))
+    assert caught.value.code == "transfers-full"
+    arrival.release(1, place)
+    place = arrival.place(1, 4)
     place[:] = raw[4:8]
     assert 1 in arrival.missing(), "it is not there before it is taken"
     arrival.take(1, place, sha256(place.tobytes()))
+    arrival.release(1, place)
     assert arrival.place(1, 4) is None
     arrival.take(0, raw[:4], sha256(raw[:4].tobytes()))
     arrival.take(2, raw[8:], sha256(raw[8:].tobytes()))
-    assert arrival.whole().tobytes() == raw.tobytes()
+    whole = await arrival.whole()
+    assert whole.tobytes() == raw.tobytes()
+    whole[3] ^= 1  # by a handler that was then cancelled
+    with pytest.raises(InvalidInput):
+        await arrival.whole()
+
+
+async def test_a_range_that_is_sent_twice_at_once_arrives_once_it_is_let_go_of():
+    """The first connection stalls in mid-range; the second has to wait for it, and is served when it is gone."""
+    wire = Wire()
+    sent = message("take", 8 << 20)
+    taken: list[object] = []
+
+    def stall(asked):
+        if asked.type == "transfer/range" and not taken:
+            placing = wire.server.placing("me")
+            assert placing("transfer/range", asked.body, RANGE) is not None
+            taken.append(placing)
+            asyncio.get_running_loop().call_later(0.2, placing.release)
+        return asked
+
+    wire.spoil = stall
+    await wire.client.call("you", sent, 0)
+    require_same(wire.taken[0], sent)
 
 
 async def test_files_that_a_crash_left_torn_are_sent_anew_where_they_are(tmp_path):
@@ -634,7 +663,7 @@ async def test_files_that_a_crash_left_torn_are_sent_anew_where_they_are(tmp_pat
     assert again.missing() == [1, 2]
     for index in (1, 2):
         again.take(index, parts[index], sha256(parts[index].tobytes()))
-    assert again.whole().tobytes() == b"".join(each.tobytes() for each in parts)
+    assert (await again.whole()).tobytes() == b"".join(each.tobytes() for each in parts)
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from(["|u1", "<f4", "<f8", "|b1"])), max_size=5), st.data())
