@@ -39,7 +39,7 @@ DOMAIN = "bench"
 MIB = 64
 SIZE = MIB << 20
 CHUNK = 1 << 20
-ROUNDS = 7
+ROUNDS = 15
 ACKNOWLEDGED = b"\x06"
 
 
@@ -212,7 +212,7 @@ def named(kind: str, tls: bool) -> str:
 
 
 KINDS = {"blocking": (blocking, receive_blocking), "asyncio": (streams, receive_asyncio), "mesh": (mesh, receive_mesh)}
-LIMITS = {"mesh over TLS / blocking TLS": 0.3, "mesh over TLS / asyncio TLS": 0.6}
+LIMITS = {"mesh over TLS / blocking TLS": 0.3, "mesh over TLS / asyncio TLS": 0.9}
 """Below which it fails; over QUIC (iroh) the core and its bindings set the pace, and are only told."""
 
 

@@ -1,7 +1,7 @@
 """What has arrived of transfers: ranges that were verified, in memory or in files, for a bounded time.
 
 In a folder a transfer is two files: ``KEY.part``, the bytes, reserved in full when it begins, and ``KEY.have``, number
-and SHA-256 of each range that is there. What is left over of other processes is taken up when the same transfer is
+and BLAKE3 of each range that is there. What is left over of other processes is taken up when the same transfer is
 offered again, as far as its bytes are still those that were noted: a crash may have left them torn. It is removed when
 it is old.
 """
@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from blake3 import blake3
 
 from ..errors import InvalidInput, Unreachable
 
@@ -45,8 +46,8 @@ Bytes = npt.NDArray[np.uint8]
 
 
 def digest_of(ranges: Iterable[bytes]) -> bytes:
-    """Return the digest of the whole: the SHA-256 of those of its ranges, end to end."""
-    return hashlib.sha256(b"".join(ranges)).digest()
+    """Return the digest of the whole: the BLAKE3 of those of its ranges, end to end."""
+    return blake3(b"".join(ranges)).digest()
 
 
 class Arrival:
@@ -61,7 +62,7 @@ class Arrival:
     range_size : int
         Bytes of a range.
     have : dict of int to bytes
-        The ranges that are there already, with their SHA-256.
+        The ranges that are there already, with their BLAKE3.
     files : tuple of Path
         The bytes and the list of what is there; empty in memory.
     """
@@ -102,7 +103,7 @@ class Arrival:
             raw = have.read_bytes()
             for index, noted in _NOTE.iter_unpack(raw[: len(raw) // _NOTE.size * _NOTE.size]):
                 place = payload[index * range_size : (index + 1) * range_size]
-                if place.size and hashlib.sha256(place.data).digest() == noted:
+                if place.size and blake3(place.data).digest() == noted:
                     there[index] = noted
         else:
             have.touch(mode=0o600)
@@ -131,7 +132,7 @@ class Arrival:
             del self._placed[index]
 
     def take(self, index: object, received: npt.NDArray[np.generic] | None, digest: bytes | None) -> None:
-        """Take a range that has this SHA-256, as was found out when it came.
+        """Take a range that has this BLAKE3, as was found out when it came.
 
         Raises
         ------
@@ -183,7 +184,7 @@ class Arrival:
 
     def _hashed(self) -> list[bytes | None]:
         ranges = (self._payload[start : start + self._range] for start in range(0, self.size, self._range))
-        return [hashlib.sha256(part.data).digest() if i in self._have else None for i, part in enumerate(ranges)]
+        return [blake3(part.data).digest() if i in self._have else None for i, part in enumerate(ranges)]
 
     def remove(self) -> None:
         """Delete its files; bytes that are in use stay until they are not."""

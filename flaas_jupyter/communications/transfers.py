@@ -11,7 +11,7 @@ as another process, is told what has already arrived. The caller drives both way
 * A large *reply* is parked under a random name. What is sent is ``transfer/parked``, which says what there is; the
   caller asks for it with ``transfer/fetch``, range by range, and says ``transfer/done``.
 
-The digest of the whole is the SHA-256 of those of its ranges, end to end: each byte is hashed once at either end, and
+The digest of the whole is the BLAKE3 of those of its ranges, end to end: each byte is hashed once at either end, and
 what differs anywhere is found out when the last range is there. At most so many ranges are under way as there are
 streams, which is the window (4, or 8 from 32 MiB on), and they are less urgent than all other messages.
 """
@@ -19,7 +19,6 @@ streams, which is the window (4, or 8 from 32 MiB on), and they are less urgent 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import secrets
 import time
@@ -29,6 +28,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from blake3 import blake3
 
 from ..errors import FlaasError, InvalidInput, NotFound, Unreachable
 from .arrivals import KEPT, Arrival, Arrivals, digest_of
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 SINGLE_FRAME = 4 << 20
 """Bytes of tensors up to which a message travels as one frame."""
 
-RANGE = 1 << 20
+RANGE = 2 << 20
 """Bytes of a range; the last one of a transfer may be shorter."""
 
 STALL = 60.0
@@ -360,10 +360,10 @@ _UNKNOWN, _DAMAGED = "unknown-transfer", "transfer-damaged"
 
 
 def transfer_id(kind: object, size: object, digest: object) -> str:
-    """Return the name of a transfer: SHA-256 of its purpose (a message type), its size and the digest of the whole."""
+    """Return the name of a transfer: BLAKE3 of its purpose (a message type), its size and the digest of the whole."""
     if not isinstance(kind, str) or type(size) is not int or not isinstance(digest, bytes) or len(digest) != 32:
         raise InvalidInput("A transfer has a type, a size and a digest of 32 bytes.", code="bad-frame")
-    return hashlib.sha256(b"flaas/transfer/1\0%s\0%d\0%s" % (kind.encode(), size, digest)).hexdigest()
+    return blake3(b"flaas/transfer/1\0%s\0%d\0%s" % (kind.encode(), size, digest)).hexdigest()
 
 
 def _fields(message: Message, *names: str) -> list[Any]:

@@ -2,7 +2,7 @@
 
 ``FLAS`` ``0x01`` | uint32 big-endian header length | msgpack header | tensors, little-endian, C order, in
 header order. The header is ``{"type", "body", "tensors": [[name, dtype, shape], ...], "digest"}``, where
-the digest is the SHA-256 of the tensors' bytes. There is no pickle and no msgpack extension type: a frame
+the digest is the BLAKE3 of the tensors' bytes. There is no pickle and no msgpack extension type: a frame
 can hold data only.
 
 Tensors are not copied on the way out, and on the way in they are views into one buffer that the socket
@@ -12,7 +12,6 @@ filled.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import itertools
 import math
 import os
@@ -26,12 +25,14 @@ from typing import Any, Protocol
 import msgpack
 import numpy as np
 import numpy.typing as npt
+from blake3 import blake3
 
 from ..errors import InvalidInput
 
 MAGIC = b"FLAS\x01"
 HEADER_LIMIT = 4 << 20
 CHUNK = 1 << 20
+DIGEST_SIZE = 32
 LONGEST_TYPE = 64
 """Characters of a message's type."""
 
@@ -61,7 +62,7 @@ class Message:
         Booleans, integers of 8 to 64 bits, floats of 16 to 64 bits, of any shape. They are sent as they are
         at the time of sending: leave them alone until the call returns.
     digest : bytes, optional
-        SHA-256 of all bytes of the tensors, in order, where it is known: one that has come has it, and to one that
+        BLAKE3 of all bytes of the tensors, in order, where it is known: one that has come has it, and to one that
         is sent with it none is computed. The far side compares it.
     """
 
@@ -100,11 +101,11 @@ class Payload:
         self.size = self._ends[-1] if self._ends else 0
 
     async def digests(self, step: int) -> list[bytes]:
-        """Return the SHA-256 of each range of `step` bytes, made on several processors."""
+        """Return the BLAKE3 of each range of `step` bytes, made on several processors."""
 
         def some(starts: Sequence[int]) -> list[bytes]:
             ranges = (self.range(start, min(start + step, self.size)) for start in starts)
-            return [hashlib.sha256(part.data).digest() for part in ranges]
+            return [blake3(part.data).digest() for part in ranges]
 
         starts = range(0, self.size, step)
         if len(starts) < 2:
@@ -260,8 +261,8 @@ def _parse_header(packed: bytes, limit: int | Callable[[str], int]) -> tuple[dic
         raise _bad(f"its type is not a text of 1 to {LONGEST_TYPE} characters")
     if not isinstance(body, dict) or not _is_plain(body):
         raise _bad("its body is not an object of plain data")
-    if not isinstance(digest, bytes) or len(digest) != hashlib.sha256().digest_size:
-        raise _bad("its digest is not a SHA-256")
+    if not isinstance(digest, bytes) or len(digest) != DIGEST_SIZE:
+        raise _bad("its digest is not a BLAKE3 of 32 bytes")
     if not isinstance(tensors, list):
         raise _bad("its tensors are not a list")
     specs = [_parse_spec(entry) for entry in tensors]
@@ -314,14 +315,14 @@ def _wire_array(name: str, array: Array) -> Array:
 
 async def _digest(views: Sequence[memoryview]) -> bytes:
     def compute() -> bytes:
-        digest = hashlib.sha256()
+        digest = blake3()
         for view in views:
             digest.update(view)
         return digest.digest()
 
     if sum(map(len, views)) <= CHUNK:
         return compute()
-    # hashlib lets go of the interpreter: the event loop runs on
+    # It lets go of the interpreter: the event loop runs on.
     return await asyncio.get_running_loop().run_in_executor(_hashers(), compute)
 
 
@@ -333,16 +334,13 @@ async def _read(reader: Reader, size: int) -> bytearray:
 
 
 async def _fill(reader: Reader, payload: npt.NDArray[np.uint8]) -> bytes:
-    """Read `payload` chunk by chunk and return its SHA-256; the network thread goes on while we hash."""
-    digest = hashlib.sha256()
+    """Read `payload` chunk by chunk and return its BLAKE3."""
+    digest = blake3()
     view = payload.data
     for start in range(0, len(view), CHUNK):
         chunk = view[start : start + CHUNK]
         await reader.readinto(chunk)
-        if len(chunk) < _SMALL:
-            digest.update(chunk)
-        else:  # other streams are read meanwhile
-            await asyncio.get_running_loop().run_in_executor(_hashers(), digest.update, chunk)
+        digest.update(chunk)  # quicker than another thread would wake up
     return digest.digest()
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mesh_domain import Domain
@@ -228,7 +229,7 @@ async def test_a_small_message_does_not_wait_behind_a_large_one():
     peer = Peer()
     async with two(peer.routes) as (mesh, other, _):
         await mesh.call(other.node_id, Message("ping"))
-        large = asyncio.create_task(mesh.call(other.node_id, message("take", 64 << 20)))
+        large = asyncio.create_task(mesh.call(other.node_id, message("take", 160 << 20)))
         waits = []
         while not large.done():
             began = time.perf_counter()
@@ -272,7 +273,7 @@ async def test_nobody_gets_at_the_transfers_of_another():
         await Mesh.open(i, domain.directory(), carrier=c, handlers=peer.routes) for i, c in meshes
     ]  # fmt: skip
     try:
-        payload = Payload({"w": weights(8 << 20)})
+        payload = Payload({"w": weights(8 * RANGE)})
         digest = digest_of(await payload.digests(RANGE))
         name = transfer_id("take", payload.size, digest)
         offer = Message("transfer/offer", {"id": name, "type": "take", "size": payload.size, "digest": digest})
@@ -304,7 +305,7 @@ async def test_nobody_gets_at_the_transfers_of_another():
 
 async def large_frame(mesh: Mesh, node: Mesh) -> Message:
     """Push a request by hand and return what has it answered with a large reply."""
-    sent = Message("echo", {}, {"w": weights(9 << 20, seed=5)})
+    sent = Message("echo", {}, {"w": weights(9 * RANGE, seed=5)})
     payload = Payload(sent.tensors)
     digest = digest_of(await payload.digests(RANGE))
     name = transfer_id("echo", payload.size, digest)
@@ -319,11 +320,11 @@ async def large_frame(mesh: Mesh, node: Mesh) -> Message:
 
 def framed(message: Message) -> Message:
     """Return a message as it comes out of its frame: with the digest of what has come."""
-    return replace(message, digest=sha256(b"".join(array.tobytes() for array in message.tensors.values())))
+    return replace(message, digest=blake(b"".join(array.tobytes() for array in message.tensors.values())))
 
 
-def sha256(data: bytes) -> bytes:
-    return hashlib.sha256(data).digest()
+def blake(data: bytes) -> bytes:
+    return blake3(data).digest()
 
 
 class Wire:
@@ -385,7 +386,7 @@ async def test_an_offer_that_is_answered_with_something_else_is_refused(body):
     ids=str,
 )
 async def test_a_large_reply_that_is_none_is_refused(change):
-    parked = {"id": "a", "type": "ok", "body": {}, "tensors": [], "size": 0, "digest": hashlib.sha256().digest()}
+    parked = {"id": "a", "type": "ok", "body": {}, "tensors": [], "size": 0, "digest": blake(b"")}
 
     async def ask(node_id, message, limit):
         return Message("transfer/parked", parked | change)
@@ -455,7 +456,7 @@ async def test_a_restarted_process_goes_on_with_what_it_has_on_disk(tmp_path):
         return message
 
     wire.spoil = cut
-    sent = message("take", 8 << 20)
+    sent = message("take", 8 * RANGE)
     with pytest.raises(asyncio.CancelledError):
         await wire.client.call("you", sent, 0)
     wire.server.close()
@@ -495,7 +496,7 @@ async def test_one_peer_leaves_half_of_the_budget_to_the_others():
 
 async def test_what_nobody_goes_on_with_is_forgotten(tmp_path, monkeypatch):
     kept = Arrivals(tmp_path)
-    (await kept.open("one", "a" * 64, 10, b"", 4)).take(0, np.zeros(4, np.uint8), sha256(bytes(4)))
+    (await kept.open("one", "a" * 64, 10, b"", 4)).take(0, np.zeros(4, np.uint8), blake(bytes(4)))
     monkeypatch.setattr(keeping, "KEPT", -1.0)
     kept.forget()
     assert kept.get("one", "a" * 64) is None
@@ -507,10 +508,10 @@ async def test_a_disk_that_is_full_is_done_without(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(keeping.os, "posix_fallocate", full)
-    digest = digest_of(sha256(bytes(size)) for size in (4, 4, 2))
+    digest = digest_of(blake(bytes(size)) for size in (4, 4, 2))
     arrival = await Arrivals(tmp_path).open("one", "a" * 64, 10, digest, 4)
     for index, size in enumerate((4, 4, 2)):
-        arrival.take(index, np.zeros(size, np.uint8), sha256(bytes(size)))
+        arrival.take(index, np.zeros(size, np.uint8), blake(bytes(size)))
     assert (await arrival.whole()).tobytes() == bytes(10)
     assert list(tmp_path.iterdir()) == []
 
@@ -559,10 +560,10 @@ def test_ranges_come_in_any_order_and_more_than_once(size, step, data):
     raw = np.frombuffer(hashlib.sha256(bytes([size, step])).digest() * 2, np.uint8)[:size]
     count = -(-size // step)
     ranges = [raw[index * step : (index + 1) * step] for index in range(count)]
-    arrival = Arrival.in_memory(size, digest_of(sha256(part.tobytes()) for part in ranges), step)
+    arrival = Arrival.in_memory(size, digest_of(blake(part.tobytes()) for part in ranges), step)
     order = data.draw(st.lists(st.integers(0, count - 1), max_size=30)) + list(range(count))
     for index in order:
-        arrival.take(index, ranges[index], sha256(ranges[index].tobytes()))
+        arrival.take(index, ranges[index], blake(ranges[index].tobytes()))
     assert arrival.missing() == []
     assert asyncio.run(arrival.whole()).tobytes() == raw.tobytes()
 
@@ -598,29 +599,29 @@ def test_whatever_a_peer_says_about_transfers_is_answered_or_refused(kind, body)
 def test_a_range_that_a_transfer_has_not_is_refused(index):
     arrival = Arrival.in_memory(10, b"", 4)
     with pytest.raises(InvalidInput):
-        arrival.take(index, np.zeros(4, np.uint8), sha256(bytes(4)))
+        arrival.take(index, np.zeros(4, np.uint8), blake(bytes(4)))
 
 
 async def test_a_range_has_one_place_and_what_was_verified_is_not_written_to_again():
     raw = np.arange(10, dtype=np.uint8)
-    digest = digest_of(sha256(raw[start : start + 4].tobytes()) for start in (0, 4, 8))
+    digest = digest_of(blake(raw[start : start + 4].tobytes()) for start in (0, 4, 8))
     arrival = Arrival.in_memory(10, digest, 4)
     place = arrival.place(1, 4)
     assert arrival.place(1, 4) is None, "somebody else is filling it"
     for index, size in ((0, 5), (2, 4), (3, 4), (-1, 4), ("0", 4), (True, 4), (None, 4)):
         assert arrival.place(index, size) is None
     with pytest.raises(Unreachable) as caught:  # who holds it could write to it after the other's was verified
-        arrival.take(1, raw[4:8].copy(), sha256(raw[4:8].tobytes()))
+        arrival.take(1, raw[4:8].copy(), blake(raw[4:8].tobytes()))
     assert caught.value.code == "transfers-full"
     arrival.release(1, place)
     place = arrival.place(1, 4)
     place[:] = raw[4:8]
     assert 1 in arrival.missing(), "it is not there before it is taken"
-    arrival.take(1, place, sha256(place.tobytes()))
+    arrival.take(1, place, blake(place.tobytes()))
     arrival.release(1, place)
     assert arrival.place(1, 4) is None
-    arrival.take(0, raw[:4], sha256(raw[:4].tobytes()))
-    arrival.take(2, raw[8:], sha256(raw[8:].tobytes()))
+    arrival.take(0, raw[:4], blake(raw[:4].tobytes()))
+    arrival.take(2, raw[8:], blake(raw[8:].tobytes()))
     whole = await arrival.whole()
     assert whole.tobytes() == raw.tobytes()
     whole[3] ^= 1  # by a handler that was then cancelled
@@ -649,10 +650,10 @@ async def test_a_range_that_is_sent_twice_at_once_arrives_once_it_is_let_go_of()
 
 async def test_files_that_a_crash_left_torn_are_sent_anew_where_they_are(tmp_path):
     parts = [np.full(4, index, np.uint8) for index in range(3)]
-    digest = digest_of(sha256(part.tobytes()) for part in parts)
+    digest = digest_of(blake(part.tobytes()) for part in parts)
     arrival = await Arrivals(tmp_path).open("one", "a" * 64, 12, digest, 4)
     for index in (0, 1):
-        arrival.take(index, parts[index], sha256(parts[index].tobytes()))
+        arrival.take(index, parts[index], blake(parts[index].tobytes()))
     [part] = tmp_path.glob("*.part")
     torn = bytearray(part.read_bytes())
     torn[5] ^= 1
@@ -662,7 +663,7 @@ async def test_files_that_a_crash_left_torn_are_sent_anew_where_they_are(tmp_pat
     again = await Arrivals(tmp_path).open("one", "a" * 64, 12, digest, 4)
     assert again.missing() == [1, 2]
     for index in (1, 2):
-        again.take(index, parts[index], sha256(parts[index].tobytes()))
+        again.take(index, parts[index], blake(parts[index].tobytes()))
     assert (await again.whole()).tobytes() == b"".join(each.tobytes() for each in parts)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import struct
 import tracemalloc
 from collections.abc import Coroutine
@@ -12,6 +11,7 @@ from typing import Any, TypeVar
 import msgpack
 import numpy as np
 import pytest
+from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -65,7 +65,7 @@ def handmade(header: object, tensors: bytes = b"") -> bytes:
 
 
 def header(**changes: Any) -> dict[str, Any]:
-    plain = {"type": "t", "body": {}, "tensors": [], "digest": hashlib.sha256(b"").digest()}
+    plain = {"type": "t", "body": {}, "tensors": [], "digest": blake3(b"").digest()}
     return {**plain, **changes}
 
 
@@ -214,7 +214,7 @@ def test_a_forged_header_is_refused(bad: object) -> None:
 
 
 def test_a_wrong_digest_is_refused() -> None:
-    forged = header(tensors=[["w", "|u1", [3]]], digest=hashlib.sha256(b"abc").digest())
+    forged = header(tensors=[["w", "|u1", [3]]], digest=blake3(b"abc").digest())
     assert read(handmade(forged, b"abc")).tensors["w"].tobytes() == b"abc"
     assert code(handmade(forged, b"abd")) == "bad-frame"
 
