@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import helm
 import pytest
 import yaml
 from engine import ROOT, VERSION
+
+from flaas_jupyter.communications.mesh_settings import MeshSettings
 
 CHART = ROOT / "deploy/helm/flaas"
 KEY = "a" * 64
@@ -70,7 +73,7 @@ COMBINATIONS = [
     dict(zip(chosen, (PARTS[part] for part in chosen), strict=True))
     for number in range(len(PARTS) + 1)
     for chosen in itertools.combinations(PARTS, number)
-]
+] + [{"node": {**PARTS["node"], "tls": {"enabled": True, "announce": []}}}]
 
 
 @pytest.mark.parametrize("values", COMBINATIONS, ids=lambda values: "+".join(values) or "nothing")
@@ -150,6 +153,34 @@ def test_all_pods_are_denied_everything_and_only_what_is_named_is_let_through() 
     assert "egress" not in policies["trial-postgresql"]
 
 
+def test_a_node_speaks_tls_where_it_is_told_to(tmp_path: Path) -> None:
+    def opened(values: dict[str, Any]) -> list[tuple[dict[str, Any], ...]]:
+        objects = rendered({"node": {**PARTS["node"], **values}})
+        named = {(each["kind"], each["metadata"]["name"]): each for each in objects}
+        policy = named["NetworkPolicy", "trial-node"]["spec"]["ingress"]
+        service = named["Service", "trial-node"]["spec"]["ports"]
+        assert (("ConfigMap", "trial-node") in named) == bool(values)
+        return [tuple(port for rule in policy for port in rule["ports"]), tuple(service)]
+
+    udp = {"name": "mesh", "port": 41641, "targetPort": "mesh", "protocol": "UDP"}
+    assert opened({}) == [({"port": "mesh", "protocol": "UDP"},), (udp,)]
+    announced = ["203.0.113.7:443", "[2001:db8::7]:443"]
+    tls = {"tls": {"enabled": True, "announce": announced}}
+    assert opened(tls) == [
+        ({"port": "mesh", "protocol": "UDP"}, {"port": "mesh-tls"}),
+        (udp, {"name": "mesh-tls", "port": 8443, "targetPort": "mesh-tls"}),
+    ]
+    objects = rendered({"node": {**PARTS["node"], **tls}})
+    [told] = [each["data"]["mesh.toml"] for each in objects if each["kind"] == "ConfigMap"]
+    (tmp_path / "mesh.toml").write_text(told)
+    settings = MeshSettings.load(tmp_path / "mesh.toml", api="https://flaas.example")
+    assert settings.listen_tls == ("0.0.0.0:8443", "[::]:8443")
+    assert settings.announce_tls == tuple(announced)
+    [container] = pods(objects)["trial-node"]["spec"]["containers"]
+    assert {"name": "mesh-tls", "containerPort": 8443} in container["ports"]
+    assert "/var/lib/flaas/mesh.toml" in {mount["mountPath"] for mount in container["volumeMounts"]}
+
+
 def test_nobody_scrapes_unless_a_namespace_is_named() -> None:
     def scraped(values: dict[str, Any]) -> int:
         policies = [each["spec"] for each in rendered(values) if each["kind"] == "NetworkPolicy"]
@@ -178,6 +209,7 @@ def test_secrets_are_named_and_never_made() -> None:
         ("node", {"domainKey": ""}, "domainKey"),
         ("node", {"apiUrl": "http://flaas.example"}, "apiUrl"),
         ("node", {"enrolmentSecret": ""}, "node.enrolmentSecret"),
+        ("node", {"tls": {"enabled": True, "announce": ["clinic.example:8443"]}}, "node.tls.announce"),
         ("node", {"replicas": 3}, "replicas"),
         ("api", {"publicUrl": ""}, "api.publicUrl"),
         ("api", {"keySecret": ""}, "api.keySecret"),
