@@ -1,8 +1,8 @@
 """``flaas doctor --network``: what this network lets through, and what to ask of those who run it.
 
-Looked at are the coordination API and what the projects' signed network documents name, relays and reflectors; no
-other host is ever contacted. Each finding's advice names the address, protocol and port, so that it can be handed to
-a network team as it is.
+Looked at are the coordination API, what the projects' signed network documents name (relays and reflectors), and the
+TCP ports that members list for TLS; no other host is ever contacted. Each finding's advice names the address, protocol
+and port, so that it can be handed to a network team as it is.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from .communications.network import Network, ReflectorSite, RelaySite
 from .communications.probes import Echo
 from .communications.trust import Trust, is_loopback, unreachable
 from .doctor import Finding
-from .errors import FlaasError, InvalidInput, NotAuthenticated
+from .errors import FlaasError, InvalidInput, NotAllowed, NotAuthenticated
 from .execution.enrolment import Enrolment
 from .execution.mesh_carrier import settings_of
 from .home import Home
@@ -44,6 +44,7 @@ _CONNECT_SECONDS = 5.0
 _CLOCK_WARNING, _CLOCK_PROBLEM = 5.0, 30.0
 """Seconds: a node's request is good for 60 s, and a directory record for minutes."""
 _CERTIFICATE_DAYS = 14
+_MOST_PEERS = 16
 
 
 def examine_network(home: Home) -> list[Finding]:
@@ -84,24 +85,33 @@ async def _findings(home: Home) -> AsyncIterator[Finding]:
     async for finding in _ways_to_api(here.url, trust, proxy):
         reached = reached and finding.state != "problem"
         yield finding
-    networks, refusals = await _networks(home, here, trust, reached)
+    directories, refusals = await _directories(home, here, trust, reached)
+    networks = [directory.network for directory in directories if directory.network is not None]
     for finding in (*refusals, _told_networks(here, networks)):
         yield finding
     settings = settings_of(home, api=here.url)
     direct = settings.direct_with(networks)
+    quic = "iroh" in settings.carriers
     reflectors = list({site.node_id: site for network in networks for site in network.reflectors}.values())
-    relays = list({site.url: site for network in networks for site in network.relays}.values())
+    relays = list({site.url: site for network in networks for site in network.relays}.values()) if quic else []
     echoes: list[Echo] = []
-    if direct != "never" and reflectors:
+    if quic and direct != "never" and reflectors:
         try:
             echoes = await probes.echoes(here.identity, settings.with_any_port().listen, reflectors)
         except InvalidInput as error:
             yield Finding("UDP", "warning", error.message, error.hint)
     for finding in _told_echoes(echoes, settings):
         yield finding
-    for address in settings.listen_tls if "tls" in settings.carriers and direct != "never" else ():
-        if address not in LOOPBACK:  # where all is on one machine any port does
-            yield await _own_tls(address, here.identity, settings)
+    over_tls = []
+    if "tls" in settings.carriers and direct != "never":
+        over_tls = [
+            await _own_tls(address, here.identity, settings)
+            for address in settings.listen_tls
+            if address not in LOOPBACK  # where all is on one machine any port does
+        ]
+        over_tls += await _tls_of_others(here.identity.node_id, directories)
+    for finding in over_tls:
+        yield finding
     through = [] if direct == "only" else await asyncio.gather(*(_relay(site, settings) for site in relays))
     for finding in through:
         yield finding
@@ -110,6 +120,8 @@ async def _findings(home: Home) -> AsyncIterator[Finding]:
         reflectors,
         [echo for echo in echoes if echo.seen],
         [site for site, finding in zip(relays, through, strict=False) if finding.state == "ok"],
+        quic=quic,
+        tls=any(finding.state == "ok" for finding in over_tls),
     )
 
 
@@ -152,8 +164,8 @@ def _pinned(home: Home, url: str) -> dict[str, str]:
     return {project: key for (at, _, project), key in named.items() if at == url}
 
 
-async def _networks(home: Home, here: _Here, trust: Trust, reached: bool) -> tuple[list[Network], list[Finding]]:
-    """Return the network documents, from the API if it is reached, else as they were when it was; and its refusals."""
+async def _directories(home: Home, here: _Here, trust: Trust, reached: bool) -> tuple[list[Directory], list[Finding]]:
+    """Return what is known of each project, from the API if it is reached, else from before; and its refusals."""
     refusals = []
     directories = [
         Directory(project, key, home.domain_statements(project, key)) for project, key in here.projects.items()
@@ -164,7 +176,7 @@ async def _networks(home: Home, here: _Here, trust: Trust, reached: bool) -> tup
                 directory.update(await coordinator.get(f"/v1/projects/{quote(directory.domain, safe='')}/directory"))
             except FlaasError as error:
                 refusals.append(Finding(f"directory of {directory.domain}", "problem", error.message, error.hint))
-    return [directory.network for directory in directories if directory.network is not None], refusals
+    return directories, refusals
 
 
 def _told_networks(here: _Here, networks: Sequence[Network]) -> Finding:
@@ -411,6 +423,26 @@ async def _own_tls(address: str, identity: Identity, settings: MeshSettings) -> 
     return Finding("TLS of peers", "ok", f"the node answers at {here} in {_ms(seconds)}; peers need {outside} open")
 
 
+async def _tls_of_others(node_id: str, directories: Sequence[Directory]) -> list[Finding]:
+    """Tell which of the TCP ports that other members list are reached; of each member one is enough."""
+    ports: dict[str, tuple[str, ...]] = {}
+    for directory in directories:
+        for member in sorted(directory.members - {node_id}):
+            with suppress(NotAllowed):
+                if listed := directory.peer(member).whereabouts.tls:
+                    ports[member] = listed
+    if not ports:
+        return []
+    asked = list(ports.items())[:_MOST_PEERS]
+    answers = await asyncio.gather(*(probes.reach_tcp(listed) for _, listed in asked))
+    closed = [listed[0] for (_, listed), seconds in zip(asked, answers, strict=True) if seconds is None]
+    told = f"{len(asked) - len(closed)} of {_counted(asked, 'node')} that list a TCP port for TLS can be reached"
+    if not closed:
+        return [Finding("TLS to peers", "ok", told)]
+    advice = f"Ask your network team to allow TCP from this machine to {', '.join(closed)}; or those nodes are away."
+    return [Finding("TLS to peers", "warning" if len(closed) == len(asked) else "ok", told, advice)]
+
+
 async def _relay(site: RelaySite, settings: MeshSettings) -> Finding:
     what, by = f"relay {site.name}", ""
     host, port = _target(site.url)
@@ -428,7 +460,13 @@ async def _relay(site: RelaySite, settings: MeshSettings) -> Finding:
 
 
 def _verdict(
-    direct: str, reflectors: Sequence[ReflectorSite], answered: Sequence[Echo], relays: Sequence[RelaySite]
+    direct: str,
+    reflectors: Sequence[ReflectorSite],
+    answered: Sequence[Echo],
+    relays: Sequence[RelaySite],
+    *,
+    quic: bool,
+    tls: bool,
 ) -> Finding:
     """Say what all of this means for the mesh."""
     by_port: dict[str, set[str]] = {}
@@ -437,8 +475,25 @@ def _verdict(
         by_port.setdefault("6" if echo.seen.startswith("[") else "4", set()).add(echo.seen)
     punchable = direct != "never" and any(len(mappings) == 1 for mappings in by_port.values())
     if punchable:
-        beside = " and by relay" if relays else ", without a relay to fall back on"
+        beside = " and by relay" if relays else " and over TLS" if tls else ", without a relay to fall back on"
         return Finding("mesh", "ok", f"peers can be reached directly{beside}")
+    if tls and (relays or not quic):
+        return Finding("mesh", "ok", "peers can be reached over TLS" + (" and by relay" if relays else ""))
+    if tls:
+        return Finding(
+            "mesh",
+            "warning",
+            "peers can be reached over TLS alone: neither UDP nor a relay gets out of this network",
+            "Of two nodes one needs an open TCP port (listen_tls in mesh.toml); those that have none need a relay.",
+        )
+    if not quic:
+        return Finding(
+            "mesh",
+            "problem" if direct == "never" else "warning",
+            "only TLS is used here (carriers in mesh.toml), and "
+            + ('is not allowed (direct = "never")' if direct == "never" else "no TCP port for it is reached from here"),
+            "Set listen_tls in mesh.toml and have that port opened, here or at the peers, or let iroh be used as well.",
+        )
     if relays:
         why = "as the project or mesh.toml says" if direct == "never" else "direct ones are unlikely from this network"
         return Finding("mesh", "ok" if direct == "never" else "warning", f"connections go by relay: {why}")
@@ -453,7 +508,8 @@ def _verdict(
         "mesh",
         "problem",
         "no way to peers: neither UDP nor a relay gets out of this network",
-        "Hand the advice above to your network team: one of UDP, TCP to a relay, or a proxy that leads to a relay.",
+        "Hand the advice above to your network team: one of UDP, TCP to a relay, a proxy that leads to a relay, or an "
+        "open TCP port between nodes (listen_tls in mesh.toml).",
     )
 
 
@@ -466,8 +522,10 @@ def _target(url: str) -> tuple[str, int]:
 
 
 def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    """Return a proxy's URL without user and password; it may have no scheme."""
+    head, at, place = url.rpartition("@")
+    scheme, named, _ = head.partition("://")
+    return f"{scheme}://{place}" if at and named else place
 
 
 def _object(response: httpx.Response) -> dict[str, object]:

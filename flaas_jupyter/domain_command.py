@@ -74,7 +74,9 @@ def init(project: str, holders: str | None, threshold: int | None, json_output: 
     default=["node"],
     show_default=True,
 )
-@click.option("--days", default=365, show_default=True, help="How long the membership is in force.")
+@click.option(
+    "--days", default=365, show_default=True, type=click.IntRange(min=1), help="How long the membership is in force."
+)
 @as_json
 @told
 def sign(project: str, node_id: str, organisation: str, roles: tuple[str, ...], days: int, json_output: bool) -> None:
@@ -85,7 +87,7 @@ def sign(project: str, node_id: str, organisation: str, roles: tuple[str, ...], 
     after = known_of(project).statements.serials().get(node_id, -1)
     document = membership(key, project, node_id, organisation, roles, days, after=after)
     done = f"{node_id} is a member of {project} as {', '.join(roles)} for {days} days."
-    _hand_in_and_show(project, "memberships", document, done, json_output)
+    hand_in_and_show(project, "memberships", document, done, json_output)
 
 
 @domain.command("revoke")
@@ -102,9 +104,17 @@ def revoke(project: str, node_id: str, reason: str, json_output: bool) -> None:
     from .governance.domain import revocation
 
     key = Home.default().domain_key(project)
-    after = known_of(project).statements.serials().get(node_id, -1)
-    document = revocation(key, project, node_id, reason, after=after)
-    _hand_in_and_show(project, "revocations", document, f"{node_id} is revoked in {project}.", json_output)
+    statements = known_of(project).statements
+    document = revocation(key, project, node_id, reason, after=statements.serials().get(node_id, -1))
+    member = statements.membership(node_id)
+    whose = f" of {printable(member.organisation, lines=False)}" if member else ""
+    hand_in_and_show(project, "revocations", document, f"{node_id}{whose} is revoked in {project}.", json_output)
+    if member is None:
+        click.echo(
+            "It was never a member as far as is known here: compare the key with `flaas domain members "
+            f"{project}`. If it is mistyped, the key that is meant is a member still.",
+            err=True,
+        )
 
 
 @domain.command("renew")
@@ -230,7 +240,7 @@ def cosign(project: str, document_id: str, yes: bool, json_output: bool) -> None
     if not yes and not click.confirm("Sign it?", err=json_output):
         raise click.Abort
     document = domain_key.cosign(row["document"], context, Identity.load_or_create(path))
-    _hand_in_and_show(project, row["kind"], document, "It is signed by enough holders, and in force.", json_output)
+    hand_in_and_show(project, row["kind"], document, "It is signed by enough holders, and in force.", json_output)
 
 
 @domain.command("withdraw")
@@ -249,16 +259,25 @@ def withdraw(project: str, document_id: str) -> None:
 @click.option("--launch", "launch_id", required=True, help="The launch whose nodes wait.")
 @click.option("--watch", is_flag=True, help="Go on until all of its nodes are members, or it is over.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--days", default=30, show_default=True, help="How long the memberships are in force.")
+@click.option(
+    "--days", default=30, show_default=True, type=click.IntRange(min=1), help="How long the memberships are in force."
+)
 @told
 def approve_launch(project: str, launch_id: str, watch: bool, yes: bool, days: int) -> None:
     """Sign for the nodes of a launch that have registered; shown first, by name, organisation and node id."""
     agreed = (lambda text: True) if yes else (lambda text: click.confirm(f"{text}\nSign for them?"))
     key = Home.default().domain_key(project)
     taken_out = known_of(project).statements.revocation
+
+    def handed_in(document: dict[str, Any], waiting: dict[str, Any] | None) -> None:
+        if waiting is None:
+            _remember(project, "memberships", document)
+        else:
+            click.echo(_waits(project, waiting))
+
     signed = approve(
         _call, key, project, launch_id, agreed=agreed, watch=watch, days=days,
-        is_revoked=lambda node_id: taken_out(node_id) is not None,
+        is_revoked=lambda node_id: taken_out(node_id) is not None, handed_in=handed_in,
     )  # fmt: skip
     names = printable(", ".join(signed), lines=False)
     click.echo(f"Signed for {names}." if signed else "No node waits for a signature.")
@@ -275,6 +294,7 @@ def approve(
     days: int = 30,
     poll: float = _POLL,
     is_revoked: Callable[[str], bool] = lambda node_id: False,
+    handed_in: Callable[[dict[str, Any], dict[str, Any] | None], None] = lambda document, waiting: None,
 ) -> list[str]:
     """Sign for the registered nodes of a launch, and leave the memberships with the API.
 
@@ -297,6 +317,8 @@ def approve(
     is_revoked : callable
         Tells of a node id whether its key was taken out of the project before, as far as this machine remembers: the
         API, which names the nodes, could bring it back.
+    handed_in : callable
+        Given each signed document, and what the API keeps of it while other holders must still sign (see `hand_in`).
 
     Returns
     -------
@@ -339,7 +361,7 @@ def approve(
         if waiting and agreed("\n".join(_node(node, launch["organisation"]) for node in waiting)):
             for node in waiting:
                 document = membership(domain_key, project, node["node_id"], launch["organisation"], ["node"], days)
-                hand_in(call, project, "memberships", document)
+                handed_in(document, hand_in(call, project, "memberships", document))
                 signed.append(node["name"])
         unfinished = any(node["state"] in _BEFORE and node["node_id"] not in seen for node in launch["nodes"])
         if not watch or launch["state"] in _OVER or not unfinished:
@@ -396,19 +418,31 @@ def hand_in(call: Call, project: str, kind: str, document: dict[str, Any]) -> di
 
 def hand_in_and_tell(project: str, kind: str, document: dict[str, Any], done: str) -> str:
     """Leave a signed document with the API that one is signed in at; return what to tell: `done`, or that it waits."""
+    waiting = _handed_in(project, kind, document)
+    return done if waiting is None else _waits(project, waiting)
+
+
+def hand_in_and_show(project: str, kind: str, document: dict[str, Any], done: str, json_output: bool) -> None:
+    """Leave a signed document with the API, and show `done`, or that it waits; as JSON, the body and how it stands."""
+    waiting = _handed_in(project, kind, document)
+    standing: dict[str, Any] = {"in_force": waiting is None}
+    if waiting is not None:
+        standing |= {"pending": waiting["id"], "missing": waiting["missing"]}
+    show({**document["body"], **standing}, json_output, done if waiting is None else _waits(project, waiting))
+
+
+def _handed_in(project: str, kind: str, document: dict[str, Any]) -> dict[str, Any] | None:
     waiting = hand_in(_call, project, kind, document)
     if waiting is None:
         _remember(project, kind, document)
-        return done
+    return waiting
+
+
+def _waits(project: str, waiting: dict[str, Any]) -> str:
     return (
         f"{printable(str(waiting['missing']), lines=False)} more must sign it. Another holder runs:\n"
         f"  flaas domain cosign {project} {_short(waiting)}"
     )
-
-
-def _hand_in_and_show(project: str, kind: str, document: dict[str, Any], done: str, json_output: bool) -> None:
-    text = hand_in_and_tell(project, kind, document, done)
-    show(document["body"], json_output, text)
 
 
 def _call(method: str, path: str, *body: dict[str, Any]) -> dict[str, Any]:

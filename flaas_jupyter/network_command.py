@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import click
 
-from .domain_command import hand_in_and_tell, known_of
+from .domain_command import hand_in_and_show, known_of
 from .errors import InvalidInput, NotFound
 from .home import Home
 from .terminal import as_json, at_api, show, told
@@ -49,8 +49,7 @@ def network(
     )
     known = known_of(project).network
     document = governance.network(key, wanted, after=-1 if known is None else known.serial)
-    text = hand_in_and_tell(project, "networks", document, told_of(Network.of(document["body"])))
-    show(document["body"], json_output, text)
+    hand_in_and_show(project, "networks", document, told_of(Network.of(document["body"])), json_output)
 
 
 def read_relay(text: str) -> RelaySite:

@@ -102,6 +102,9 @@ def reflector_serve(listen: tuple[str, ...], metrics: str | None, log_format: st
 
     logs.configure(log_format)
     _require_installed("iroh", "prometheus_client")
+    from .communications.mesh_settings import require_addresses
+
+    require_addresses("--listen", listen)
     asyncio.run(_serve_reflector(Home.default(), listen, metrics))
 
 

@@ -56,6 +56,17 @@ def test_only_nodes_that_wait_are_shown_and_signed_for(key):
     assert "south" not in shown[0]
 
 
+def test_what_other_holders_must_still_sign_is_told(key, monkeypatch):
+    path, _ = key
+    api, told = Api({"north": "registered"}), []
+    waits = {"id": "4f1c" * 16, "missing": 1}
+    monkeypatch.setattr("flaas_jupyter.domain_command.hand_in", lambda call, project, kind, document: waits)
+    approve(api, path, "credit", "l1", agreed=lambda text: True, handed_in=lambda *each: told.append(each))
+    ((document, waiting),) = told
+    assert document["body"]["node_id"] == Identity(b"north".ljust(32, b".")).node_id
+    assert waiting == waits
+
+
 def test_a_key_that_was_taken_out_before_is_not_signed_for_again_and_nothing_else_with_it(key):
     api = Api({"north": "registered", "south": "registered"})
     south = Identity(b"south".ljust(32, b".")).node_id

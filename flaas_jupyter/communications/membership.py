@@ -63,6 +63,8 @@ class Membership:
             not_after=fields.moment("not_after"),
             serial=fields.integer("serial"),
         )
+        if membership.not_after <= membership.not_before:
+            raise fields.refused("not_after", "later than not_before")
         if not set(membership.roles) <= set(ROLES):
             raise fields.refused("roles", f"of {', '.join(ROLES)}")
         return membership

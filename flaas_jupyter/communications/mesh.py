@@ -45,6 +45,9 @@ _CALL_AFTER = {False: 0.4, True: 3.0}
 """Seconds after which a peer that does not answer is asked to dial back, without and with a relay in common: over a
 relay the core has both ends dial at the same time by itself."""
 _MAX_ADMISSIONS = 64
+_MAX_STRANGERS = 16
+"""Unknown keys for which a fresh directory is awaited at once: while the API is away that takes `_GREETING_SECONDS`,
+and whoever knocks meanwhile may not keep members out."""
 _PROCESSES_OF_A_PERSON = 8
 _STALE_DIRECTORY = frozenset({"unknown-peer", "membership-revoked", "no-address", "peer-unreachable"})
 """What a fresh directory may put right."""
@@ -123,6 +126,7 @@ class Mesh:
         self._watchers: list[Callable[[str], None]] = []
         self._greeters: list[Callable[[str], None]] = []
         self._closed = False
+        self._strangers = 0
 
     @classmethod
     async def open(
@@ -454,9 +458,13 @@ class Mesh:
                 try:
                     self.directory.peer(node_id)
                 except NotAllowed as error:
-                    if error.code not in _STALE_DIRECTORY or not self._refresh:
+                    if error.code not in _STALE_DIRECTORY or not self._refresh or self._strangers >= _MAX_STRANGERS:
                         raise
-                    await self._refresh()
+                    self._strangers += 1
+                    try:
+                        await self._refresh()
+                    finally:
+                        self._strangers -= 1
                     self.directory.peer(node_id)
                 link = await Link.accepted(connection, self._greeting, self.traffic[node_id])
         except (FlaasError, TimeoutError) as error:

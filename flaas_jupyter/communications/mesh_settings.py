@@ -114,9 +114,9 @@ class MeshSettings:
         told = tuple(listen) or in_file
         if listen and in_file and set(told) != set(in_file):
             logger.info("--listen counts (%s), not what %s says (%s)", ", ".join(told), path, ", ".join(in_file))
-        _require_addresses("--listen" if listen else str(path), told)
+        require_addresses("--listen" if listen else str(path), told)
         listen_tls, announce_tls = _addresses(path, raw, "listen_tls"), _addresses(path, raw, "announce_tls")
-        _require_addresses(f"{path}, listen_tls", listen_tls)
+        require_addresses(f"{path}, listen_tls", listen_tls)
         _require_announced(path, listen_tls, announce_tls)
         alone = is_loopback(api) and not told
         carriers = _carriers(path, raw.get("carriers", ["tls"] if alone else list(get_args(CarrierName))), listen_tls)
@@ -215,7 +215,8 @@ def _require_announced(path: Path, listen_tls: Sequence[str], announced: Sequenc
         raise _refused(path, "announce_tls is given without listen_tls, so that nothing answers there")
 
 
-def _require_addresses(where: str, addresses: Sequence[str]) -> None:
+def require_addresses(where: str, addresses: Sequence[str]) -> None:
+    """Raise `InvalidInput` (code ``bad-mesh-settings``) unless they can be bound to: one of each family at most."""
     for address in addresses:
         if not is_address(f"{address[:-2]}:1" if address.endswith(":0") else address):
             raise InvalidInput(

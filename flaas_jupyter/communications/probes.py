@@ -152,6 +152,20 @@ async def reach_own_tls(identity: Identity, address: str) -> float:
         await carrier.close()
 
 
+async def reach_tcp(addresses: Sequence[str]) -> float | None:
+    """Connect to any of these ``ip:port``, say nothing, and return the seconds that took; None if none answers."""
+
+    async def connect(address: str) -> float:
+        since, (host, _, port) = time.monotonic(), address.rpartition(":")
+        async with asyncio.timeout(ANSWER_SECONDS):
+            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+        writer.close()
+        return time.monotonic() - since
+
+    answers = await asyncio.gather(*map(connect, addresses), return_exceptions=True)
+    return min((answer for answer in answers if isinstance(answer, float)), default=None)
+
+
 async def _websocket(port: int) -> int:
     """Ask for the relay's WebSocket (RFC 6455, section 4.1); return the status of the answer, 0 without one."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)

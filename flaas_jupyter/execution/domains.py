@@ -50,6 +50,7 @@ class Domains:
         self._coordinator = coordinator
         self._peers = peers
         self._watchers: list[Callable[[str, frozenset[str]], None]] = []
+        self._failures: dict[str, str] = {}
         self._refreshing = asyncio.Lock()
         self._refreshed = -1.0
 
@@ -130,8 +131,11 @@ class Domains:
                         self.tell(project, kinds)
                     else:
                         self._notice(directory)
+                    self._failures.pop(project, None)
                 except FlaasError as error:
-                    log.error("directory of %s: %s", project, error)
+                    if self._failures.get(project) != str(error):  # said once, however long the API is away
+                        log.error("directory of %s: %s", project, error)
+                    self._failures[project] = str(error)
             self._refreshed = began
 
     def _notice(self, directory: Directory) -> None:

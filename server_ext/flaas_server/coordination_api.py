@@ -31,6 +31,7 @@ ALLOWED: tuple[tuple[str, str], ...] = (
     ("GET", "/v1/projects/{id}"),
     ("GET", "/v1/projects/{id}/datasets"),
     ("GET", "/v1/projects/{id}/mesh"),
+    ("GET", "/v1/projects/{id}/pending"),
     ("GET", "/v1/projects/{id}/events"),
     ("GET", "/v1/projects/{id}/queries"),
     ("GET", "/v1/projects/{id}/runs"),

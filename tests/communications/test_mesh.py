@@ -156,6 +156,26 @@ async def test_an_unknown_key_is_refused_after_one_look_at_a_fresh_directory(
     assert stranger.node_id not in theirs.traffic
 
 
+async def test_strangers_who_knock_while_the_api_is_away_do_not_keep_members_out(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = await start(), await start(ECHO)
+    monkeypatch.setattr(theirs._refresh, "_fetch", asyncio.Event().wait)
+    stranger = await start(member=False)
+    knocks = [
+        asyncio.create_task(stranger._carrier.dial(theirs.node_id, theirs.whereabouts))
+        for _ in range(mesh_module._MAX_ADMISSIONS + 8)
+    ]
+    knocked = await asyncio.wait_for(asyncio.gather(*knocks, return_exceptions=True), 30)
+    try:
+        reply = await asyncio.wait_for(ours.call(theirs.node_id, Message("echo")), mesh_module._GREETING_SECONDS / 2)
+        assert reply.body["from"] == ours.node_id
+    finally:
+        for connection in knocked:
+            if not isinstance(connection, BaseException):
+                connection.close(0, "")
+
+
 async def test_a_member_that_joined_since_is_let_in(domain: Domain, start: Start) -> None:
     theirs = await start(ECHO)
     newcomer = await start()

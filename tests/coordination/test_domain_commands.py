@@ -33,6 +33,13 @@ class Machine:
         assert result.exit_code == 0, (words, result.output, result.exception)
         return result.output
 
+    def told(self, *words: str) -> dict[str, Any]:
+        """Run a command with ``--json``; return what it says there."""
+        result = CliRunner().invoke(main, [*words, "--json"], env=self.environment)
+        assert result.exit_code == 0, (words, result.output, result.exception)
+        said: dict[str, Any] = json.loads(result.stdout)
+        return said
+
     def refused(self, *words: str, answer: str | None = None) -> str:
         result = CliRunner().invoke(main, list(words), env=self.environment, input=answer)
         assert result.exit_code == 1, (words, result.output)
@@ -91,6 +98,42 @@ def test_a_key_is_signed_for_revoked_and_signed_for_again(federation, single):
     assert state(federation, domain_key) == "developer"
     (row,) = json.loads(machine("domain", "members", "shared", "--json"))
     assert (row["node_id"], row["roles"], row["revoked"]) == (NODE.node_id, ["developer"], None)
+
+
+def test_a_key_that_nobody_knows_is_revoked_and_pointed_out(federation, single):
+    """Perhaps a node that is not to come; perhaps one digit of the key that is meant is wrong."""
+    machine, domain_key = single
+    sign(machine)
+    mistyped = NODE.node_id[:-1] + ("0" if NODE.node_id[-1] != "0" else "1")
+    told = machine("domain", "revoke", "shared", mistyped)
+    assert "is revoked" in told
+    assert "was never a member" in told
+    assert "flaas domain members shared" in told
+    assert state(federation, domain_key) == "node"
+    told = machine("domain", "revoke", "shared", NODE.node_id)
+    assert f"{NODE.node_id} of north is revoked" in told
+    assert "never" not in told
+
+
+@pytest.mark.parametrize("days", ["0", "-5"])
+def test_a_membership_is_in_force_for_a_day_at_least(federation, single, days):
+    machine, domain_key = single
+    sign(machine)
+    words = ["domain", "sign", "shared", NODE.node_id, "--organisation", "north", "--days", days]
+    result = CliRunner().invoke(main, words, env=machine.environment)
+    assert result.exit_code == 2
+    assert "x>=1" in result.output
+    assert state(federation, domain_key) == "node", "and it does not put the node out"
+
+
+def test_a_script_is_told_whether_what_was_signed_is_in_force(federation, machines, holders):
+    ana, ben, _ = machines
+    told = ana.told("domain", "sign", "shared", NODE.node_id, "--organisation", "north")
+    assert (told["node_id"], told["in_force"], told["missing"]) == (NODE.node_id, False, 1)
+    assert ben.told("domain", "cosign", "shared", told["pending"], "--yes")["in_force"] is True
+    told = ana.told("domain", "revoke", "shared", NODE.node_id)
+    assert (told["in_force"], told["missing"]) == (False, 1)
+    assert ana.told("domain", "network", "shared", "--direct", "prefer")["in_force"] is False
 
 
 def test_a_clock_that_is_behind_does_not_make_a_revocation_worthless(federation, single, monkeypatch):

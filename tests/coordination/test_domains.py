@@ -199,6 +199,7 @@ def test_what_is_not_the_domains_does_not_wait_there(federation, shared):
         ("revocations", signed(good, 0), "bad-signature"),
         ("memberships", signed(good | {"domain": "credit"}, 0), "wrong-domain"),
         ("memberships", signed(good | {"roles": ["king"]}, 0), "bad-membership"),
+        ("memberships", signed(good | {"not_after": good["not_before"]}, 0), "bad-membership"),
     ):
         assert federation.admin.refused("POST", f"{shared}/pending", {"kind": kind, "document": document})[1] == code
     assert federation.admin.embedded(f"{shared}/pending", "pending") == []

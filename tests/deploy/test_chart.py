@@ -181,6 +181,28 @@ def test_a_node_speaks_tls_where_it_is_told_to(tmp_path: Path) -> None:
     assert "/var/lib/flaas/mesh.toml" in {mount["mountPath"] for mount in container["volumeMounts"]}
 
 
+@pytest.mark.parametrize("part", ["node", "relay"])
+def test_a_part_behind_a_proxy_is_told_the_way_out_also_when_it_joins(part: str) -> None:
+    proxy = {"HTTPS_PROXY": "http://proxy.clinic.example:3128", "NO_PROXY": "10.0.0.0/8"}
+    objects = rendered({part: {**PARTS[part], "env": proxy, "envSecret": "proxy", "egressPorts": [3128]}})
+    spec = pods(objects)[f"trial-{part}"]["spec"]
+    for container in (*spec["initContainers"], *spec["containers"]):
+        assert proxy.items() <= {entry["name"]: entry.get("value") for entry in container["env"]}.items()
+        assert container["envFrom"] == [{"secretRef": {"name": "proxy"}}]
+    plain = pods(rendered({part: PARTS[part]}))[f"trial-{part}"]["spec"]
+    assert not any("envFrom" in container for container in (*plain["initContainers"], *plain["containers"]))
+
+
+def test_mesh_toml_is_what_it_was_told_to_be(tmp_path: Path) -> None:
+    more = 'direct = "only"\n[proxy]\nmode = "http://proxy.clinic.example:3128"\n'
+    objects = rendered({"node": {**PARTS["node"], "mesh": more, "tls": {"enabled": True, "announce": []}}})
+    [told] = [each["data"]["mesh.toml"] for each in objects if each["kind"] == "ConfigMap"]
+    (tmp_path / "mesh.toml").write_text(told)
+    settings = MeshSettings.load(tmp_path / "mesh.toml", api="https://flaas.example")
+    assert (settings.direct, settings.proxy) == ("only", "http://proxy.clinic.example:3128")
+    assert settings.listen_tls
+
+
 def test_nobody_scrapes_unless_a_namespace_is_named() -> None:
     def scraped(values: dict[str, Any]) -> int:
         policies = [each["spec"] for each in rendered(values) if each["kind"] == "NetworkPolicy"]
@@ -215,6 +237,7 @@ def test_secrets_are_named_and_never_made() -> None:
         ("api", {"keySecret": ""}, "api.keySecret"),
         ("api", {"databaseSecret": ""}, "postgresql.enabled"),
         ("relay", {"tlsSecret": ""}, "relay.tlsSecret"),
+        ("relay", {"env": {"PATH ": "x"}}, "relay.env"),
         ("postgresql", {"image": "postgres:latest"}, "postgresql.image"),
     ],
 )

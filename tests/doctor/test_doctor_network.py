@@ -20,7 +20,7 @@ import pytest
 import trustme
 
 from flaas_jupyter.communications import probes, reflection
-from flaas_jupyter.communications.directory import Directory
+from flaas_jupyter.communications.directory import Directory, Membership, Record, sign_membership
 from flaas_jupyter.communications.identity import Identity
 from flaas_jupyter.communications.iroh_endpoint import bind_endpoint
 from flaas_jupyter.communications.mesh_settings import MeshSettings
@@ -61,11 +61,26 @@ class World:
         self.health: tuple[int, bytes] = (200, b'{"version": "0.1.0"}')
         self.directory_status = 200
         self.asked: list[str] = []
+        self.members: dict[str, list[Any]] = {"memberships": [], "records": []}
         self._servers = contextlib.AsyncExitStack()
+        self.set()
 
     def enrol(self, url: str) -> None:
         Identity.load_or_create(self.home.key)
         Enrolment("north", url, "north", {PROJECT: self.domain_key.node_id}).save(self.home.enrolment)
+
+    def set(self, more: str = "", carriers: str = '["iroh", "tls"]') -> None:
+        """Write mesh.toml: by default both carriers, as where the API is elsewhere."""
+        self.home.path.mkdir(exist_ok=True)
+        self.home.mesh.write_text(f"carriers = {carriers}\n{more}")
+
+    def admit(self, peer: Identity, *tls: str) -> None:
+        """List a member that can be dialled over TLS."""
+        now = int(time.time())
+        membership = Membership(PROJECT, peer.node_id, "o", ("node",), now - 9, now + 900, 1)
+        record = Record(PROJECT, peer.node_id, (), tls, (), 1, now, now + 800)
+        self.members["memberships"].append(sign_membership(self.domain_key, membership))
+        self.members["records"].append(record.sign(peer))
 
     def trust(self) -> Trust:
         return Trust(self.ca.cert_pem.bytes().decode())
@@ -98,7 +113,7 @@ class World:
                 status, body = self.health
                 if path.endswith("/directory"):
                     document = sign_network(self.domain_key, self.network) if self.network else None
-                    lists = {"memberships": [], "revocations": [], "records": [], "network": document}
+                    lists = {**self.members, "revocations": [], "network": document}
                     listing = {"domain": PROJECT, "domain_key": self.domain_key.node_id, **lists}
                     status, body = self.directory_status, json.dumps(listing).encode()
                 lines = (
@@ -403,6 +418,10 @@ def test_an_api_that_only_a_proxy_leads_to(check, monkeypatch):
         assert set(proxy.asked) == {f"{API}:443"}
         assert "API name" not in found  # the proxy resolves it
         assert "s3cret" not in str(found)
+        monkeypatch.setenv("HTTPS_PROXY", f"user:s3cret@127.0.0.1:{port}")  # a scheme is often left out
+        found = await world.examined()
+        assert f"127.0.0.1:{port} (from the environment)" in found["proxy"].found
+        assert "s3cret" not in str(found)
 
     check(test)
 
@@ -490,6 +509,54 @@ def test_the_kind_of_nat(check, answers, state, kind):
     check(test)
 
 
+def test_tls_is_a_way_too(check):
+    async def test(world: World) -> None:
+        silent = ReflectorSite(Identity.generate().node_id, (world.silent_udp(),))
+        gone = RelaySite("r1", f"https://127.0.0.1:{closed_port()}")
+        port, peer = closed_port(), Identity.generate()
+        listens = MeshSettings(listen_tls=(f"127.0.0.1:{port}",))
+        world.set(f'listen_tls = ["127.0.0.1:{port}"]\nannounce_tls = ["203.0.113.7:443"]\n')
+        node = await TlsCarrier.bind(Identity.load_or_create(world.home.key), listens)
+        await world.start(Network(PROJECT, relays=(gone,), reflectors=(silent,), serial=1))
+        found = await world.examined()
+        await node.close()
+        assert (found["mesh"].state, "over TLS alone" in found["mesh"].found) == ("warning", True)
+        world.set()
+        world.admit(peer, f"127.0.0.1:{port}")
+        found = await world.examined()
+        assert f"allow TCP from this machine to 127.0.0.1:{port}" in found["TLS to peers"].advice
+        assert found["TLS to peers"].state == "warning"
+        assert found["mesh"].state == "problem"
+        other = await TlsCarrier.bind(peer, listens)
+        found = await world.examined()
+        await other.close()
+        assert found["TLS to peers"].state == "ok"
+        assert found["TLS to peers"].found == "1 of 1 node that list a TCP port for TLS can be reached"
+        assert "over TLS alone" in found["mesh"].found
+
+    check(test)
+
+
+def test_where_iroh_is_not_used_neither_udp_nor_relays_count(check):
+    async def test(world: World) -> None:
+        silent = ReflectorSite(Identity.generate().node_id, (world.silent_udp(),))
+        world.set(carriers='["tls"]')
+        await world.start(Network(PROJECT, relays=(await world.relay(),), reflectors=(silent,), serial=1))
+        found = await world.examined()
+        assert not {"UDP", "relay r1"} & set(found)
+        assert (found["mesh"].state, "only TLS is used here" in found["mesh"].found) == ("warning", True)
+        peer = Identity.generate()
+        node = await TlsCarrier.bind(peer, MeshSettings(listen_tls=("127.0.0.1:0",)))
+        world.admit(peer, *node.whereabouts.tls)
+        found = await world.examined()
+        await node.close()
+        assert found["mesh"] == Finding("mesh", "ok", "peers can be reached over TLS")
+        world.set('direct = "never"\n', carriers='["tls"]')
+        assert (await world.examined())["mesh"].state == "problem"
+
+    check(test)
+
+
 def test_where_peers_may_not_connect_directly_no_reflector_is_asked(check):
     async def test(world: World) -> None:
         silent = ReflectorSite(Identity.generate().node_id, (world.silent_udp(),))
@@ -505,11 +572,11 @@ def test_where_peers_may_not_connect_directly_no_reflector_is_asked(check):
 def test_the_tls_port_of_the_node_is_asked_whether_it_answers(check):
     async def test(world: World) -> None:
         await world.start(Network(PROJECT, relays=(await world.relay(),), serial=1))
-        world.home.mesh.write_text('listen_tls = ["0.0.0.0:0"]\n')
+        world.set('listen_tls = ["0.0.0.0:0"]\n')
         found = (await world.examined())["TLS of peers"]
         assert (found.state, "fixed one" in found.advice) == ("warning", True)
         port = closed_port()
-        world.home.mesh.write_text(f'listen_tls = ["127.0.0.1:{port}"]\nannounce_tls = ["203.0.113.7:443"]\n')
+        world.set(f'listen_tls = ["127.0.0.1:{port}"]\nannounce_tls = ["203.0.113.7:443"]\n')
         found = (await world.examined())["TLS of peers"]
         assert (found.state, "Start the node" in found.advice) == ("warning", True)
         assert f"127.0.0.1:{port}" in found.found
@@ -569,8 +636,7 @@ def test_a_relay_behind_the_proxy_that_mesh_toml_names(check):
         context = world.certificate("relay.clinic.example")
         inner = await world.serve(_upgraded, ssl=context)
         proxy._target = inner
-        (world.home.path / "mesh.toml").parent.mkdir(parents=True, exist_ok=True)
-        (world.home.path / "mesh.toml").write_text(f'[proxy]\nmode = "http://127.0.0.1:{port}"\n')
+        world.set(f'[proxy]\nmode = "http://127.0.0.1:{port}"\n')
         site = RelaySite("r1", "https://relay.clinic.example", world.trust().pem)
         await world.start(Network(PROJECT, relays=(site,), serial=1))
         told = (await world.examined())["relay r1"]

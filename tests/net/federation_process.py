@@ -27,7 +27,7 @@ from flaas_jupyter.demo.local import LocalFederation
 from flaas_jupyter.errors import FlaasError
 from flaas_jupyter.home import Home, write_private
 
-FEATURES, HIDDEN, ROWS = 8, 2000, 4000
+FEATURES, HIDDEN, ROWS = 8, 2000, 24_000
 
 
 class Scattered(LocalFederation):

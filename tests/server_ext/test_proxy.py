@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+from pathlib import Path
 
 import pytest
 from flaas_server.coordination_api import ALLOWED, check_allowed, known_query
@@ -165,6 +167,23 @@ def test_every_listed_request_is_known_and_nothing_is_replaced():
     ]
     for method, path in ALLOWED:
         check_allowed(method, path.replace("{id}", "a-b_c.1").replace("{scope}", "project:a-b_c.1"))
+
+
+def test_whatever_the_panel_asks_for_is_listed():
+    """Paths in the panel's source, with anything where it puts an id."""
+    sources = Path(__file__).parents[2] / "labextension" / "src"
+    asked = {
+        found.group(1)
+        for file in sources.rglob("*.ts*")
+        if "__tests__" not in file.parts
+        for found in re.finditer(r"[`'](/v1/[^`'?]*)", file.read_text())
+    }
+    assert len(asked) > 30
+    # Some end in what the caller chooses: a list of what there is to choose, or a part of its own.
+    listed = [path.replace("{id}", "demo") for _, path in ALLOWED]
+    patterns = {path: re.sub(r"\\\$\\\{.*?\\\}", "[^/]+", re.escape(path)) for path in asked}
+    unknown = [path for path, pattern in patterns.items() if not any(re.match(pattern, each) for each in listed)]
+    assert unknown == []
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from ...errors import InvalidInput
@@ -50,9 +51,9 @@ class Limits:
     stalled: float = 10.0
 
     def __post_init__(self) -> None:
-        if self.rate and self.rate < SLOWEST_RATE:
+        if self.rate and not SLOWEST_RATE <= self.rate < math.inf:
             raise InvalidInput(
-                f"A rate of {self.rate / MIB:g} MiB/s is too low to carry anything.",
+                f"A rate of {self.rate / MIB:g} MiB/s is none that can be kept.",
                 code="bad-limit",
                 hint=f"Allow at least {SLOWEST_RATE / MIB:g} MiB/s, or 0 for no limit.",
             )

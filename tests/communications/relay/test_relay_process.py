@@ -16,8 +16,10 @@ from typing import Any
 
 import aiohttp
 import pytest
+from click.testing import CliRunner
 from relay_client import RelayClient, arrived, datagram
 
+from flaas_jupyter.cli import main
 from flaas_jupyter.communications.identity import Identity
 from flaas_jupyter.communications.iroh_endpoint import LOOPBACK, bind_endpoint, iroh
 from flaas_jupyter.communications.reflection import ALPN, LONGEST_ANSWER
@@ -134,7 +136,7 @@ async def test_a_relay_is_joined_like_a_node_serves_members_and_announces_its_en
         assert "flaas_relay_connections 2.0" in told
         assert a.node_id not in told
 
-        signed(federation, a.node_id, "node", days=0)
+        signed(federation, a.node_id, "node", days=2e-5)
         async with asyncio.timeout(REVOKED_WITHIN):
             _, code, _ = await sender.frames_until_end()
         assert code == aiohttp.WSCloseCode.POLICY_VIOLATION
@@ -163,11 +165,29 @@ def test_a_relay_without_a_project_says_what_to_do(run: Run, tmp_path: Path) -> 
     assert "flaas node join" in (home / "log").read_text()
 
 
-@pytest.mark.parametrize("option", [("--max-rate", "0.001"), ("--tls-cert", "x.pem")], ids=["rate", "half-a-pair"])
+@pytest.mark.parametrize(
+    "option",
+    [("--max-rate", "0.001"), ("--max-rate", "nan"), ("--max-rate", "inf"), ("--tls-cert", "x.pem")],
+    ids=["rate", "nan", "inf", "half-a-pair"],
+)
 def test_wrong_options_are_told(run: Run, tmp_path: Path, option: tuple[str, str]) -> None:
     process = run(tmp_path / "relay", "relay", "serve", *option)
     assert process.wait(STARTS_WITHIN) in (1, 2)
     assert "Traceback" not in (tmp_path / "relay" / "log").read_text()
+
+
+@pytest.mark.parametrize(
+    "listen", [("foo",), ("localhost:41642",), ("0.0.0.0",), ("127.0.0.1:0", "127.0.0.2:0")], ids=" ".join
+)
+def test_where_a_reflector_cannot_listen_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, listen: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("FLAAS_HOME", str(tmp_path))
+    words = [word for address in listen for word in ("--listen", address)]
+    result = CliRunner().invoke(main, ["reflector", "serve", *words])
+    assert result.exit_code == 1
+    assert "--listen" in result.output
+    assert "one for IPv4" in result.output or "ip:port" in result.output
 
 
 async def test_a_reflector_needs_nothing_but_a_key(run: Run, tmp_path: Path) -> None:

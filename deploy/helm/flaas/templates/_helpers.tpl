@@ -43,6 +43,20 @@ securityContext:
   capabilities: {drop: [ALL]}
 {{- end }}
 
+{{- /* "flaas.env" .Values.node: entries of its own environment. */ -}}
+{{- define "flaas.env" -}}
+{{- range $name, $value := .env }}
+- {name: {{ $name }}, value: {{ $value | quote }}}
+{{- end }}
+{{- end }}
+
+{{- /* "flaas.envFrom" .Values.node */ -}}
+{{- define "flaas.envFrom" -}}
+{{- with .envSecret }}
+envFrom: [{secretRef: {name: {{ . }}}}]
+{{- end }}
+{{- end }}
+
 {{- /* "flaas.join" (list $ .Values.node "node"): the step that becomes a member once, and leaves the volume alone after. */ -}}
 {{- define "flaas.join" -}}
 - name: join
@@ -64,6 +78,8 @@ securityContext:
     - {name: PROJECT, value: {{ required "project" .project | quote }}}
     - {name: DOMAIN_KEY, value: {{ required "domainKey" .domainKey | quote }}}
     - {name: CA_FINGERPRINT, value: {{ .caFingerprint | quote }}}
+    {{- include "flaas.env" . | nindent 4 }}
+  {{- include "flaas.envFrom" . | nindent 2 }}
     {{- end }}
   volumeMounts:
     - {name: home, mountPath: /var/lib/flaas}
