@@ -95,7 +95,27 @@ def described(approval: Json) -> str:
     lines = [f"{name:10} {printable(str(value))}" for name, value in rows.items() if value]
     lines += [f"  {row['decider']} {row['decision']} as {row['role']}" for row in approval["decisions"]]
     text = json.dumps(read(approval["body"], approval["sha256"]), indent=2, sort_keys=True, ensure_ascii=False)
-    return "\n".join([*lines, f"sha256     {approval['sha256']}", "", printable(text)])
+    return "\n".join([*lines, f"sha256     {approval['sha256']}", "", printable(text), *to_be_signed(approval)])
+
+
+def to_be_signed(approval: Json) -> list[str]:
+    """Return what the holders of the domain key have to do now: the API adds a node, and cannot make it a member."""
+    from .governance.approvals.documents import read
+
+    if (approval["action"], approval["state"]) != ("node.add", "executed"):
+        return []
+    body = read(approval["body"], approval["sha256"])["body"]
+    if "node" not in body:
+        return []  # an invitation: the key comes with whoever uses it
+    node, organisation = body["node"], body["organisation"]
+    return [
+        "",
+        "It belongs to the mesh once the holders of the domain key have signed for it, where that key is:",
+        *(
+            printable(f"  flaas domain sign {project} {node['id']} --organisation {organisation}", lines=False)
+            for project in node["projects"]
+        ),
+    ]
 
 
 def changes(before: Json, after: Json) -> list[str]:
@@ -160,7 +180,7 @@ def _state(approval: Json) -> str:
         told += f" It is executed at {approval['due']}."
     if approval["missing"]:
         told += f" Missing: {printable('; '.join(approval['missing']))}."
-    return told
+    return "\n".join([told, *to_be_signed(approval)])
 
 
 # ---- commands -------------------------------------------------------------------------------------------------------

@@ -152,6 +152,22 @@ def test_a_terminal_shows_what_is_there():
     assert printable("a\x1b[2Kb\u202ec\n") == "a\\u001b[2Kb\\u202ec\n"
 
 
+def test_who_has_the_domain_key_is_told_to_sign_for_a_node_that_was_added():
+    node = {"id": KEY.node_id, "name": "fresh", "projects": ["credit", "audit"]}
+    document, sha256 = write("node.add", PROJECT, "oscar", {"organisation": "north", "node": node})
+    added = {"action": "node.add", "body": document, "sha256": sha256}
+    told = approvals_command.to_be_signed({**added, "state": "executed"})
+    assert told[-2:] == [
+        f"  flaas domain sign {project} {KEY.node_id} --organisation north" for project in ("credit", "audit")
+    ]
+    assert approvals_command.to_be_signed({**added, "state": "pending"}) == []
+    invited, sha256 = write("node.add", PROJECT, "oscar", {"organisation": "north", "invite": {"name": "fresh"}})
+    by_invitation = {"action": "node.add", "state": "executed", "body": invited, "sha256": sha256}
+    assert approvals_command.to_be_signed(by_invitation) == []
+    with pytest.raises(Conflict):
+        approvals_command.to_be_signed({**added, "state": "executed", "sha256": "0" * 64})
+
+
 # ---- the policy -----------------------------------------------------------------------------------------------------
 
 
