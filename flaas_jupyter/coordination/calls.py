@@ -169,6 +169,7 @@ def requires(operation: str) -> Any:
                 roles=roles_for(operation),
             )
         hosted.usage.note(caller.roles, operation)
+        hosted.scheduler.heard()
         return Call(hosted, request, View.of(caller, hosted.settings, operation))
 
     call.operation = operation  # type: ignore[attr-defined]  # for the description of the API

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from ..errors import Aborted, FlaasError
 from . import idempotency, states
 from .database import Database
-from .presence import Presence, is_online
+from .presence import Presence, is_online, online
 from .services import datasets, vertical
 from .settings import Settings
 from .states import State
@@ -44,7 +44,12 @@ class Scheduler:
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
         self._settings = settings
-        self._awake_since = self._ticked = self._purged = datetime.now(UTC)
+        self._awake_since = self._ticked = self._purged = self._heard = datetime.now(UTC)
+        self._reached_since = datetime.min.replace(tzinfo=UTC)
+
+    def heard(self) -> None:
+        """Take note that somebody who is signed in has asked something: this process can be reached."""
+        self._heard = datetime.now(UTC)
 
     async def run(self, presence: Presence) -> None:
         """Look at deadlines for ever."""
@@ -64,7 +69,11 @@ class Scheduler:
         self._ticked = now
         with self._database.reading() as session:
             stale = presence.has_stale(session, now)
+            anybody = session.scalar(select(Node.id).where(online(now, self._settings)).limit(1))
             waiting = session.scalars(select(Run.number).where(Run.state.in_(states.OPEN))).all()
+        if not anybody and now - self._heard > timedelta(seconds=self._settings.online_window):
+            # Nobody at all: it may well be this API that is cut off, and nodes have each other to go on with.
+            self._reached_since = now
         if stale and now >= self._awake_since + timedelta(seconds=self._settings.heartbeat):
             with self._database.writing() as session:
                 presence.sweep(session, now)
@@ -142,7 +151,8 @@ class Scheduler:
             return
         if vertical.is_vertical(run):
             accepted = vertical.candidates(run, accepted)
-        if not self._elect(session, run, accepted, now) and now >= run.gather_until + self._patience:
+        given_up = max(run.gather_until, self._counted) + self._patience
+        if not self._elect(session, run, accepted, now) and now >= given_up:
             states.fail(session, run, _nobody_leads(run, self._settings.patience))
 
     def _keep_led(self, session: Session, run: Run, now: datetime) -> None:
@@ -178,8 +188,12 @@ class Scheduler:
         """How long `node` has been offline, as far as this process can judge."""
         if is_online(node, now, self._settings) or node.last_seen is None:
             return timedelta(0)
-        from_here = self._awake_since + timedelta(seconds=self._settings.start_grace)
-        return now - max(node.last_seen, from_here)
+        return now - max(node.last_seen, self._counted)
+
+    @property
+    def _counted(self) -> datetime:
+        """From when on this process counts who is away: it was asleep or cut off before, or has just started."""
+        return max(self._awake_since, self._reached_since) + timedelta(seconds=self._settings.start_grace)
 
     def _elect(self, session: Session, run: Run, candidates: Iterable[Assignment], now: datetime) -> bool:
         """Appoint the best of the `candidates` that are online; False if none is."""

@@ -37,9 +37,10 @@ class Settings:
     aggregator_timeout : float
         How long an aggregator may be offline before another is elected.
     patience : float
-        How long a run without a node that could lead it is kept.
+        How long a run without a node that could lead it is kept; not counted while nobody reaches the API.
     start_grace : float
-        After its own start (or sleep) the API does not count nodes' absence for so long: they are reconnecting.
+        After its own start (or sleep, or isolation) the API does not count nodes' absence for so long: they are
+        reconnecting.
     heartbeat : float
         How often connected nodes are noted as seen.
     online_window : float

@@ -61,7 +61,7 @@ export interface INode extends IResource {
   uploads?: boolean;
 }
 
-/** How two nodes are connected: `direct`, by `relay`, or in a way that a later version has. */
+/** How two nodes are connected: `direct` (QUIC), by `tls` over TCP, by `relay`, or in a way that a later version has. */
 export type PathKind = string;
 
 /** A node of a project's mesh. */

@@ -68,6 +68,8 @@ class FakeAccess:
         self.approvals: dict[str, Json] = {}
         self.audit: list[Json] = []
         self.models: dict[str, Json] = {}
+        self.pending: list[Json] = []
+        """What waits for more holders of the domain key of `demo`."""
         self.keys: dict[str, str] = {}
         self.critical = False
         self.device = "pending"
@@ -481,6 +483,10 @@ def add_access_routes(app: FastAPI, fake: FakeApi, token: str) -> None:
         newest = {"sequence": len(access.audit), "time": int(time.time()) - 90, "hash": "a" * 64}
         body = {"newest": {"body": newest, "signature": "b" * 128}, "_embedded": {"checkpoints": []}}
         return _hal({**body, "_links": {"self": {"href": "/v1/audit/checkpoints"}}})
+
+    @app.get("/v1/projects/{project}/pending")
+    def pending(project: str) -> Response:
+        return _list("pending", access.pending if project == "demo" else [])
 
     @app.get("/v1/projects/{project}/models")
     def models(project: str) -> Response:

@@ -325,6 +325,42 @@ def test_a_text_that_is_not_what_its_digest_says_cannot_be_approved(lab: Lab, pe
     expect(request.locator("pre")).to_contain_text("\\u202erotaruc")
 
 
+def test_what_waits_for_holders_of_the_domain_key_is_shown_with_the_command_that_signs_it(
+    lab: Lab, people: FakeApi
+) -> None:
+    key, document = "ab" * 32, "4f1c0a77e2b1".ljust(64, "0")
+    signed_in(lab, people)
+    access = Access(lab).open("approvals")
+    waits = access.root.get_by_role("region", name="Waits for holders of the domain key")
+    expect(waits).to_have_count(0)
+    people.access.pending.append(
+        {
+            "id": document,
+            "kind": "memberships",
+            "document": {"body": {"node_id": key, "organisation": "clinic"}, "signatures": {}},
+            "missing": 1,
+            "created_by": "ben",
+            "created": "2026-01-01T00:00:00Z",
+        }
+    )
+
+    access.press("Refresh")
+
+    expect(waits).to_contain_text(f"Membership of {key[:12]}… (clinic)")
+    command = f"flaas domain cosign demo {document[:12]}"
+    expect(waits.get_by_text(command)).to_be_visible()
+    lab.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    waits.get_by_role("button", name=re.compile("^Copy the command for Membership")).click()
+    expect(waits.get_by_role("status")).to_have_text("Copied")
+    assert lab.page.evaluate("() => navigator.clipboard.readText()") == command
+    for theme in ("JupyterLab Light", "JupyterLab Dark"):
+        lab.theme(theme)
+        lab.page.screenshot(path=ARTIFACTS / f"access-pending-{theme.split()[-1].lower()}.png")
+    people.access.pending.clear()
+    waits.get_by_role("button", name="Look again").click()
+    expect(waits).to_have_count(0)
+
+
 def test_a_request_is_approved_with_the_keyboard_alone(lab: Lab, people: FakeApi) -> None:
     (lab.server.flaas_home / "approval.key").unlink(missing_ok=True)
     name = people.access.add_approval()

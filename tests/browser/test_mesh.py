@@ -75,7 +75,7 @@ def test_what_changes_is_seen_and_what_fails_is_told(panel: Panel, fake_api: Fak
 
 def test_it_can_be_read_in_light_and_dark(panel: Panel, fake_api: FakeApi) -> None:
     part, lab = opened(panel), panel.lab
-    for number, kind in enumerate(("direct", "relay", "relay", "direct", "direct")):
+    for number, kind in enumerate(("direct", "relay", "tls", "direct", "direct")):
         name = f"clinic-{number}"
         fake_api.add_node(name)
         for other in ("hospital-a", "hospital-b", "hospital-c")[: 1 + number % 3]:

@@ -6,9 +6,11 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import select
 
 from flaas_jupyter.coordination import states
 from flaas_jupyter.coordination.database import Database
+from flaas_jupyter.coordination.presence import Presence
 from flaas_jupyter.coordination.scheduler import Scheduler
 from flaas_jupyter.coordination.settings import Settings
 from flaas_jupyter.coordination.states import Actor, State
@@ -204,6 +206,41 @@ def test_who_has_gone_in_a_pause_is_waited_for_from_its_end_on(database, databas
         states.move(session, run, State.GATHERING, Actor.PERSON)
         scheduler(database, database_url, aggregator_timeout=1, patience=patience).resumed(session, run)
         assert run.state == state
+
+
+# ---- an API that is cut off -----------------------------------------------------------------------------------------
+
+
+def test_an_api_that_nobody_reaches_gives_no_run_up(database, database_url):
+    """Its nodes may be there, and go on without it: it is the API's network that is down."""
+    with database.writing() as session:
+        stored_run(session, "running", term=1, aggregator="aa" * 32).participants[0].state = "accepted"
+    made = scheduler(database, database_url, aggregator_timeout=1, patience=60)
+    presence = Presence(database, Settings(database_url), made.node_came_online)
+
+    def state():
+        made.tick(presence)
+        with database.reading() as session:
+            return session.scalars(select(Run.state)).one()
+
+    made._heard = LONG_AGO
+    assert state() == "running"
+    made.heard()
+    assert state() == "running", "it begins to count"
+    made._reached_since -= timedelta(seconds=59)
+    assert state() == "running"
+    made._reached_since -= timedelta(seconds=2)
+    assert state() == "failed"
+
+
+def test_whoever_asks_shows_that_the_api_is_reached(federation):
+    scheduler = federation.api.hosted.scheduler
+    scheduler._heard = LONG_AGO
+    federation.admin.call("GET", "/v1/health")
+    assert federation.admin.call("GET", "/v1/me", headers={"Authorization": "Bearer nobody"}).status_code == 401
+    assert scheduler._heard == LONG_AGO, "strangers do not count"
+    federation.admin.get("/v1/me")
+    assert scheduler._heard > datetime.now(UTC) - timedelta(minutes=1)
 
 
 # ---- who ------------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@ import {
   ApprovalsModel,
   AuditModel,
   DeviceModel,
+  DocumentsModel,
   FederationModel,
   holdersOf,
   included,
@@ -16,8 +17,8 @@ import {
 } from '../model';
 import { auditPath, EVERYTHING } from '../model/audit';
 import { changesOf, exclusionChange } from '../model/roles';
-import { approval, governed, manageable, PERMISSIONS, role, ROLES, user } from './governed';
-import { event, failure, list, MockApi, settle, status, VERSION } from './mock';
+import { approval, governed, manageable, PERMISSIONS, role, ROLES, user, waits } from './governed';
+import { ANA, event, failure, list, MockApi, settle, status, VERSION } from './mock';
 
 let api: MockApi;
 
@@ -222,6 +223,33 @@ describe('ApprovalsModel', () => {
     federation.dispose();
   });
 
+  it('does not show the past of one person to another', async () => {
+    let answer: (value: unknown) => void = () => undefined;
+    api.table['GET /v1/approvals'] = () => new Promise(resolve => (answer = resolve));
+    const model = new ApprovalsModel(api);
+    const reading = model.readPast();
+    await settle();
+    model.forget();
+    answer(list('approvals', [approval('a1', [], { state: 'executed' })]));
+    await reading;
+    expect(model.past).toBeNull();
+    // A look at what waits is no reason to leave the past out.
+    const again = model.readPast();
+    await settle();
+    await model.refresh();
+    answer(list('approvals', [approval('a1', [], { state: 'executed' })]));
+    await again;
+    expect(model.past).toHaveLength(1);
+    model.forget();
+    const failing = model.readPast();
+    await settle();
+    model.forget();
+    answer(Promise.reject(failure(503, 'api-unreachable')));
+    await failing;
+    expect(model.problem).toBeNull();
+    model.dispose();
+  });
+
   it('sends the digest of the text that was shown, not the one that came with it', async () => {
     api.table['POST approvals/a1/decision'] = approval('a1', [], { state: 'executed' });
     const model = new ApprovalsModel(api);
@@ -229,6 +257,66 @@ describe('ApprovalsModel', () => {
     expect(await model.decide(shown, 'approve')).toBe('executed');
     expect(api.bodies).toContainEqual({ decision: 'approve', sha256: sha256('{"other":1}') });
     model.dispose();
+  });
+});
+
+describe('DocumentsModel', () => {
+  const PATH = 'GET /v1/projects/demo/pending';
+
+  it('tells a refusal of the server half from one of the API', async () => {
+    const model = new DocumentsModel(api, () => ['demo']);
+    api.table[PATH] = failure(403, 'not-allowed');
+    await model.refresh();
+    expect(model.problem).toBeNull();
+    api.table[PATH] = failure(403, 'not-proxied');
+    await model.refresh();
+    expect(model.problem?.code).toBe('not-proxied');
+    model.dispose();
+  });
+
+  it('keeps what it knew while a look fails', async () => {
+    const model = new DocumentsModel(api, () => ['demo']);
+    api.table[PATH] = { _embedded: { pending: [waits()] } };
+    await model.refresh();
+    api.table[PATH] = failure(503, 'api-unreachable');
+    await model.refresh();
+    expect([model.documents.length, model.problem?.code]).toEqual([1, 'api-unreachable']);
+    api.table[PATH] = { _embedded: { pending: [] } };
+    await model.refresh();
+    expect([model.documents, model.problem]).toEqual([[], null]);
+    model.dispose();
+  });
+
+  it('leaves out an answer that comes when somebody has signed out', async () => {
+    let answer: (value: unknown) => void = () => undefined;
+    api.table[PATH] = () => new Promise(resolve => (answer = resolve));
+    const model = new DocumentsModel(api, () => ['demo']);
+    const answers = [() => ({ _embedded: { pending: [waits()] } }), () => Promise.reject(failure(503, 'x'))];
+    for (const late of answers) {
+      const look = model.refresh();
+      await settle();
+      model.forget();
+      answer(late());
+      await look;
+      expect([model.documents, model.problem]).toEqual([[], null]);
+    }
+    model.dispose();
+  });
+
+  it.each([
+    ['signed out', status()],
+    ['signed in as somebody else', status({ ...ANA, subject: 'ben' })]
+  ])('forgets when one has %s', async (_, next) => {
+    api.table[PATH] = { _embedded: { pending: [waits()] } };
+    const federation = new FederationModel({ api, version: VERSION });
+    await federation.session.refresh();
+    await settle();
+    await federation.documents.refresh();
+    expect(federation.documents.documents).toHaveLength(1);
+    api.table['GET status'] = next;
+    await federation.session.refresh();
+    expect(federation.documents.documents).toHaveLength(0);
+    federation.dispose();
   });
 });
 

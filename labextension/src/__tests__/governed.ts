@@ -3,7 +3,7 @@
  */
 
 import type { IApproval, IPermission, IRole, IUser } from '../governance';
-import { sha256 } from '../model';
+import { type IPendingDocument, sha256 } from '../model';
 import { list, table } from './mock';
 
 export function role(name: string, changes: Partial<IRole> = {}): IRole {
@@ -95,6 +95,19 @@ export function approval(id: string, links: string[] = [], changes: Partial<IApp
     result: null,
     problem: null,
     _links: Object.fromEntries(entries) as IApproval['_links'],
+    ...changes
+  };
+}
+
+/** A membership that waits for another holder of the domain key. */
+export function waits(changes: Partial<IPendingDocument> = {}): IPendingDocument {
+  return {
+    id: '4f1c0a77e2b1'.padEnd(64, '0'),
+    kind: 'memberships',
+    document: { body: { node_id: 'ab'.repeat(32), organisation: 'clinic' }, signatures: {} },
+    missing: 1,
+    created_by: 'ben',
+    created: '2026-01-01T00:00:00Z',
     ...changes
   };
 }

@@ -92,8 +92,15 @@ describe('what the model makes of an answer', () => {
   });
 
   it('keeps a kind that it does not know', () => {
+    const links = [link('a', 'b', { kind: 'pigeon' }), link('b', 'a')];
+    expect(connectedPairs(mesh({ links }))[0].kinds).toEqual(['direct', 'pigeon']);
+  });
+
+  it('takes TLS for further round than the direct way, and for nearer than a relay', () => {
     const links = [link('a', 'b'), link('b', 'a', { kind: 'tls' })];
     expect(connectedPairs(mesh({ links }))[0].kinds).toEqual(['tls', 'direct']);
+    links[0].kind = 'relay';
+    expect(connectedPairs(mesh({ links }))[0].kinds).toEqual(['relay', 'tls']);
   });
 
   it('counts what is a relay alone as a relay, and a node that is one besides as a member', () => {
@@ -189,13 +196,51 @@ describe('the graph', () => {
     expect(screen.queryByRole('application')).toBeNull();
   });
 
-  it('shows a kind of path that it does not know', async () => {
-    await show(mesh({ links: [link('a', 'b', { kind: 'tls' })] }));
+  it.each([
+    ['tls', 'TLS'],
+    ['pigeon', 'pigeon'] // one that it does not know
+  ])('shows a path of the kind %s', async (kind, name) => {
+    await show(mesh({ links: [link('a', 'b', { kind })] }));
     const legend = within(screen.getByRole('list', { name: 'Kinds of paths' }));
-    expect(legend.getAllByRole('listitem').map(item => item.textContent)).toEqual(['direct', 'relay', 'tls']);
-    expect(document.querySelector('[data-kind=tls]')!.textContent).toBe('tls');
+    expect(legend.getAllByRole('listitem').map(item => item.textContent)).toEqual(['direct', 'relay', name]);
+    expect(document.querySelectorAll(`.flaas-Legend .flaas-mod-${kind}`)).toHaveLength(1);
+    expect(document.querySelector(`[data-kind=${kind}]`)!.textContent).toBe(name);
     fireEvent.click(screen.getByRole('button', { name: 'Show as table' }));
-    expect(screen.getByRole('cell', { name: 'tls' })).toBeTruthy();
+    expect(screen.getByRole('cell', { name })).toBeTruthy();
+  });
+
+  it('keeps the mark on the pair that one has walked to, and announces nothing by itself', async () => {
+    await show();
+    const graph = screen.getByRole('application');
+    fireEvent.keyDown(graph, { key: 'ArrowRight' });
+    fireEvent.keyDown(graph, { key: 'ArrowRight' });
+    const said = screen.getByRole('status').textContent;
+    expect(said).toBe('node-a and node-c: relay, round trip 12.5 ms, throughput 25.0 MB/s');
+    const line = (): string | null => document.querySelector('.flaas-Heat-told')!.textContent;
+    const answered = async (links: IMeshLink[]): Promise<void> => {
+      api.table[PATH] = mesh({ links });
+      await act(async () => {
+        jest.advanceTimersByTime(10_000);
+        await settle();
+      });
+    };
+    await answered([link('a', 'c', { kind: 'relay', rtt: 0.02 }), link('b', 'c')]); // a and b have parted
+    expect(line()).toBe('node-a and node-c: relay, round trip 20 ms, throughput 25.0 MB/s');
+    expect(screen.getByRole('status').textContent).toBe(said);
+    expect(graph.querySelector('.flaas-mod-marked')!.getAttribute('data-kind')).toBe('relay');
+    await answered([link('a', 'b'), link('b', 'c')]);
+    expect(graph.querySelector('.flaas-mod-marked')).toBeNull();
+    expect(line()).toBe('Walk over the figures with the arrow keys.');
+    expect(screen.getByRole('status').textContent).toBe('');
+    await answered(mesh().links);
+    expect(graph.querySelector('.flaas-mod-marked')).toBeNull();
+  });
+
+  it('is described by how one walks, also while something is marked', async () => {
+    await show();
+    const graph = screen.getByRole('application', { description: /^Walk over the figures/ });
+    fireEvent.keyDown(graph, { key: 'Home' });
+    expect(screen.getByRole('application', { description: /^Walk over the figures/ })).toBe(graph);
   });
 
   it('names some of many pairs that are not connected, and counts the others', async () => {

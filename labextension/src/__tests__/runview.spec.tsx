@@ -91,7 +91,10 @@ describe('Run', () => {
       round(2, { compression: { ...compression, error: null } })
     ]);
     await show();
-    expect(cells('Rounds').map(cell => cell[6])).toEqual(Array(2).fill('int8: 212.0 kB of 848.0 kB'));
+    expect(cells('Rounds').map(cell => cell[6])).toEqual([
+      'int8: 212.0 kB of 848.0 kBlost: not known',
+      'int8: 212.0 kB of 848.0 kBlost: 0.4 %'
+    ]);
     expect(screen.getByRole('columnheader', { name: 'Compression' })).toBeTruthy();
     const [second, first] = screen.getAllByText(/^int8/).map(cell => cell.getAttribute('title'));
     expect(first).toContain('0.4 %');

@@ -105,6 +105,7 @@ export class ApprovalsModel implements IModel {
   forget(): void {
     void this._poll.stop();
     this._turn++;
+    this._forgotten++;
     this._pending = [];
     this._past = null;
     this._key = undefined;
@@ -124,12 +125,19 @@ export class ApprovalsModel implements IModel {
 
   /** Read what is over. */
   async readPast(): Promise<void> {
+    const forgotten = this._forgotten; // not the turn: that is another at every look
     try {
       const all = await readAll<IApproval>(this._api, '/v1/approvals', 'approvals', 1);
+      if (forgotten !== this._forgotten) {
+        return;
+      }
       this._past = all
         .filter(({ state }) => state !== 'pending')
         .sort((one, other) => other.created.localeCompare(one.created));
     } catch (error) {
+      if (forgotten !== this._forgotten) {
+        return;
+      }
       this._problem = problemOf(error);
     }
     this._emit();
@@ -230,4 +238,5 @@ export class ApprovalsModel implements IModel {
   private _loaded = false;
   private _problem: IProblem | null = null;
   private _turn = 0;
+  private _forgotten = 0;
 }

@@ -1,7 +1,12 @@
 /** Documents of the projects' domains that wait for more holders of the domain key. */
 
+import { type ISignal, Signal } from '@lumino/signaling';
+
+import type { IApproval } from '../governance';
 import { problemOf } from '../request';
-import type { IApi } from '../tokens';
+import type { IApi, IModel, IProblem } from '../tokens';
+import { isWhole } from './approvals';
+import { coalesced } from './lists';
 
 /** What one or more holders have signed, and others must before it is in force. */
 export interface IPendingDocument {
@@ -26,10 +31,35 @@ export function cosignCommand({ project, id }: ProjectDocument): string {
   return `flaas domain cosign ${project} ${id.slice(0, ENOUGH)}`;
 }
 
+/** A name as the API has them: nothing that a shell would take for more than a word. */
+const WORD = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
+
+/**
+ * The commands that make a node a member that was added with this request; the API cannot. None for other requests, and
+ * for a text that is not the one that was approved.
+ */
+export function signCommands(approval: IApproval): string[] {
+  if (approval.action !== 'node.add' || approval.state !== 'executed' || !isWhole(approval)) {
+    return [];
+  }
+  const { organisation, node } = (JSON.parse(approval.body) as { body: INodeAdded }).body;
+  if (!node) {
+    return []; // an invitation: the key comes with whoever uses it
+  }
+  return node.projects
+    .filter(project => [project, node.id, organisation].every(word => WORD.test(word)))
+    .map(project => `flaas domain sign ${project} ${node.id} --organisation ${organisation}`);
+}
+
+interface INodeAdded {
+  organisation: string;
+  node?: { id: string; projects: string[] };
+}
+
 /**
  * Read what waits in these projects, the oldest first; of those whose documents the caller may not see, nothing.
  */
-export async function readDocuments(api: IApi, projects: readonly string[]): Promise<ProjectDocument[]> {
+async function readDocuments(api: IApi, projects: readonly string[]): Promise<ProjectDocument[]> {
   const found = await Promise.all(
     projects.map(async project => {
       try {
@@ -37,7 +67,9 @@ export async function readDocuments(api: IApi, projects: readonly string[]): Pro
         const answer = await api.api<{ _embedded: { pending: IPendingDocument[] } }>(path);
         return answer._embedded.pending.map(each => ({ ...each, project }));
       } catch (error) {
-        if ([403, 404].includes(problemOf(error).status)) {
+        const { status, code } = problemOf(error);
+        // A server half that does not forward the question says nothing about what the caller may see.
+        if ([403, 404].includes(status) && code !== 'not-proxied') {
           return [];
         }
         throw error;
@@ -45,4 +77,75 @@ export async function readDocuments(api: IApi, projects: readonly string[]): Pro
     })
   );
   return found.flat().sort((one, other) => one.created.localeCompare(other.created));
+}
+
+/** What waits in the projects of whoever is signed in, as of the last look that did not fail. */
+export class DocumentsModel implements IModel {
+  constructor(api: IApi, projects: () => readonly string[]) {
+    this._load = coalesced(async () => {
+      const turn = this._turn;
+      try {
+        const found = await readDocuments(api, projects());
+        if (turn !== this._turn) {
+          return; // nobody, or somebody else, is signed in meanwhile
+        }
+        this._documents = found;
+        this._problem = null;
+      } catch (error) {
+        if (turn !== this._turn) {
+          return;
+        }
+        this._problem = problemOf(error);
+      }
+      this._emit();
+    });
+  }
+
+  get changed(): ISignal<this, void> {
+    return this._changed;
+  }
+
+  get documents(): readonly ProjectDocument[] {
+    return this._documents;
+  }
+
+  /** Why the last look failed; what was known before is still there. */
+  get problem(): IProblem | null {
+    return this._problem;
+  }
+
+  get isDisposed(): boolean {
+    return this._disposed;
+  }
+
+  /** Look anew; never fails, the outcome is `problem`. */
+  refresh(): Promise<void> {
+    return this._load();
+  }
+
+  /** Nobody, or somebody else, is signed in. */
+  forget(): void {
+    this._turn++;
+    this._documents = [];
+    this._problem = null;
+    this._emit();
+  }
+
+  dispose(): void {
+    this._disposed = true;
+    Signal.clearData(this);
+  }
+
+  private _emit(): void {
+    if (!this._disposed) {
+      this._changed.emit();
+    }
+  }
+
+  private _load: () => Promise<void>;
+  private _changed = new Signal<this, void>(this);
+  private _documents: readonly ProjectDocument[] = [];
+  private _problem: IProblem | null = null;
+  private _turn = 0;
+  private _disposed = false;
 }

@@ -11,6 +11,7 @@ import type { Connection, IApi, IFederation, IProblem, IProject, IStatus, Livene
 import { readAll } from './lists';
 import { ApprovalsModel } from './approvals';
 import { DeviceModel } from './device';
+import { DocumentsModel } from './documents';
 import { ProjectModel } from './project';
 import { RunModel } from './run';
 import { SessionModel } from './session';
@@ -40,6 +41,7 @@ export class FederationModel implements IFederation {
     this.simulations = new SimulationsModel(api);
     this.approvals = new ApprovalsModel(api);
     this.approvals.changed.connect(this._emit, this);
+    this.documents = new DocumentsModel(api, () => this._projects.map(({ id }) => id));
     this.device = new DeviceModel(api, () => this.session.refresh());
     this.device.changed.connect(this._emit, this);
     this.session.changed.connect(this._onSession, this);
@@ -61,6 +63,8 @@ export class FederationModel implements IFederation {
   readonly simulations: SimulationsModel;
   /** Critical actions that wait for approval. */
   readonly approvals: ApprovalsModel;
+  /** What waits for holders of the domain keys; looked at while somebody watches. */
+  readonly documents: DocumentsModel;
   /** A sign-in by code that is under way. */
   readonly device: DeviceModel;
   readonly streams: EventStreams;
@@ -165,6 +169,7 @@ export class FederationModel implements IFederation {
     this.session.dispose();
     this.simulations.dispose();
     this.approvals.dispose();
+    this.documents.dispose();
     this.device.dispose();
     Signal.clearData(this);
   }
@@ -177,6 +182,7 @@ export class FederationModel implements IFederation {
       if (identity !== this._identity) {
         this._identity = identity;
         this.approvals.forget();
+        this.documents.forget();
         void this.approvals.start();
         void this._loadProjects();
       } else if (this._project?.liveness === 'lost') {
@@ -187,6 +193,7 @@ export class FederationModel implements IFederation {
     } else if (connection === 'signed-out') {
       if (this._identity !== null) {
         this.approvals.forget();
+        this.documents.forget();
       } else if (!this._looked) {
         void this.device.look(); // one that was begun before a reload
       }

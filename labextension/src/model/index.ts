@@ -72,7 +72,13 @@ export {
   silent,
   unconnectedPairs
 } from './mesh';
-export { cosignCommand, type IPendingDocument, type ProjectDocument, readDocuments } from './documents';
+export {
+  cosignCommand,
+  DocumentsModel,
+  type IPendingDocument,
+  type ProjectDocument,
+  signCommands
+} from './documents';
 export { type IFormMemory } from './perproject';
 export { ProjectModel } from './project';
 export {

@@ -20,8 +20,8 @@ export interface IConnection {
   throughput: number | null;
 }
 
-/** What is drawn where two nodes say different things: the path that is further round. */
-const FURTHEST: readonly PathKind[] = ['relay', 'direct'];
+/** What is drawn where two nodes say different things: the path that is further round, and one that is known. */
+const FURTHEST: readonly PathKind[] = ['relay', 'tls', 'direct'];
 
 export class MeshModel implements IModel {
   constructor(
@@ -116,9 +116,7 @@ export function silent(mesh: IMesh): IMeshNode[] {
 }
 
 function connection(ends: readonly [IMeshNode, IMeshNode], links: readonly IMeshLink[]): IConnection {
-  const kinds = [...new Set(links.map(link => link.kind))].sort(
-    (a, b) => FURTHEST.indexOf(a) - FURTHEST.indexOf(b)
-  );
+  const kinds = [...new Set(links.map(link => link.kind))].sort((a, b) => rank(a) - rank(b));
   const rtts = links.flatMap(({ rtt }) => (rtt === null ? [] : [rtt]));
   const rates = links.flatMap(({ throughput }) => (throughput === null ? [] : [throughput]));
   return {
@@ -127,6 +125,11 @@ function connection(ends: readonly [IMeshNode, IMeshNode], links: readonly IMesh
     rtt: rtts.length > 0 ? Math.min(...rtts) : null,
     throughput: rates.length > 0 ? Math.max(...rates) : null
   };
+}
+
+function rank(kind: PathKind): number {
+  const place = FURTHEST.indexOf(kind);
+  return place < 0 ? FURTHEST.length : place;
 }
 
 function isRelayAlone({ roles }: IMeshNode): boolean {

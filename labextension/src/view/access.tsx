@@ -56,6 +56,7 @@ export function Access(props: IAccessProps): JSX.Element {
   const refresh = (): void => {
     void model.refresh();
     void federation.approvals.refresh();
+    void federation.documents.refresh();
   };
   const waiting = federation.approvals.waiting;
   const tabs: ITab<AccessTab>[] = [

@@ -5,48 +5,26 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
 import { moment } from '../format';
-import { cosignCommand, type ProjectDocument, readDocuments } from '../model';
-import { problemOf } from '../request';
-import type { IApi, IProblem } from '../tokens';
+import type { IApproval } from '../governance';
+import { cosignCommand, type ProjectDocument, signCommands } from '../model';
+import { CopyButton } from './copybutton';
 import { useTrans } from './hooks';
-import { ProblemNotice } from './notice';
 
 export interface IDocumentsProps {
-  api: IApi;
-  projects: readonly string[];
+  documents: readonly ProjectDocument[];
+  /** Looks at what waits now. */
+  again: () => void;
 }
 
-export function Documents({ api, projects }: IDocumentsProps): JSX.Element | null {
+export function Documents({ documents, again }: IDocumentsProps): JSX.Element | null {
   const trans = useTrans();
-  const [documents, setDocuments] = React.useState<readonly ProjectDocument[]>([]);
-  const [problem, setProblem] = React.useState<IProblem | null>(null);
-  const [looks, setLooks] = React.useState(0);
-  const named = projects.join(' ');
-  React.useEffect(() => {
-    let wanted = true;
-    readDocuments(api, named ? named.split(' ') : []).then(
-      found => {
-        if (wanted) {
-          setDocuments(found);
-          setProblem(null);
-        }
-      },
-      error => wanted && setProblem(problemOf(error))
-    );
-    return () => {
-      wanted = false;
-    };
-  }, [api, named, looks]);
-  const again = (): void => setLooks(looks + 1);
-  if (problem) {
-    return <ProblemNotice problem={problem} retry={again} />;
-  }
+  const heading = React.useId();
   if (documents.length === 0) {
     return null;
   }
   return (
-    <section className="flaas-Box" aria-label={trans.__('Domain documents')}>
-      <h3>{trans.__('Waits for holders of the domain key')}</h3>
+    <section className="flaas-Box" aria-labelledby={heading}>
+      <h3 id={heading}>{trans.__('Waits for holders of the domain key')}</h3>
       <p className="flaas-Hint">
         {trans.__(
           'Nodes believe what enough holders have signed, and nobody else: not the API, and not this panel. Each holder runs the command where the key is, looks at what it shows, and signs.'
@@ -62,7 +40,10 @@ export function Documents({ api, projects }: IDocumentsProps): JSX.Element | nul
             <span className="flaas-Badge">
               {trans._n('%1 signature is missing', '%1 signatures are missing', each.missing)}
             </span>
-            <Command words={cosignCommand(each)} />
+            <Command
+              words={cosignCommand(each)}
+              label={trans.__('Copy the command for %1', titleOf(trans, each))}
+            />
           </li>
         ))}
       </ul>
@@ -73,19 +54,32 @@ export function Documents({ api, projects }: IDocumentsProps): JSX.Element | nul
   );
 }
 
-function Command({ words }: { words: string }): JSX.Element {
+/** What is to be signed now for a node that was added. */
+export function ToBeSigned({ approval }: { approval: IApproval }): JSX.Element | null {
   const trans = useTrans();
-  const [copied, setCopied] = React.useState(false);
+  const commands = signCommands(approval);
+  if (commands.length === 0) {
+    return null;
+  }
+  return (
+    <section aria-label={trans.__('To be signed')}>
+      <p>
+        {trans.__(
+          'The node belongs to the mesh once the holders of the domain key have signed for it, on the machine where that key is:'
+        )}
+      </p>
+      {commands.map(words => (
+        <Command key={words} words={words} label={trans.__('Copy the command that signs for the node')} />
+      ))}
+    </section>
+  );
+}
+
+function Command({ words, label }: { words: string; label: string }): JSX.Element {
   return (
     <div className="flaas-Buttons">
       <code className="flaas-Notice-command">{words}</code>
-      <Button
-        small
-        className="flaas-Button"
-        onClick={() => void navigator.clipboard?.writeText(words).then(() => setCopied(true))}
-      >
-        {copied ? trans.__('Copied') : trans.__('Copy')}
-      </Button>
+      <CopyButton text={words} label={label} />
     </div>
   );
 }

@@ -16,17 +16,22 @@ import {
   sha256,
   visible
 } from '../model';
-import { Documents } from './accessdocuments';
+import { Documents, ToBeSigned } from './accessdocuments';
 import { actionName, DoingNotice, type IAccessProps, type IDoing, scopeName, useDoing } from './accessparts';
-import { useModel, useNow, useTrans } from './hooks';
-import { Notice, ProblemNotice } from './notice';
+import { useLooks, useModel, useNow, useTrans } from './hooks';
+import { Notice, OldNotice, ProblemNotice } from './notice';
 import { StateLabel } from './state';
 import { confirmed } from './stop';
 
+/** Milliseconds between looks at what waits for holders of the domain key. */
+const EVERY = 15_000;
+
 export function Inbox({ federation, model }: IAccessProps): JSX.Element {
-  const { approvals } = federation;
+  const { approvals, documents, projects } = federation;
   const trans = useTrans();
+  const host = React.useRef<HTMLDivElement>(null);
   useModel(approvals);
+  useModel(documents);
   useModel(federation);
   const doing = useDoing();
   const [chosen, setChosen] = React.useState<string | null>(null);
@@ -35,27 +40,39 @@ export function Inbox({ federation, model }: IAccessProps): JSX.Element {
     void approvals.refresh();
     void approvals.readKey();
   }, [approvals]);
-  const { pending, problem, past } = approvals;
+  const look = React.useCallback(() => void documents.refresh(), [documents]);
+  React.useEffect(() => {
+    // At first, and when somebody else's projects are there.
+    look();
+  }, [look, projects]);
+  useLooks(host, look, EVERY);
+  const { pending, past } = approvals;
+  const problem = approvals.problem ?? documents.problem;
   const all = [...pending, ...(past ?? [])];
   const shown = all.find(({ id }) => id === chosen) ?? pending[0] ?? null;
-  if (problem && !approvals.loaded) {
-    return <ProblemNotice problem={problem} retry={() => void approvals.refresh()} />;
+  if (approvals.problem && !approvals.loaded) {
+    return <ProblemNotice problem={approvals.problem} retry={() => void approvals.refresh()} />;
   }
   if (!approvals.loaded) {
     return <p className="flaas-Empty">{trans.__('Loading …')}</p>;
   }
+  const retry = (): void => {
+    void approvals.refresh();
+    look();
+  };
   const choose = (id: string): void => {
     setChosen(id);
     doing.clear();
   };
   return (
     <>
+      {problem && <OldNotice problem={problem} retry={retry} />}
       <ApprovalKey approvals={approvals} model={model} />
-      <Documents api={federation.api} projects={federation.projects.map(({ id }) => id)} />
+      <Documents documents={documents.documents} again={look} />
       <p className="flaas-Hidden" role="status">
         {decided}
       </p>
-      <div className="flaas-Inbox">
+      <div ref={host} className="flaas-Inbox">
         <div className="flaas-Inbox-lists">
           <h3>{trans.__('Waiting')}</h3>
           {pending.length === 0 && <p className="flaas-Empty">{trans.__('Nothing waits.')}</p>}
@@ -78,7 +95,10 @@ export function Inbox({ federation, model }: IAccessProps): JSX.Element {
             approvals={approvals}
             me={model.me?.subject ?? federation.status?.session.subject ?? null}
             doing={doing}
-            tell={setDecided}
+            tell={words => {
+              setDecided(words);
+              setChosen(shown.id); // what came of it
+            }}
           />
         )}
       </div>
@@ -266,6 +286,7 @@ function Request({ approval, approvals, me, doing, tell }: IRequestProps): JSX.E
         </ul>
       )}
       <Body approval={approval} />
+      <ToBeSigned approval={approval} />
       {approval.problem && (
         <Notice
           problem
@@ -338,9 +359,9 @@ function Decide({ approval, approvals, doing, tell }: IDecideProps): JSX.Element
       label: approves ? trans.__('Approve') : trans.__('Deny'),
       act: async () => {
         await doing.run(async () => {
-          await approvals.decide(approval, decision);
+          const state = await approvals.decide(approval, decision);
           tell(approves ? trans.__('You have approved: %1', what) : trans.__('You have denied: %1', what));
-          if (approvals.past !== null) {
+          if (state !== 'pending' || approvals.past !== null) {
             await approvals.readPast();
           }
         });

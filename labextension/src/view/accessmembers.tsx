@@ -6,6 +6,7 @@ import * as React from 'react';
 import type { IHeldRole, IUser } from '../governance';
 import { type AccessModel, linkOf } from '../model';
 import { DoingNotice, heldText, type IAccessProps, type IDoing, PartProblem, useDoing } from './accessparts';
+import { CopyButton } from './copybutton';
 import { Field, TextField } from './fields';
 import { useTrans } from './hooks';
 import { StateLabel } from './state';
@@ -391,14 +392,10 @@ function Invite({ model, scopes, doing, close }: IInviteProps): JSX.Element {
 /** An invitation or token: shown once, copied, put away. */
 function Once({ model, open }: { model: AccessModel; open: () => void }): JSX.Element | null {
   const trans = useTrans();
-  const [copied, setCopied] = React.useState(false);
   const { once } = model;
   if (!once) {
     return null;
   }
-  const copy = (): void => {
-    void navigator.clipboard?.writeText(once.secret).then(() => setCopied(true));
-  };
   return (
     <section className="flaas-Box flaas-Once" aria-label={trans.__('Shown once')}>
       <strong>
@@ -422,16 +419,16 @@ function Once({ model, open }: { model: AccessModel; open: () => void }): JSX.El
         </p>
       )}
       <div className="flaas-Buttons">
-        <Button className="flaas-Button" onClick={copy}>
-          {copied ? trans.__('Copied') : trans.__('Copy')}
-        </Button>
-        <Button
-          className="flaas-Button"
-          onClick={() => {
-            setCopied(false);
-            model.putAway();
-          }}
-        >
+        <CopyButton
+          key={once.secret}
+          text={once.secret}
+          label={
+            once.kind === 'invitation'
+              ? trans.__('Copy the invitation of %1', once.user)
+              : trans.__('Copy the token of the service %1', once.user)
+          }
+        />
+        <Button className="flaas-Button" onClick={() => model.putAway()}>
           {trans.__('I have handed it over')}
         </Button>
       </div>

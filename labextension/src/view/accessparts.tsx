@@ -49,7 +49,8 @@ export function actionName(trans: TranslationBundle, action: string): string {
     'launch.over-budget': trans.__('Launch above the budget'),
     'project.remove': trans.__('Remove a project'),
     'key.rotate': trans.__('Rotate the signing keys'),
-    'policy.change': trans.__('Change the policy of approvals')
+    'policy.change': trans.__('Change the policy of approvals'),
+    'break-glass': trans.__('Open one action to one person for an hour')
   };
   return names[action] ?? action;
 }

@@ -38,3 +38,16 @@ export function useNow(interval = 30_000): Date {
   }, [interval]);
   return new Date();
 }
+
+/** Call `look` every `interval` milliseconds while `host` can be seen. */
+export function useLooks(host: React.RefObject<HTMLElement>, look: () => void, interval: number): void {
+  React.useEffect(() => {
+    const timer = setInterval(() => {
+      // Not every browser can tell whether something is shown; then it is.
+      if (!document.hidden && (host.current?.checkVisibility?.() ?? true)) {
+        look();
+      }
+    }, interval);
+    return () => clearInterval(timer);
+  }, [host, look, interval]);
+}

@@ -15,9 +15,9 @@ import {
 } from '../model';
 import type { IApi, IMesh, IMeshNode, PathKind } from '../tokens';
 import { TablesContext } from './chartframe';
-import { useModel, useTrans } from './hooks';
+import { useLooks, useModel, useTrans } from './hooks';
 import { MeshGraph, pathName, Sample } from './meshgraph';
-import { Notice, ProblemNotice } from './notice';
+import { OldNotice, ProblemNotice } from './notice';
 import { TableToggle } from './tabletoggle';
 
 /** Milliseconds between looks; nodes tell no more often. */
@@ -40,37 +40,23 @@ export function Mesh({ project, api }: IMeshProps): JSX.Element {
   React.useEffect(() => {
     const made = new MeshModel(api, project.project.id);
     setModel(made);
-    const timer = setInterval(() => {
-      // Not every browser can tell whether something is shown; then it is.
-      if (!document.hidden && (host.current?.checkVisibility?.() ?? true)) {
-        void made.refresh();
-      }
-    }, EVERY);
-    return () => {
-      clearInterval(timer);
-      made.dispose();
-    };
+    return () => made.dispose();
   }, [api, project]);
+  const look = React.useCallback(() => void model?.refresh(), [model]);
+  useLooks(host, look, EVERY);
   useModel(model);
   useModel(project);
   const { nodes } = project;
   React.useEffect(() => {
     // At first, and whenever an event has told that a node came or went.
-    void model?.refresh();
-  }, [model, nodes]);
+    look();
+  }, [look, nodes]);
   const mesh = model?.mesh ?? null;
   const problem = model?.problem ?? null;
   return (
     <div ref={host} className="flaas-Mesh">
-      {problem && mesh === null && <ProblemNotice problem={problem} retry={() => void model?.refresh()} />}
-      {problem && mesh !== null && (
-        <Notice
-          problem
-          title={trans.__('Not up to date: %1', problem.title)}
-          detail={problem.detail}
-          action={{ label: trans.__('Retry'), run: () => void model?.refresh() }}
-        />
-      )}
+      {problem && mesh === null && <ProblemNotice problem={problem} retry={look} />}
+      {problem && mesh !== null && <OldNotice problem={problem} retry={look} />}
       {!problem && mesh === null && <p className="flaas-Empty">{trans.__('Loading …')}</p>}
       {mesh && <Shown mesh={mesh} />}
     </div>

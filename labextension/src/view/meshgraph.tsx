@@ -50,6 +50,7 @@ export function MeshGraph({ members, connections }: IMeshGraphProps): JSX.Elemen
       across={connections.length}
       down={1}
       told={({ across }) => told(connections[across])}
+      keyOf={({ across }) => keyOf(connections[across])}
     >
       {(room, marked, mark) => {
         const radius = Math.max(36, Math.min(LARGEST, room / 2 - (room < ROOMY ? 2 * NODE : WORDS)));
@@ -63,7 +64,7 @@ export function MeshGraph({ members, connections }: IMeshGraphProps): JSX.Elemen
           <svg width={room} height={height} aria-hidden="true">
             {connections.map((connection, across) => (
               <Line
-                key={connection.ends.map(node => node.id).join(' ')}
+                key={keyOf(connection)}
                 from={places.get(connection.ends[0].id)!}
                 to={places.get(connection.ends[1].id)!}
                 kind={connection.kinds[0]}
@@ -90,10 +91,17 @@ export function MeshGraph({ members, connections }: IMeshGraphProps): JSX.Elemen
   );
 }
 
+/** Which two nodes a connection is of. */
+function keyOf({ ends }: IConnection): string {
+  return ends.map(node => node.id).join(' ');
+}
+
 export function pathName(trans: ReturnType<typeof useTrans>, kind: PathKind): string {
   switch (kind) {
     case 'direct':
       return trans.__('direct');
+    case 'tls':
+      return trans.__('TLS');
     case 'relay':
       return trans.__('relay');
     default:

@@ -52,3 +52,17 @@ export function ProblemNotice({ problem, retry }: { problem: IProblem; retry: ()
     />
   );
 }
+
+/** Why what is shown is old, and a way to look anew. */
+export function OldNotice({ problem, retry }: { problem: IProblem; retry: () => void }): JSX.Element {
+  const trans = useTrans();
+  return (
+    <Notice
+      problem
+      title={trans.__('Not up to date: %1', problem.title)}
+      detail={problem.detail}
+      hint={problem.hint}
+      action={{ label: trans.__('Retry'), run: retry }}
+    />
+  );
+}

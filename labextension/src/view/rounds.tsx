@@ -64,7 +64,12 @@ export function Rounds({ rounds, nameOf }: IRoundsProps): JSX.Element {
               <td className="flaas-mod-number">{bytes(round.bytes.down)}</td>
               {compressed && (
                 <td className="flaas-mod-number" title={lost(trans, round)}>
-                  {round.compression ? shortened(trans, round.compression) : ''}
+                  {round.compression && (
+                    <>
+                      {shortened(trans, round.compression)}
+                      <span className="flaas-Secondary">{loss(trans, round.compression)}</span>
+                    </>
+                  )}
                 </td>
               )}
             </tr>
@@ -78,6 +83,11 @@ export function Rounds({ rounds, nameOf }: IRoundsProps): JSX.Element {
 /** What the updates took, of what they would have taken. */
 function shortened(trans: TranslationBundle, { name, bytes: taken, plain }: Compression): string {
   return trans.__('%1: %2 of %3', name, bytes(taken), bytes(plain));
+}
+
+/** What was lost by it, in a word; the sentence is the cell's title. */
+function loss(trans: TranslationBundle, { error }: Compression): string {
+  return trans.__('lost: %1', error === null ? trans.__('not known') : percent(error));
 }
 
 function lost(trans: TranslationBundle, round: IRound): string | undefined {

@@ -26,16 +26,29 @@ export interface IWalkableProps {
   down: number;
   /** A figure in words. */
   told: (place: IPlace) => string;
+  /**
+   * What a figure is of. Where data change by themselves the mark then stays with it, or goes when it has gone, and only
+   * what one walks or points to is announced.
+   */
+  keyOf?: (place: IPlace) => string;
   /** Draws, in `room` pixels. */
   children: (room: number, marked: IPlace | null, mark: (place: IPlace) => void) => React.ReactNode;
 }
 
-export function Walkable({ kind, label, across, down, told, children }: IWalkableProps): JSX.Element {
+/** Where one walked or pointed to, and what was said of it then. */
+interface IMark {
+  place: IPlace;
+  key?: string;
+  said: string;
+}
+
+export function Walkable(props: IWalkableProps): JSX.Element {
+  const { kind, label, across, down, told, keyOf, children } = props;
   const trans = useTrans();
   const hint = React.useId();
   const host = React.useRef<HTMLDivElement>(null);
   const [room, setRoom] = React.useState(USUAL_WIDTH);
-  const [place, setPlace] = React.useState<IPlace | null>(null);
+  const [mark, setMark] = React.useState<IMark | null>(null);
   React.useEffect(() => {
     const element = host.current!;
     const follow = (): void => setRoom(element.clientWidth || USUAL_WIDTH);
@@ -49,15 +62,23 @@ export function Walkable({ kind, label, across, down, told, children }: IWalkabl
     host.current
       ?.querySelector('.flaas-mod-marked')
       ?.scrollIntoView?.({ block: 'nearest', inline: 'nearest' });
-  }, [place]);
-  const marked = place && place.across < across && place.down < down ? place : null;
+  }, [mark]);
+  const marked = mark && placeOf(mark, across, down, keyOf);
+  const gone = keyOf !== undefined && mark !== null && marked === null;
+  React.useEffect(() => {
+    if (gone) {
+      setMark(null); // what comes back is not marked again by itself
+    }
+  }, [gone]);
+  const go = (place: IPlace): void => setMark({ place, key: keyOf?.(place), said: told(place) });
   const walk = (event: React.KeyboardEvent): void => {
     const next = across > 0 && down > 0 ? walked(event.key, marked, across, down) : null;
     if (next) {
       event.preventDefault();
-      setPlace(next);
+      go(next);
     }
   };
+  const how = trans.__('Walk over the figures with the arrow keys.');
   return (
     <>
       {/* eslint-disable-next-line jsx-a11y/no-noninteractive-element-interactions -- an application is what takes keys */}
@@ -72,17 +93,43 @@ export function Walkable({ kind, label, across, down, told, children }: IWalkabl
         tabIndex={0}
         onKeyDown={walk}
       >
-        {children(room, marked, setPlace)}
+        {children(room, marked, go)}
       </div>
-      <p className="flaas-Heat-told" role="status">
-        {marked ? (
-          told(marked)
-        ) : (
-          <span id={hint}>{trans.__('Walk over the figures with the arrow keys.')}</span>
-        )}
+      {/* Describes the chart also while the line below has something else to tell. */}
+      <span id={hint} hidden>
+        {how}
+      </span>
+      <p className="flaas-Heat-told" role={keyOf ? undefined : 'status'}>
+        {marked ? told(marked) : how}
       </p>
+      {keyOf && (
+        <p className="flaas-Hidden" role="status">
+          {mark?.said}
+        </p>
+      )}
     </>
   );
+}
+
+/** Where a mark is now; null if what it was on is no longer there. */
+function placeOf(
+  { place, key }: IMark,
+  across: number,
+  down: number,
+  keyOf: IWalkableProps['keyOf']
+): IPlace | null {
+  if (!keyOf) {
+    return place.across < across && place.down < down ? place : null;
+  }
+  for (let row = 0; row < down; row++) {
+    for (let column = 0; column < across; column++) {
+      const candidate = { across: column, down: row };
+      if (keyOf(candidate) === key) {
+        return candidate;
+      }
+    }
+  }
+  return null;
 }
 
 /** Where a key leads; the first key shows where one is. */
