@@ -412,8 +412,8 @@ def test_a_request_is_denied_after_a_question(lab: Lab, people: FakeApi) -> None
     access.press("Deny …")
     access.say_yes("Deny", "Deny")
     expect(access.root.get_by_text("Nothing waits.")).to_be_visible()
-    access.press("Show what is past")
     expect(access.root.get_by_role("list", name="Past")).to_contain_text("denied")
+    expect(access.root.get_by_role("article", name="Request")).to_contain_text("denied")
 
 
 # ---- audit ----------------------------------------------------------------------------------------------------

@@ -79,6 +79,12 @@ class Federation:
         """Run the health check of `service`."""
         return self.engine("healthcheck", "run", self.container(service), check=False) in ("", "healthy")
 
+    def ended(self, step: str) -> bool:
+        """Tell whether a step has ended, as it should."""
+        state = self.engine("inspect", "--format={{.State.Status}} {{.State.ExitCode}}", self.container(step))
+        assert not state.startswith("exited") or state == "exited 0", state
+        return state == "exited 0"
+
     def run_in(self, service: str, *words: str, timeout: float = 300) -> str:
         """Run a command in the container of `service`."""
         return self.engine("exec", self.container(service), *words, timeout=timeout)
@@ -108,6 +114,7 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]
     try:
         running.compose("up", "--detach")
         try:
+            wait_until("the members are signed for", lambda: running.ended("members-setup"), 600)
             for service in ("api", "relay", *HOSPITALS, "laboratory"):
                 wait_until(f"{service} is healthy", lambda service=service: running.healthy(service), 300)
         except AssertionError as failure:

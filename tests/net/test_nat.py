@@ -129,7 +129,7 @@ async def test_two_symmetric_nats_without_a_relay_are_told_to_get_one(federation
     assert "needs a relay" in error["hint"]
 
 
-async def test_a_site_that_lets_out_tcp_443_only_trains_by_the_relay(federation: Federation) -> None:
+async def test_a_site_that_lets_out_tcp_443_only_gets_through_by_the_relay(federation: Federation) -> None:
     federation.lab.firewall("a", "https")
     await federation.serve()
     a, b = await federation.join("a"), await federation.join("b")
@@ -140,7 +140,9 @@ async def test_a_site_that_lets_out_tcp_443_only_trains_by_the_relay(federation:
 
 
 @pytest.mark.parametrize("credentials", ["", "ward:p%40ss"])
-async def test_a_site_with_nothing_but_a_proxy_trains_by_the_relay(federation: Federation, credentials: str) -> None:
+async def test_a_site_with_nothing_but_a_proxy_gets_through_by_the_relay(
+    federation: Federation, credentials: str
+) -> None:
     federation.lab.firewall("a", "closed")
     wanted = {"credentials": "ward:p@ss"} if credentials else {}
     await federation.lab.start("ra", "proxy_process.py", {"host": PROXY, "port": 3128, **wanted})

@@ -47,9 +47,11 @@ export function Documents({ documents, again }: IDocumentsProps): JSX.Element | 
           </li>
         ))}
       </ul>
-      <Button small className="flaas-Button" onClick={again}>
-        {trans.__('Look again')}
-      </Button>
+      <div className="flaas-Buttons">
+        <Button small className="flaas-Button" onClick={again}>
+          {trans.__('Look again')}
+        </Button>
+      </div>
     </section>
   );
 }
