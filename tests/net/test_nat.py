@@ -140,9 +140,7 @@ async def test_a_site_that_lets_out_tcp_443_only_gets_through_by_the_relay(feder
 
 
 @pytest.mark.parametrize("credentials", ["", "ward:p%40ss"])
-async def test_a_site_with_only_a_proxy_gets_through_by_the_relay(
-    federation: Federation, credentials: str
-) -> None:
+async def test_a_site_with_only_a_proxy_gets_through_by_the_relay(federation: Federation, credentials: str) -> None:
     federation.lab.firewall("a", "closed")
     wanted = {"credentials": "ward:p@ss"} if credentials else {}
     await federation.lab.start("ra", "proxy_process.py", {"host": PROXY, "port": 3128, **wanted})
