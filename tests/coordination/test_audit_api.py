@@ -83,7 +83,12 @@ def app(database: Database) -> FastAPI:
     app = FastAPI(default_response_class=HalResponse)
     settings = Settings(database_url="", tick=0.01)
     app.state.hosted = SimpleNamespace(
-        database=database, settings=settings, authenticators=[Names()], usage=UsageLog(), vault=VAULT
+        database=database,
+        settings=settings,
+        authenticators=[Names()],
+        usage=UsageLog(),
+        vault=VAULT,
+        scheduler=SimpleNamespace(heard=lambda: None),
     )
     problems.install(app)
     app.include_router(routes.router)

@@ -141,6 +141,7 @@ def site(built: tuple[str, Database, dict[str, str], Rows], monkeypatch: pytest.
         settings=Settings(database_url=url),
         authenticators=[Sessions(database)],
         usage=UsageLog(),
+        scheduler=SimpleNamespace(heard=lambda: None),
     )
     app.add_middleware(Gate, metrics=Metrics(database, app.state.hosted.settings, lambda: 0), body_limit=1 << 20)
     problems.install(app)

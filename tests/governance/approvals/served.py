@@ -94,6 +94,7 @@ def serving(world: World) -> Iterator[Served]:
         settings=Settings(database_url="sqlite:///unused.db"),
         authenticators=[Names(world)],
         usage=UsageLog(),
+        scheduler=SimpleNamespace(heard=lambda: None),
     )
     app.add_middleware(Gate, metrics=Metrics(world.database, app.state.hosted.settings, lambda: 0), body_limit=100_000)
     problems.install(app)

@@ -104,6 +104,7 @@ class IdentityApi:
             provider=self.provider,
             vault=self.provider.vault,
             usage=SimpleNamespace(note=lambda *_: None),
+            scheduler=SimpleNamespace(heard=lambda: None),
             authenticators=[
                 Bearer(_no_opaque, access.authenticate),
                 NodeSignatures(self._organisation_of, lambda *_: True),
