@@ -98,7 +98,7 @@ def test_an_older_record_never_comes_back(domain: Domain, node: Identity) -> Non
 def test_a_revoked_membership_never_comes_back(domain: Domain, node: Identity) -> None:
     directory = domain.directory()
     old = domain.memberships[node.node_id]
-    domain.admit(node.node_id, serial=2, not_after=1)
+    domain.admit(node.node_id, serial=2, not_before=0, not_after=1)
     directory.update(domain.listing())
     assert _code(directory, node.node_id) == "membership-expired"
     domain.memberships[node.node_id] = old

@@ -211,7 +211,7 @@ async def test_a_live_connection_ends_with_the_membership(domain: Domain, start:
     await ours.call(theirs.node_id, Message("echo"))
     lost = asyncio.Event()
     ours.on_peer_lost(lambda node_id: lost.set())
-    domain.admit(ours.node_id, serial=2, not_after=1)
+    domain.admit(ours.node_id, serial=2, not_before=0, not_after=1)
     theirs.directory.update(domain.listing())
     await asyncio.wait_for(lost.wait(), 10)
     with pytest.raises(NotAllowed, match="membership-expired"):
