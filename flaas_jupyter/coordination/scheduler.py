@@ -69,9 +69,10 @@ class Scheduler:
         self._ticked = now
         with self._database.reading() as session:
             stale = presence.has_stale(session, now)
-            anybody = session.scalar(select(Node.id).where(online(now, self._settings)).limit(1))
+            quiet = now - self._heard > timedelta(seconds=self._settings.online_window)
+            alone = quiet and session.scalar(select(Node.id).where(online(now, self._settings)).limit(1)) is None
             waiting = session.scalars(select(Run.number).where(Run.state.in_(states.OPEN))).all()
-        if not anybody and now - self._heard > timedelta(seconds=self._settings.online_window):
+        if alone:
             # Nobody at all: it may well be this API that is cut off, and nodes have each other to go on with.
             self._reached_since = now
         if stale and now >= self._awake_since + timedelta(seconds=self._settings.heartbeat):

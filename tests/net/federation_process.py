@@ -144,11 +144,11 @@ def train(federation: Scattered, rounds: int, stopping: threading.Event) -> None
 
 
 def paths(federation: Scattered) -> list[dict[str, Any]]:
-    """Return how the nodes are connected, once they have told."""
+    """Return how the nodes are connected, once all have told."""
     with federation.connect() as session:
         project = session.project(federation.project)
         until = time.monotonic() + 45.0
-        while (told := project.mesh).empty and time.monotonic() < until:
+        while not set(federation.nodes) <= set((told := project.mesh)["from"]) and time.monotonic() < until:
             time.sleep(0.5)
         rows: list[dict[str, Any]] = told[["from", "to", "path"]].to_dict("records")
         return rows

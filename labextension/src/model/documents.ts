@@ -1,12 +1,10 @@
 /** Documents of the projects' domains that wait for more holders of the domain key. */
 
-import { type ISignal, Signal } from '@lumino/signaling';
-
 import type { IApproval } from '../governance';
 import { problemOf } from '../request';
-import type { IApi, IModel, IProblem } from '../tokens';
+import type { IApi } from '../tokens';
 import { isWhole } from './approvals';
-import { coalesced } from './lists';
+import { LookModel } from './look';
 
 /** What one or more holders have signed, and others must before it is in force. */
 export interface IPendingDocument {
@@ -79,73 +77,13 @@ async function readDocuments(api: IApi, projects: readonly string[]): Promise<Pr
   return found.flat().sort((one, other) => one.created.localeCompare(other.created));
 }
 
-/** What waits in the projects of whoever is signed in, as of the last look that did not fail. */
-export class DocumentsModel implements IModel {
+/** What waits in the projects of whoever is signed in. */
+export class DocumentsModel extends LookModel<readonly ProjectDocument[]> {
   constructor(api: IApi, projects: () => readonly string[]) {
-    this._load = coalesced(async () => {
-      const turn = this._turn;
-      try {
-        const found = await readDocuments(api, projects());
-        if (turn !== this._turn) {
-          return; // nobody, or somebody else, is signed in meanwhile
-        }
-        this._documents = found;
-        this._problem = null;
-      } catch (error) {
-        if (turn !== this._turn) {
-          return;
-        }
-        this._problem = problemOf(error);
-      }
-      this._emit();
-    });
-  }
-
-  get changed(): ISignal<this, void> {
-    return this._changed;
+    super(() => readDocuments(api, projects()), []);
   }
 
   get documents(): readonly ProjectDocument[] {
-    return this._documents;
+    return this.found;
   }
-
-  /** Why the last look failed; what was known before is still there. */
-  get problem(): IProblem | null {
-    return this._problem;
-  }
-
-  get isDisposed(): boolean {
-    return this._disposed;
-  }
-
-  /** Look anew; never fails, the outcome is `problem`. */
-  refresh(): Promise<void> {
-    return this._load();
-  }
-
-  /** Nobody, or somebody else, is signed in. */
-  forget(): void {
-    this._turn++;
-    this._documents = [];
-    this._problem = null;
-    this._emit();
-  }
-
-  dispose(): void {
-    this._disposed = true;
-    Signal.clearData(this);
-  }
-
-  private _emit(): void {
-    if (!this._disposed) {
-      this._changed.emit();
-    }
-  }
-
-  private _load: () => Promise<void>;
-  private _changed = new Signal<this, void>(this);
-  private _documents: readonly ProjectDocument[] = [];
-  private _problem: IProblem | null = null;
-  private _turn = 0;
-  private _disposed = false;
 }

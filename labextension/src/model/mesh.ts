@@ -3,11 +3,8 @@
  * somebody watches.
  */
 
-import { type ISignal, Signal } from '@lumino/signaling';
-
-import { problemOf } from '../request';
-import type { IApi, IMesh, IMeshLink, IMeshNode, IModel, IProblem, PathKind } from '../tokens';
-import { coalesced } from './lists';
+import type { IApi, IMesh, IMeshLink, IMeshNode, PathKind } from '../tokens';
+import { LookModel } from './look';
 
 /** Two nodes that are connected, and what they say of it. */
 export interface IConnection {
@@ -23,58 +20,15 @@ export interface IConnection {
 /** What is drawn where two nodes say different things: the path that is further round, and one that is known. */
 const FURTHEST: readonly PathKind[] = ['relay', 'tls', 'direct'];
 
-export class MeshModel implements IModel {
-  constructor(
-    private readonly _api: IApi,
-    project: string
-  ) {
-    const path = `/v1/projects/${encodeURIComponent(project)}/mesh`;
-    this._load = coalesced(async () => {
-      try {
-        this._mesh = await this._api.api<IMesh>(path);
-        this._problem = null;
-      } catch (error) {
-        this._problem = problemOf(error);
-      }
-      if (!this._disposed) {
-        this._changed.emit();
-      }
-    });
-  }
-
-  get changed(): ISignal<this, void> {
-    return this._changed;
+export class MeshModel extends LookModel<IMesh | null> {
+  constructor(api: IApi, project: string) {
+    super(() => api.api<IMesh>(`/v1/projects/${encodeURIComponent(project)}/mesh`), null);
   }
 
   /** null before it was read. */
   get mesh(): IMesh | null {
-    return this._mesh;
+    return this.found;
   }
-
-  /** Why the last look failed; what was known before is still there. */
-  get problem(): IProblem | null {
-    return this._problem;
-  }
-
-  get isDisposed(): boolean {
-    return this._disposed;
-  }
-
-  /** Look anew; never fails, the outcome is `problem`. */
-  refresh(): Promise<void> {
-    return this._load();
-  }
-
-  dispose(): void {
-    this._disposed = true;
-    Signal.clearData(this);
-  }
-
-  private _load: () => Promise<void>;
-  private _changed = new Signal<this, void>(this);
-  private _mesh: IMesh | null = null;
-  private _problem: IProblem | null = null;
-  private _disposed = false;
 }
 
 /** Nodes that take part themselves, by name; one that is a relay besides is among them. */
