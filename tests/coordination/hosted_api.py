@@ -36,12 +36,12 @@ WAIT = 20.0
 DAY = 86_400
 
 QUICK = {
-    "gather_timeout": 10.0,
+    "gather_timeout": 60.0,
     "aggregator_timeout": 0.3,
-    "patience": 10.0,
+    "patience": 60.0,
     "start_grace": 0.0,
     "heartbeat": 0.2,
-    "online_window": 5.0,
+    "online_window": 60.0,
     "keepalive": 0.2,
     "poll": 0.1,
     "tick": 0.02,
