@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Engine, NullPool, create_engine, event, text
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
@@ -71,6 +71,7 @@ class Database:
         self._turn = threading.Lock()
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="database")
         self._listeners: list[Callable[[], None]] = []
+        self._on_error: list[Callable[[ExceptionContext], None]] = []
         self._engine = self._connect()
 
     def reading(self, tenant: Tenant = SYSTEM) -> contextlib.AbstractContextManager[Session]:
@@ -115,7 +116,13 @@ class Database:
 
     def on_errors(self, listener: Callable[[BaseException], None]) -> None:
         """Call `listener`, from whichever thread, with each error of the data base, whoever deals with it."""
-        event.listen(self._engine, "handle_error", lambda context: listener(context.sqlalchemy_exception))
+
+        def tell(context: ExceptionContext) -> None:
+            if context.sqlalchemy_exception is not None:
+                listener(context.sqlalchemy_exception)
+
+        self._on_error.append(tell)
+        event.listen(self._engine, "handle_error", tell)
 
     def migrate(self, revision: str = "head") -> None:
         """Bring the schema up to `revision`, as the role that the URL names, and let the API's role in.
@@ -154,6 +161,9 @@ class Database:
         """Close the connections, once what goes on in threads is done."""
         self._threads.shutdown(wait=True)
         self._engine.dispose()
+        # The mappers' caches of statements keep the engine's dialect, and with it whoever listens there.
+        while self._on_error:
+            event.remove(self._engine, "handle_error", self._on_error.pop())
 
     def __repr__(self) -> str:
         return self._url.render_as_string(hide_password=True)

@@ -59,9 +59,9 @@ class Integers(Lossy):
         """Return the update."""
         count = -(-parameters // self.block)
         require_tensors(tensors, values=(self.dtype, (parameters,)), scales=("<f4", (count,)))
-        scales = tensors["scales"].astype(np.float64)
-        if not np.isfinite(scales).all() or (scales < 0).any():
+        if not np.isfinite(tensors["scales"]).all() or (tensors["scales"] < 0).any():
             raise malformed("a scale is not a finite number from 0 on")
+        scales = tensors["scales"].astype(np.float64)  # warns of a signalling NaN, so not before
         blocks = self._in_blocks(tensors["values"].astype(np.float64))
         blocks *= (scales / float(np.iinfo(self.dtype).max))[:, None]
         return blocks.reshape(-1)[:parameters]
