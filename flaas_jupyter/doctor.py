@@ -161,6 +161,7 @@ def _tls() -> Iterable[Finding]:
 def _api() -> Iterable[Finding]:
     from .communications.coordinator import Bearer, Coordinator
     from .communications.trust import Trust
+    from .terminal import PATIENCE
 
     home = Home.default()
     credentials = home.credentials()
@@ -170,7 +171,7 @@ def _api() -> Iterable[Finding]:
 
     async def ask(token: str) -> tuple[str, str]:
         trust = Trust.of(home, credentials.url)
-        async with Coordinator(credentials.url, Bearer(token), trust=trust) as coordinator:
+        async with Coordinator(credentials.url, Bearer(token), trust=trust, retry_for=PATIENCE) as coordinator:
             health = await coordinator.get("/v1/health")
             me = await coordinator.get("/v1/me")
             roles = ", ".join(sorted({held["role"] for held in me["roles"]})) or me["kind"]

@@ -13,7 +13,7 @@ import click
 from .answers import without_links
 from .errors import Unreachable
 from .home import Credentials, Home
-from .terminal import as_json, ca_fingerprint, show, told
+from .terminal import PATIENCE, as_json, ca_fingerprint, show, told
 
 if TYPE_CHECKING:
     from .kept_sign_in import SignedIn
@@ -194,7 +194,7 @@ def _me(home: Home, url: str, auth: Any) -> dict[str, Any]:
     from .communications.trust import Trust
 
     async def ask() -> dict[str, Any]:
-        async with Coordinator(url, auth, trust=Trust.of(home, url)) as coordinator:
+        async with Coordinator(url, auth, trust=Trust.of(home, url), retry_for=PATIENCE) as coordinator:
             return await coordinator.get("/v1/me")
 
     return asyncio.run(ask())

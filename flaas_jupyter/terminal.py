@@ -22,6 +22,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
+PATIENCE = 5.0
+"""Seconds in which an API that does not answer is asked again, while somebody sits at a terminal and waits."""
+
 as_json = click.option("--json", "json_output", is_flag=True, help="Print the result as JSON.")
 ca_fingerprint = click.option(
     "--ca-fingerprint",
@@ -97,7 +100,7 @@ def at_api(work: Callable[[Coordinator], Awaitable[T]], url: str | None = None) 
     address, authority = caller(home, url)
 
     async def run() -> T:
-        async with Coordinator(address, authority, trust=Trust.of(home, address)) as coordinator:
+        async with Coordinator(address, authority, trust=Trust.of(home, address), retry_for=PATIENCE) as coordinator:
             return await work(coordinator)
 
     return asyncio.run(run())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -75,10 +76,17 @@ def fitted(model: flaas.FederatedModel, federation: Any, **options: Any) -> np.n
     return vector(model)
 
 
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the simulations of these tests have compiled."""
+    return tmp_path_factory.mktemp("programs")
+
+
 @pytest.fixture(autouse=True)
-def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A FLAAS_HOME of the test's own."""
+def home(tmp_path_factory: pytest.TempPathFactory, programs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A FLAAS_HOME of the test's own, but for compiled programs."""
     folder = tmp_path_factory.mktemp("home")
+    (folder / "programs").symlink_to(programs)
     monkeypatch.setenv("FLAAS_HOME", str(folder))
     return folder
 
