@@ -33,6 +33,7 @@ from collections import deque
 
 from ..errors import Unreachable
 from .carrier import NORMAL, URGENT, Closing, Path
+from .transports import cut
 from .wire import Buffer
 
 logger = logging.getLogger(__name__)
@@ -168,14 +169,14 @@ class Multiplexed(asyncio.BufferedProtocol):
             words = reason.encode()[:_LONGEST_REASON]
             if not self.transport.is_closing():
                 self.transport.write(HEADER.pack(CLOSE, code, len(words)) + words)
-            asyncio.get_running_loop().call_later(LINGER, self.transport.abort)
+            asyncio.get_running_loop().call_later(LINGER, cut, self.transport)
 
     async def gone(self, *, within: float = _FAREWELL) -> None:
         """Return once the socket is free, after `close`; the far side has so many seconds to hang up."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self.transport is not None:
             await asyncio.wait((self._gone,), timeout=within)
-            self.transport.abort()
+            cut(self.transport)
             await asyncio.wait((self._gone,), timeout=_FAREWELL)
 
     # ---- what its streams ask -----------------------------------------------------------------------------------
@@ -391,7 +392,7 @@ class Multiplexed(asyncio.BufferedProtocol):
         if self.transport is not None:
             if not self.transport.is_closing():  # closed twice, a transport can not be aborted any more
                 self.transport.close()
-            asyncio.get_running_loop().call_later(LINGER, self.transport.abort)
+            asyncio.get_running_loop().call_later(LINGER, cut, self.transport)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() or (error := task.exception()) is None:

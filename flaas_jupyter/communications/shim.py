@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from ..errors import Unreachable
+from .transports import cut
 from .trust import Trust, tls_problem
 
 logger = logging.getLogger(__name__)
@@ -314,7 +315,7 @@ async def _end(writer: asyncio.StreamWriter) -> None:
     try:
         await asyncio.wait_for(writer.wait_closed(), _CLOSE_SECONDS)
     except (TimeoutError, asyncio.CancelledError) as error:
-        writer.transport.abort()
+        cut(writer.transport)
         if isinstance(error, asyncio.CancelledError):
             raise
     except OSError:

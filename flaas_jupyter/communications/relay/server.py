@@ -20,6 +20,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from ...errors import FlaasError, InvalidInput, NotAllowed, NotAuthenticated, Unreachable
+from ..transports import cut
 from . import frames, handshake
 from .admission import Admission
 from .counters import Counters
@@ -204,7 +205,7 @@ class RelayServer:
         if protocol.transport is not None:
             if not protocol.transport.is_closing():  # an answer to a probe may be on its way still
                 self._refused("handshake-timeout")
-            protocol.transport.abort()
+            cut(protocol.transport)
 
     def _settled(self, protocol: Any) -> None:
         """Take the connection out of those that have to prove a key in time: it has, or is over."""

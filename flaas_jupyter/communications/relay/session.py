@@ -11,6 +11,7 @@ from typing import Final
 from aiohttp import WSCloseCode, web
 
 from ..token_bucket import TokenBucket
+from ..transports import cut
 from .limits import Limits, Memory
 
 CLOSING_SECONDS: Final = 2.0
@@ -120,12 +121,12 @@ class Session:
         with contextlib.suppress(TimeoutError, ConnectionError):
             async with asyncio.timeout(CLOSING_SECONDS):
                 await self._socket.close(code=code, message=reason.encode()[:123])
-        self._transport.abort()
+        cut(self._transport)
 
     def cut(self, outcome: str) -> None:
         """End the connection at once: a node that takes nothing cannot be told why."""
         self.ending = self.ending or outcome
-        self._transport.abort()
+        cut(self._transport)
 
     def forget(self) -> None:
         """Give back the memory of what still waits; nothing is sent any more."""
