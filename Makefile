@@ -3,6 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 # Processes that run tests side by side; many of these wait for other processes most of the time.
 WORKERS ?= 2
+BROWSERS ?= 3
 BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -55,7 +56,9 @@ node_modules/.installed: package.json yarn.lock | setup
 	@touch $@
 
 # ---- checks -------------------------------------------------------------------------------------
-test: setup bundle lint test-frontend test-python test-browser test-networks
+test: setup bundle
+	$(MAKE) -j 2 -O lint test-frontend
+	$(MAKE) test-python test-browser test-networks
 
 lint: setup node_modules/.installed
 	ruff check .
@@ -92,7 +95,7 @@ test-net: setup
 
 test-browser: setup bundle
 	$(BIN)/python tests/browser/browser.py
-	$(BIN)/python -m pytest -m "browser and not long" -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -m "browser and not long" -n $(BROWSERS) --dist loadfile
 
 # Requests made from the API's own description, what peers and strangers can send to a mesh and a relay (atheris for
 # each target, hypothesis for the relay's sockets), for longer than the tests do; FLAAS_FUZZ_SECONDS says how long each.

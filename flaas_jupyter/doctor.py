@@ -159,9 +159,8 @@ def _tls() -> Iterable[Finding]:
 
 
 def _api() -> Iterable[Finding]:
-    from .communications.coordinator import Bearer, Coordinator
+    from .communications.coordinator import PATIENCE, Bearer, Coordinator
     from .communications.trust import Trust
-    from .terminal import PATIENCE
 
     home = Home.default()
     credentials = home.credentials()

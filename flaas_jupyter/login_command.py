@@ -13,7 +13,7 @@ import click
 from .answers import without_links
 from .errors import Unreachable
 from .home import Credentials, Home
-from .terminal import PATIENCE, as_json, ca_fingerprint, show, told
+from .terminal import as_json, ca_fingerprint, show, told
 
 if TYPE_CHECKING:
     from .kept_sign_in import SignedIn
@@ -190,7 +190,7 @@ def _keep(home: Home, signed_in: SignedIn) -> dict[str, Any]:
 
 
 def _me(home: Home, url: str, auth: Any) -> dict[str, Any]:
-    from .communications.coordinator import Coordinator
+    from .communications.coordinator import PATIENCE, Coordinator
     from .communications.trust import Trust
 
     async def ask() -> dict[str, Any]:

@@ -22,9 +22,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
-PATIENCE = 5.0
-"""Seconds in which an API that does not answer is asked again, while somebody sits at a terminal and waits."""
-
 as_json = click.option("--json", "json_output", is_flag=True, help="Print the result as JSON.")
 ca_fingerprint = click.option(
     "--ca-fingerprint",
@@ -92,7 +89,7 @@ def at_api(work: Callable[[Coordinator], Awaitable[T]], url: str | None = None) 
     NotAuthenticated
         Nobody is signed in there.
     """
-    from .communications.coordinator import Coordinator
+    from .communications.coordinator import PATIENCE, Coordinator
     from .communications.trust import Trust
     from .signing_in import caller
 

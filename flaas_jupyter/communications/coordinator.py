@@ -38,6 +38,9 @@ from .trust import Trust, is_loopback, require_private, unreachable
 
 logger = logging.getLogger(__name__)
 
+PATIENCE = 10.0
+"""Seconds in which an API that does not answer is asked again while somebody waits for the first word of it."""
+
 Json = dict[str, Any]
 
 _ANSWER_LIMIT = 32 << 20

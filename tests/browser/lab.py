@@ -132,7 +132,10 @@ class Lab:
     def open(self, *, reset: bool = True) -> Lab:
         """Open JupyterLab, in an empty workspace unless `reset` is false."""
         self.page.goto(f"{self.server.url}lab?token={self.server.token}{'&reset' if reset else ''}")
-        return self.wait_ready()
+        self.wait_ready()
+        if reset:  # the launcher opens by itself then, and takes the focus from whatever has it
+            self.page.locator(".jp-Launcher").wait_for()
+        return self
 
     def reload(self) -> Lab:
         """Reload the page, as a person would."""

@@ -145,6 +145,7 @@ def count_above(column):
     return {"kind": "count", "where": above(column, -50.0)}
 
 
+@pytest.mark.long
 def test_a_lying_releaser_is_refused_a_lost_one_replaced_and_a_lost_node_left_out(five, asking):
     federation, data = five
     session, source = asking(federation)

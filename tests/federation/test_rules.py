@@ -96,6 +96,7 @@ def test_voting_under_secure_aggregation_is_voting_in_the_clear(five):
             assert masked[node] == pytest.approx(columns, rel=0.05, abs=1e-4)
 
 
+@pytest.mark.long
 def test_budgets_outlive_the_aggregator(five):
     federation, _ = five
     rule = flaas.aggregation("fedqv", theta=0.02, budget=30.0)

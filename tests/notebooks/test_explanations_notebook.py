@@ -14,14 +14,11 @@ NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "06-data-and-explanations.i
 DATA = Path(os.environ.get("FLAAS_DATA", "data"))
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("source", "size"),
-    [
-        ("scikit-learn", "tiny"),
-        pytest.param("scikit-learn", "small", marks=pytest.mark.long),
-        pytest.param("heart disease and credit default", "small", marks=pytest.mark.long),
-    ],
+    [("scikit-learn", "tiny"), ("scikit-learn", "small"), ("heart disease and credit default", "small")],
 )
 def test_the_notebook_brings_tables_in_trains_and_explains(tmp_path, monkeypatch, source, size):
     if source != "scikit-learn" and not ((DATA / "heart-disease").is_dir() and (DATA / "credit-default").is_dir()):
