@@ -3,7 +3,6 @@ SHELL := /bin/bash
 PYTHON ?= python3
 # Processes that run tests side by side; many of these wait for other processes most of the time.
 WORKERS ?= 2
-BROWSERS ?= 3
 BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -95,7 +94,7 @@ test-net: setup
 
 test-browser: setup bundle
 	$(BIN)/python tests/browser/browser.py
-	$(BIN)/python -m pytest -m "browser and not long" -n $(BROWSERS) --dist loadfile
+	$(BIN)/python -m pytest -m "browser and not long" -n $(WORKERS) --dist loadfile
 
 # Requests made from the API's own description, what peers and strangers can send to a mesh and a relay (atheris for
 # each target, hypothesis for the relay's sockets), for longer than the tests do; FLAAS_FUZZ_SECONDS says how long each.

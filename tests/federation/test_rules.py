@@ -77,6 +77,7 @@ def voted(federation, run):
     return [{client["node"]: client["columns"] for client in report["clients"]} for report in rounds]
 
 
+@pytest.mark.long
 def test_voting_under_secure_aggregation_is_voting_in_the_clear(five):
     federation, _ = five
     weights, told, bound = [], [], 1e-5

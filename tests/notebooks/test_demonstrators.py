@@ -19,12 +19,10 @@ def surroundings(tmp_path, monkeypatch, size):
     monkeypatch.setenv("KERAS_BACKEND", "jax")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("size", ["tiny", pytest.param("small", marks=pytest.mark.long)])
-@pytest.mark.parametrize(
-    "name", [pytest.param("02-poisoning-and-defences", marks=pytest.mark.long), "03-quadratic-voting"]
-)
+@pytest.mark.parametrize("size", ["tiny", "small"])
+@pytest.mark.parametrize("name", ["02-poisoning-and-defences", "03-quadratic-voting"])
 def test_a_demonstrator_runs_and_shows_its_figures(name, size, surroundings):
     book = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
     assert not any(cell.get("outputs") for cell in book.cells), "notebooks are committed without outputs"

@@ -12,7 +12,7 @@ from nbclient import NotebookClient
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_the_vertical_notebook_trains_over_real_nodes(tmp_path, monkeypatch):
     monkeypatch.setenv("FLAAS_HOME", str(tmp_path))
