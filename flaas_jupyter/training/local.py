@@ -25,6 +25,7 @@ from ..plan import TrainingPlan, weights_by_path
 from . import streaming
 from .anchor import Anchor
 from .epoch import BURST_SECONDS, Epoch, Stop, flat_metrics, stopped
+from .replicas import without_replicas
 from .seeds import ClientSeeds
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class LocalTraining:
         self._data = (x, y)
         self._window = streaming.window_rows(x, y) if streaming.is_streamed(x, y) else None
         model.optimizer.build(model.trainable_variables)
+        without_replicas(model.optimizer)
         self._fresh = [(v, keras.ops.convert_to_numpy(v)) for v in model.optimizer.variables]
         self._schedule = learning_rate_schedule(plan)
         self._random_states = random_states(model)

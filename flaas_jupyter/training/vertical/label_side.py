@@ -13,6 +13,7 @@ from ..arrays import Arrays, canonical_target
 from ..epoch import flat_metrics
 from ..local import non_finite
 from ..matching import match
+from ..replicas import without_replicas
 from .part import Part
 from .scaling import Scaler
 from .state import Verdict
@@ -115,6 +116,7 @@ class Steps:
 
         model = side.model
         require_separable(model.optimizer)
+        without_replicas(model.optimizer)
         self._side = side
         self._loss = keras.metrics.Mean()
         owned = len(side.own)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ...protocols.vertical.leakage import label_leak
 from ...protocols.vertical.protection import clip_rows, protect_gradients
 from ..local import non_finite
+from ..replicas import without_replicas
 from .encoders import outputs, require_width
 from .exchange import tensor
 from .label_side import LabelSide, Steps, require_separable
@@ -123,6 +124,7 @@ class _FeatureSide:
         require_width(self.model, part.plan.widths[part.me], part.me)
         require_separable(self.model.optimizer)
         self.model.optimizer.build(self.model.trainable_variables)
+        without_replicas(self.model.optimizer)
         self.scaler: Scaler = part.scaler()
         self._columns = self.scaler(part.common())
         self.train, _ = part.plan.split_rows(len(self._columns))
