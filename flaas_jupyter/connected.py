@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from . import mesh_status, signing_in
 from .answers import frame
-from .communications.coordinator import PATIENCE, Bearer, Coordinator, Credentials
+from .communications.coordinator import Bearer, Coordinator, Credentials
 from .communications.dial_signal import DialSignal
 from .communications.directory import Directory
 from .communications.identity import Identity
@@ -99,7 +99,7 @@ class Session:
         self._meshes: dict[str, Mesh] = {}
         self._joining = asyncio.Lock()
         self._directories: dict[str, Directory] = {}
-        self.me: dict[str, Any] = self._loop.run(self._coordinator.get("/v1/me", retry_for=PATIENCE))
+        self.me: dict[str, Any] = self.get("/v1/me")
         """Subject, organisation, roles and permissions that the API knows the token by."""
         atexit.register(self.close)
 
