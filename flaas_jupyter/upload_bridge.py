@@ -33,7 +33,7 @@ import numpy as np
 
 from . import signing_in
 from .communications.carrier import Carrier
-from .communications.coordinator import Coordinator
+from .communications.coordinator import PATIENCE, Coordinator
 from .communications.dial_signal import DialSignal
 from .communications.directory import Directory
 from .communications.identity import Identity
@@ -52,7 +52,6 @@ log = logging.getLogger(__name__)
 HEADER_LIMIT = 4 << 20
 BODY_LIMIT = LARGEST_CHUNK + CHUNK_OVERHEAD
 ANSWER_SECONDS, CHUNK_SECONDS = 60.0, 120.0
-API_SECONDS = 10.0
 AT_ONCE = 8
 """Requests that are worked at; further ones wait in the pipe."""
 _PIPE = 1 << 20
@@ -206,7 +205,7 @@ class Bridge:
     def _api(self) -> Coordinator:
         """Return a way to the API for whoever is signed in now."""
         url, credentials = signing_in.caller(self._home)
-        return Coordinator(url, credentials, retry_for=API_SECONDS, trust=Trust.of(self._home, url))
+        return Coordinator(url, credentials, retry_for=PATIENCE, trust=Trust.of(self._home, url))
 
     async def _joined(self, project: str) -> tuple[Mesh, Identity]:
         """Return the project's mesh, joined under the person's key."""

@@ -23,6 +23,7 @@ MISSING = (
 _IN_A_HURRY = "-c fsync=off -c full_page_writes=off -c synchronous_commit=off -c autovacuum=off"
 """What is in it need not outlive a crash, and nothing of its own accord locks a data base that a test copies."""
 _ROOM = 2 << 30
+"""Bytes that the data bases of a run of tests do not fill."""
 
 
 def find_binaries() -> Path | None:

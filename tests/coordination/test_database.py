@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -132,6 +134,23 @@ def test_reading_sees_one_snapshot_and_changes_nothing(database):
         with database.writing() as other:
             other.add(Organisation(id="new", name="New", created=datetime.now(UTC)))
         assert session.scalar(select(func.count()).select_from(Organisation)) == 0
+
+
+def test_a_data_base_that_is_closed_lets_go_of_who_listened(fresh_url):
+    class Ear:
+        def hear(self, error: BaseException) -> None:
+            raise AssertionError(error)
+
+    found(fresh_url)
+    database, ear = Database(fresh_url), Ear()
+    database.on_errors(ear.hear)
+    with database.writing() as session:  # what the mappers remember of it outlives the data base
+        session.add(Organisation(id="north", name="North", created=datetime.now(UTC)))
+    listening = weakref.ref(ear)
+    database.close()
+    del database, session, ear
+    gc.collect()
+    assert listening() is None
 
 
 def test_times_are_kept_in_utc(database):
