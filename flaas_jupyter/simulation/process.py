@@ -1,28 +1,24 @@
 """An executor in a process of its own, so that clients train in another Keras backend than the notebook's.
 
-Data, weights and results lie in files that both processes map into memory (in ``/dev/shm`` where there is one), so that
-only a few numbers cross the pipe; messages are msgpack. The worker leaves when the pipe closes, whatever happened to
-the notebook.
+Data, weights and results lie in files that both processes map into memory (see `shared_files`), so that only a few
+numbers cross the pipe; messages are msgpack. The worker leaves when the pipe closes, whatever happened to the notebook.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import weakref
 from collections.abc import Callable
 from multiprocessing.connection import Connection, Pipe
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgpack
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import Aborted, FlaasError
+from .shared_files import SharedFiles
 from .work import ClientData, RoundOutput, RoundWork
 
 if TYPE_CHECKING:
@@ -44,17 +40,20 @@ class ProcessExecutor:
     Raises
     ------
     FlaasError
-        What the worker's executor refused; ``worker-died`` if it ended.
+        What the worker's executor refused; ``worker-died`` if it ended; ``simulation-no-room``.
     """
 
     def __init__(self, plan: TrainingPlan, data: ClientData, backend: str, workers: int) -> None:
         self.name = backend
-        shared = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
-        self._folder = Path(tempfile.mkdtemp(prefix="flaas-", dir=shared))
-        self._weights = _mapped(self._folder / "weights", (plan.parameters,), plan.dtype)
-        self._values = _mapped(self._folder / "values", (1, plan.parameters), plan.dtype)
-        self._pipe, self._process = _start(backend, workers, self._folder)
-        self._end = weakref.finalize(self, _stop, self._process, self._pipe, self._folder)
+        self._files = SharedFiles.create()
+        try:
+            self._weights = self._files.array("weights", (plan.parameters,), plan.dtype)
+            self._values = self._files.array("values", (1, plan.parameters), plan.dtype)
+            self._pipe, self._process = _start(backend, workers, self._files)
+        except BaseException:
+            self._files.remove()
+            raise
+        self._end = weakref.finalize(self, _stop, self._process, self._pipe, self._files)
         try:
             self._ask(
                 {"do": "prepare", "plan": plan.to_dict(), "backend": backend, "workers": workers} | self._share(data)
@@ -67,10 +66,10 @@ class ProcessExecutor:
         groups: dict[str, Any] = {}
         for group, arrays in (("inputs", data.arrays.inputs), ("targets", data.arrays.targets)):
             for index, (name, values) in enumerate(arrays.items()):
-                np.save(self._folder / f"{group}{index}.npy", values, allow_pickle=False)
+                self._files.save(f"{group}{index}.npy", values)
                 groups.setdefault(group, []).append(name)
-        np.save(self._folder / "rows.npy", np.concatenate(data.rows))
-        np.save(self._folder / "sizes.npy", np.array([len(rows) for rows in data.rows]))
+        self._files.save("rows.npy", np.concatenate(data.rows))
+        self._files.save("sizes.npy", np.array([len(rows) for rows in data.rows]))
         return groups | {"name": data.arrays.name, "columns": list(data.arrays.columns), "salts": list(data.salts)}
 
     def run(self, work: RoundWork) -> RoundOutput:
@@ -81,10 +80,10 @@ class ProcessExecutor:
         """Begin one round's work; the worker does it beside the caller."""
         rows = len(work.tasks) if work.each else work.lanes
         if len(self._values) < rows:
-            self._values = _mapped(self._folder / "values", (rows, len(work.weights)), self._values.dtype)
+            self._values = self._files.array("values", (rows, len(work.weights)), self._values.dtype)
         self._weights[:] = work.weights
         if work.free is not None:
-            _mapped(self._folder / "free", (len(work.weights),), np.dtype(bool))[:] = work.free
+            self._files.array("free", (len(work.weights),), bool)[:] = work.free
         self._tell(
             {
                 "do": "run",
@@ -152,12 +151,12 @@ class ProcessExecutor:
         )
 
     def _last_words(self) -> str:
-        log = self._folder / "log"
+        log = self._files.path("log")
         lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
         return lines[-1][:300] if lines else "it said nothing."
 
 
-def _start(backend: str, workers: int, folder: Path) -> tuple[Connection, subprocess.Popen[bytes]]:
+def _start(backend: str, workers: int, files: SharedFiles) -> tuple[Connection, subprocess.Popen[bytes]]:
     ours, theirs = Pipe()
     environment = {
         **os.environ,
@@ -166,9 +165,9 @@ def _start(backend: str, workers: int, folder: Path) -> tuple[Connection, subpro
         "FLAAS_WORKER_THREADS": str(workers),
     }
     environment.pop("PYTHONSTARTUP", None)
-    with (folder / "log").open("wb") as log:
+    with (files.folders[-1] / "log").open("wb") as log:  # on the disk: it grows
         process = subprocess.Popen(  # noqa: S603  # this interpreter and our own module
-            [sys.executable, "-m", "flaas_jupyter.simulation.worker", str(theirs.fileno()), str(folder)],
+            [sys.executable, "-m", "flaas_jupyter.simulation.worker", str(theirs.fileno()), *map(str, files.folders)],
             env=environment,
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
@@ -180,13 +179,8 @@ def _start(backend: str, workers: int, folder: Path) -> tuple[Connection, subpro
     return ours, process
 
 
-def _stop(process: subprocess.Popen[bytes], pipe: Connection, folder: Path) -> None:
+def _stop(process: subprocess.Popen[bytes], pipe: Connection, files: SharedFiles) -> None:
     pipe.close()
     process.kill()
     process.wait()
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _mapped(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    path.unlink(missing_ok=True)
-    return np.memmap(path, dtype=dtype, mode="w+", shape=shape)
+    files.remove()

@@ -1,9 +1,8 @@
-"""The worker process of a simulation: ``python -m flaas_jupyter.simulation.worker FD FOLDER``; see `process`."""
+"""The worker process of a simulation: ``python -m flaas_jupyter.simulation.worker FD FOLDER …``; see `process`."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import traceback
 from multiprocessing.connection import Connection
@@ -17,10 +16,11 @@ from ..errors import FlaasError
 from ..plan import TrainingPlan
 from ..training.arrays import Arrays
 from .executors import inside
+from .shared_files import SharedFiles
 from .work import ClientData, Executor, RoundWork, Task
 
 
-def main(descriptor: int, folder: Path) -> None:
+def main(descriptor: int, files: SharedFiles) -> None:
     """Answer messages until the pipe closes."""
     pipe = Connection(descriptor)
     if os.environ.get("KERAS_BACKEND") == "tensorflow":
@@ -33,11 +33,11 @@ def main(descriptor: int, folder: Path) -> None:
             return
         try:
             if message["do"] == "prepare":
-                executor = _prepare(message, folder)
+                executor = _prepare(message, files)
                 answer: dict[str, Any] = {}
             else:
                 assert executor is not None  # it is prepared first
-                answer = _run(executor, message, folder)
+                answer = _run(executor, message, files)
         except FlaasError as error:
             answer = {"error": error.to_dict()}
         except Exception as error:
@@ -62,24 +62,24 @@ def _one_core_an_operation() -> None:
         tf.config.threading.set_inter_op_parallelism_threads(workers)
 
 
-def _prepare(message: dict[str, Any], folder: Path) -> Executor:
+def _prepare(message: dict[str, Any], files: SharedFiles) -> Executor:
     groups = {
         group: {
-            name: np.load(folder / f"{group}{index}.npy", mmap_mode="r", allow_pickle=False)
+            name: np.load(files.path(f"{group}{index}.npy"), mmap_mode="r", allow_pickle=False)
             for index, name in enumerate(message[group])
         }
         for group in ("inputs", "targets")
     }
     arrays = Arrays(message["name"], groups["inputs"], groups["targets"], tuple(message["columns"]))
-    ends = np.cumsum(np.load(folder / "sizes.npy"))
-    rows = np.split(np.load(folder / "rows.npy"), ends[:-1])
+    ends = np.cumsum(np.load(files.path("sizes.npy")))
+    rows = np.split(np.load(files.path("rows.npy")), ends[:-1])
     data = ClientData(arrays, tuple(rows), tuple(message["salts"]))
     return inside(TrainingPlan.from_dict(message["plan"]), data, message["backend"], int(message["workers"]))
 
 
-def _run(executor: Executor, message: dict[str, Any], folder: Path) -> dict[str, Any]:
-    weights = np.array(np.memmap(folder / "weights", dtype=message["dtype"], mode="r"))
-    free = np.memmap(folder / "free", dtype=bool, mode="r") if message["free"] else None
+def _run(executor: Executor, message: dict[str, Any], files: SharedFiles) -> dict[str, Any]:
+    weights = np.array(np.memmap(files.path("weights"), dtype=message["dtype"], mode="r"))
+    free = np.memmap(files.path("free"), dtype=bool, mode="r") if message["free"] else None
     tasks = [Task(client, epochs, rate, share) for client, epochs, rate, share in message["tasks"]]
     work = RoundWork(
         message["number"],
@@ -92,7 +92,7 @@ def _run(executor: Executor, message: dict[str, Any], folder: Path) -> dict[str,
         free=None if free is None else np.array(free),
     )
     output = executor.run(work)
-    values = np.memmap(folder / "values", dtype=weights.dtype, mode="r+", shape=(message["rows"], len(weights)))
+    values = np.memmap(files.path("values"), dtype=weights.dtype, mode="r+", shape=(message["rows"], len(weights)))
     for place, row in enumerate(output.values):
         values[place] = row
     return {
@@ -102,7 +102,8 @@ def _run(executor: Executor, message: dict[str, Any], folder: Path) -> dict[str,
 
 
 if __name__ == "__main__":
+    given = SharedFiles([Path(folder) for folder in sys.argv[2:]])
     try:
-        main(int(sys.argv[1]), Path(sys.argv[2]))
+        main(int(sys.argv[1]), given)
     finally:  # a notebook that was killed could not
-        shutil.rmtree(sys.argv[2], ignore_errors=True)
+        given.remove()

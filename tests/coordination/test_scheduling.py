@@ -69,8 +69,9 @@ def test_a_lost_aggregator_is_replaced_and_fenced(federation):
 def test_an_aggregator_that_is_back_in_time_stays(start_api, enter):
     federation = enter(start_api(aggregator_timeout=5.0))
     run, leader, _ = federation.led_run(federation.three())
-    leader.go_offline()
     watched = federation.follow()
+    leader.go_offline()
+    watched.until("node.offline", node=leader.id)
     leader.come_online()
     watched.until("node.online", node=leader.id)
     leader.move(run, "running")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,12 +17,12 @@ import numpy as np
 import pytest
 
 import flaas_jupyter as flaas
-from flaas_jupyter.errors import Aborted
+from flaas_jupyter.errors import Aborted, FlaasError
+from flaas_jupyter.simulation import shared_files
 from flaas_jupyter.simulation.process import ProcessExecutor
+from flaas_jupyter.simulation.shared_files import MEMORY, SharedFiles
 
 from .conftest import classifier, fitted, rows, vector
-
-SHARED = Path("/dev/shm" if os.access("/dev/shm", os.W_OK) else "/tmp")
 
 
 def worker_of(federation: Any) -> ProcessExecutor:
@@ -121,13 +123,13 @@ def test_a_federation_that_is_forgotten_takes_worker_and_shared_memory_along():
     federation = flaas.simulate(x, y, clients=8, backend="jax", workers=1)
     fitted(classifier(), federation, rounds=1)
     worker = worker_of(federation)
-    pid, folder = worker._process.pid, worker._folder
-    assert folder.is_dir()
-    assert folder.parent == SHARED
+    pid, folders = worker._process.pid, worker._files.folders
+    assert worker._files.path("values").parent == folders[0]
+    assert folders[0].parent == (MEMORY if os.access(MEMORY, os.W_OK) else Path(tempfile.gettempdir()))
     del federation, worker
     gc.collect()
     assert not is_running(pid)
-    assert not folder.exists()
+    assert not any(folder.exists() for folder in folders)
 
 
 @pytest.mark.long
@@ -139,8 +141,62 @@ def test_a_worker_removes_its_memory_when_the_notebook_was_killed():
     worker = worker_of(federation)
     worker._pipe.close()
     worker._process.wait(timeout=30)
-    assert not worker._folder.exists()
+    assert not any(folder.exists() for folder in worker._files.folders)
     federation.close()
+
+
+@pytest.fixture
+def little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A memory of 8 KiB, such as a container has one of 64 MB."""
+    folder = tmp_path / "memory"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", str(folder)], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"A file system in memory cannot be mounted here: {mounted.stderr.strip()}")
+    monkeypatch.setattr(shared_files, "MEMORY", folder)
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_what_memory_has_no_room_for_goes_to_the_disk(on_tensorflow, little_memory):
+    """Writing to a mapped file with no memory behind it would end the notebook's process (SIGBUS)."""
+    expected = fitted(classifier(), on_tensorflow)
+    x, y = rows()
+    little = flaas.simulate(x, y, clients=8, backend="tensorflow", workers=2)
+    np.testing.assert_array_equal(fitted(classifier(), little), expected)
+    files = worker_of(little)._files
+    assert files.path("weights").parent.parent == little_memory
+    assert files.path("inputs0.npy").parent.parent == Path(tempfile.gettempdir())
+    little.close()
+    assert not any(folder.exists() for folder in files.folders)
+
+
+def test_a_file_moves_to_the_disk_when_it_outgrows_memory(little_memory):
+    files = SharedFiles.create()
+    small = files.array("values", (1, 1_000), np.float32)
+    small[:] = 1
+    large = files.array("values", (80, 1_000), np.float32)
+    large[:] = 2
+    assert small.min() == small.max() == 1  # what is still mapped stays
+    assert files.path("values") == files.folders[1] / "values"
+    assert not (files.folders[0] / "values").exists()
+    np.testing.assert_array_equal(np.memmap(files.path("values"), np.float32, "r"), np.full(80_000, 2, np.float32))
+    files.remove()
+
+
+def test_room_nowhere_is_said(little_memory, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(little_memory))
+    files = SharedFiles.create()
+    many = np.ones(80_000, np.float32)
+    for put in (lambda: files.array("values", many.shape, many.dtype), lambda: files.save("rows.npy", many)):
+        with pytest.raises(FlaasError) as caught:
+            put()
+        assert caught.value.code == "simulation-no-room"
+        assert str(little_memory) in caught.value.message
+    assert not any(path.is_file() for folder in files.folders for path in folder.iterdir())
+    files.remove()
 
 
 def test_another_seed_needs_no_other_worker(on_jax):
