@@ -86,12 +86,15 @@ def started(
 
 @pytest.fixture(scope="session")
 def three_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LocalFederation, Tables]]:
-    """Three nodes over QUIC, as on machines of their own; five, below, speak TLS, as on one machine."""
+    """Three nodes over QUIC, as on machines of their own; five, below, speak TLS, as on one machine.
+
+    A node takes 400 MB: the three stay for all files of a process of tests, the five for one.
+    """
     sizes = {"north": 40, "south": 25, "west": 90}
     yield from started(tmp_path_factory.mktemp("three"), sizes, mesh='carriers = ["iroh"]\n')
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def five_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LocalFederation, Tables]]:
     yield from started(tmp_path_factory.mktemp("five"), {"a": 30, "b": 45, "c": 60, "d": 25, "e": 50})
 
