@@ -238,7 +238,7 @@ def test_a_token_renews_itself_for_every_kind_of_client(api: IdentityApi, home: 
 
         keys.rotate(session, api.provider.vault, api.provider.now(), compromised=True)
     api.provider.keys.forget()
-    with httpx.Client(base_url=api.url, trust_env=False) as client:
+    with httpx.Client(base_url=api.url, trust_env=False, timeout=60) as client:
         answer = client.get("/v1/me", auth=auth)
     assert answer.json()["subject"] == "ana"
 

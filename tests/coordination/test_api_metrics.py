@@ -27,7 +27,7 @@ def test_callers_cannot_make_series(federation):
     def requests() -> set[str]:
         return {name for name in scraped(federation) if name.startswith("flaas_api_request")}
 
-    with httpx.Client(base_url=federation.api.url, trust_env=False) as client:
+    with httpx.Client(base_url=federation.api.url, trust_env=False, timeout=60) as client:
         client.get("/nothing/there")
         client.request("BREW", "/v1/runs/r-0")
         before = requests()

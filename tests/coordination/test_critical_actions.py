@@ -139,7 +139,10 @@ def other_policy(at: Installation) -> httpx.Response:
 
 def signing_keys(at: Installation) -> int:
     """Tell how many keys have come beside those that the installation began with."""
-    kids = {key["kid"] for key in httpx.get(f"{at.federation.api.url}/oauth/jwks", trust_env=False).json()["keys"]}
+    kids = {
+        key["kid"]
+        for key in httpx.get(f"{at.federation.api.url}/oauth/jwks", trust_env=False, timeout=60).json()["keys"]
+    }
     known = at.__dict__.setdefault("kids", kids)
     return len(kids - known) // 2  # the one that signs, and the next
 

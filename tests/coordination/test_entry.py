@@ -77,7 +77,7 @@ def test_unknown_addresses_and_methods_are_problems_too(federation):
 
 
 def test_the_description_names_operation_roles_and_answers_of_every_route(federation):
-    described = httpx.get(federation.api.url + "/openapi.json", trust_env=False).json()
+    described = httpx.get(federation.api.url + "/openapi.json", trust_env=False, timeout=60).json()
     for route in ROUTES:
         (method,) = route.methods
         entry = described["paths"][route.path][method.lower()]
@@ -114,6 +114,7 @@ def test_metrics_count_requests_bytes_runs_and_nodes(federation):
             "Content-Type": "application/json",
         },
         trust_env=False,
+        timeout=60,
     )
     second = metrics()
     posted = 'flaas_api_requests_total{method="POST",route="/v1/organisations",status="2xx"}'

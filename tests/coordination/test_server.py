@@ -60,7 +60,7 @@ def test_it_ends_at_once_with_streams_open(start, how):
     api, token = start()
     admin = {"Authorization": f"Bearer {token}"}
     project = {"id": "p", "name": "P", "domain_key": "ab" * 32, "organisations": ["platform"]}
-    httpx.post(f"{api.url}/v1/projects", json=project, headers=admin, trust_env=False).raise_for_status()
+    httpx.post(f"{api.url}/v1/projects", json=project, headers=admin, trust_env=False, timeout=60).raise_for_status()
     stream = Stream(api.port, "/v1/projects/p/events", admin)
     assert stream.status == 200
     began = time.monotonic()
@@ -77,14 +77,14 @@ def test_it_ends_at_once_with_streams_open(start, how):
 def test_what_was_answered_survives_a_kill(start):
     api, token = start()
     admin = {"Authorization": f"Bearer {token}"}
-    with httpx.Client(base_url=api.url, headers=admin, trust_env=False) as client:
+    with httpx.Client(base_url=api.url, headers=admin, trust_env=False, timeout=60) as client:
         for number in range(20):
             body = {"id": f"o-{number}", "name": "x"}
             assert client.post("/v1/organisations", json=body).status_code == 201
     os.kill(api.process.pid, signal.SIGKILL)
     api.process.wait()
     again, _ = start()
-    listed = httpx.get(f"{again.url}/v1/organisations?limit=200", headers=admin, trust_env=False).json()
+    listed = httpx.get(f"{again.url}/v1/organisations?limit=200", headers=admin, trust_env=False, timeout=60).json()
     assert len(listed["_embedded"]["organisations"]) == 21
 
 

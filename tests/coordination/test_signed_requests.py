@@ -15,7 +15,7 @@ from .hosted_api import Node
 
 def present(api, token: str, path: str = "/v1/me", **options) -> tuple[int, dict]:
     headers = {"Authorization": f"FlaasNode {token}", **options.pop("headers", {})}
-    response = httpx.request("GET", api.url + path, headers=headers, trust_env=False, **options)
+    response = httpx.request("GET", api.url + path, headers=headers, trust_env=False, timeout=60, **options)
     return response.status_code, response.json()
 
 

@@ -273,11 +273,11 @@ def test_whoever_signs_out_is_out(founded: Installation, tmp_path: Path) -> None
     assert kept is not None
     stolen = {"Authorization": f"Bearer {kept.access}"}
     me = f"{founded.federation.url}/v1/me"
-    assert httpx.get(me, headers=stolen, trust_env=False).status_code == 200
+    assert httpx.get(me, headers=stolen, trust_env=False, timeout=60).status_code == 200
     assert pit.flaas("logout") == "Signed out.\n"
-    assert httpx.get(me, headers=stolen, trust_env=False).status_code == 401
+    assert httpx.get(me, headers=stolen, trust_env=False, timeout=60).status_code == 401
     form = {"grant_type": "refresh_token", "refresh_token": kept.refresh, "client_id": kept.client}
-    again = httpx.post(f"{founded.federation.url}/oauth/token", data=form, trust_env=False)
+    again = httpx.post(f"{founded.federation.url}/oauth/token", data=form, trust_env=False, timeout=60)
     assert (again.status_code, again.json()["error"]) == (400, "invalid_grant")
     assert "no-token" in pit.refused("approvals", "list")
     assert "approver" in pit.sign_in()

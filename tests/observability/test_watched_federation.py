@@ -51,7 +51,7 @@ class Watched:
 
     def metrics_of(self, name: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
         """Scrape a process as Prometheus does; return its samples by name and labels."""
-        answer = httpx.get(f"{self.url_of(name)}/metrics", trust_env=False).raise_for_status()
+        answer = httpx.get(f"{self.url_of(name)}/metrics", trust_env=False, timeout=60).raise_for_status()
         return {
             (sample.name, tuple(sorted(sample.labels.items()))): sample.value
             for family in text_string_to_metric_families(answer.text)
@@ -60,7 +60,7 @@ class Watched:
 
     def health_of(self, name: str) -> tuple[int, dict[str, str]]:
         """Probe a process as a container's orchestrator does."""
-        answer = httpx.get(f"{self.url_of(name)}/healthz", trust_env=False)
+        answer = httpx.get(f"{self.url_of(name)}/healthz", trust_env=False, timeout=60)
         return answer.status_code, answer.json()
 
 
@@ -200,7 +200,7 @@ def test_the_api_counts_by_route_and_tells_how_the_platform_stands(watched):
     assert metrics["flaas_api_database_up", ()] == 1
     assert not any("?" in value or watched.run in value for _, pairs in metrics for _, value in pairs)
     # Without a token nothing of this is on the public port.
-    assert httpx.get(f"{watched.federation.url}/metrics", trust_env=False).status_code == 401
+    assert httpx.get(f"{watched.federation.url}/metrics", trust_env=False, timeout=60).status_code == 401
 
 
 @pytest.mark.parametrize("name", ["api", *NODES])

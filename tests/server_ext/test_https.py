@@ -56,7 +56,9 @@ def jupyter(api: TlsServer, tmp_path: Path) -> Iterator[httpx.Client]:
     try:
         trust = httpx.create_ssl_context(trust_env=False)
         trust.load_verify_locations(cadata=pem_of(OF_JUPYTER))
-        with httpx.Client(base_url=_address(process, tmp_path / "log"), verify=trust, trust_env=False) as browser:
+        with httpx.Client(
+            base_url=_address(process, tmp_path / "log"), verify=trust, trust_env=False, timeout=60
+        ) as browser:
             yield browser
     finally:
         process.terminate()
@@ -92,6 +94,6 @@ def test_the_extension_works_under_https(jupyter: httpx.Client, api: TlsServer) 
     assert (signed_in.status_code, signed_in.json()["subject"]) == (201, "ada"), signed_in.text
     assert any("Bearer a-token" in request for request in api.requests)
 
-    outside = httpx.get(f"{jupyter.base_url}flaas/status", verify=False, trust_env=False)
+    outside = httpx.get(f"{jupyter.base_url}flaas/status", verify=False, trust_env=False, timeout=60)
     assert outside.status_code == 403
     assert "Location" not in outside.headers
