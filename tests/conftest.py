@@ -26,10 +26,10 @@ _AFTER_TIMEOUT = 60.0
 @pytest.hookimpl(wrapper=True)
 def _end_if_it_hangs(item: pytest.Item) -> Generator[None, object, object]:
     """Dump all stacks and leave: a timeout is an exception, and it comes once; native code and clearing up may hang."""
-    marker = item.get_closest_marker("timeout")
-    seconds = marker.args[0] if marker else float(item.config.getini("timeout"))
     if item.config.getoption("timeout") == 0:  # `make fuzz`
         return (yield)
+    marker = item.get_closest_marker("timeout")
+    seconds = marker.args[0] if marker else float(item.config.getini("timeout"))
     faulthandler.dump_traceback_later(
         seconds + _AFTER_TIMEOUT, exit=True, file=item.config.stash[fault_handler_stderr_fd_key]
     )

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from blake3 import blake3
 
 from ..errors import InvalidInput, Unreachable
+from ..mapped_files import reserve
 
 log = logging.getLogger(__name__)
 
@@ -88,10 +89,7 @@ class Arrival:
             have.unlink(missing_ok=True)
             descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
             try:
-                if hasattr(os, "posix_fallocate"):  # writing to a mapped file on a full disk would kill the process
-                    os.posix_fallocate(descriptor, 0, size)
-                else:
-                    os.truncate(descriptor, size)
+                reserve(descriptor, size)
             except OSError:
                 part.unlink()
                 raise

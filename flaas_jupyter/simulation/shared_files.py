@@ -1,7 +1,7 @@
 """Files that a simulation and its worker process both map: in memory while there is room, then on the disk.
 
-Containers commonly have 64 MB of ``/dev/shm``. A file can be made larger than that, and whoever then writes to the part
-with nothing behind it is killed by the system (SIGBUS); so room is reserved before anything is mapped.
+Containers commonly have 64 MB of ``/dev/shm``, and files can be made larger than that; so room is reserved before
+anything is mapped (see `mapped_files`).
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ..errors import FlaasError
+from ..mapped_files import reserve
 
 MEMORY = Path("/dev/shm")  # noqa: S108
 
@@ -60,7 +61,7 @@ class SharedFiles:
 
         def reserved(path: Path) -> NDArray[Any]:
             with path.open("wb") as file:
-                _reserve(file, int(np.prod(shape)) * np.dtype(dtype).itemsize)
+                reserve(file.fileno(), int(np.prod(shape)) * np.dtype(dtype).itemsize)
             return np.memmap(path, dtype=dtype, mode="r+", shape=shape)
 
         return self._put(name, reserved)
@@ -76,7 +77,7 @@ class SharedFiles:
 
         def saved(path: Path) -> None:
             with path.open("wb") as file:
-                _reserve(file, values.nbytes + _HEADER)
+                reserve(file.fileno(), values.nbytes + _HEADER)
                 np.save(file, values, allow_pickle=False)
                 file.truncate()
 
@@ -103,10 +104,3 @@ class SharedFiles:
             code="simulation-no-room",
             hint="Make room, or name a folder on a larger disk in the environment variable TMPDIR and start again.",
         )
-
-
-def _reserve(file: IO[bytes], size: int) -> None:
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(file.fileno(), 0, size)
-    else:  # macOS, which has no folder in memory either
-        file.truncate(size)

@@ -82,7 +82,7 @@ def test_whatever_the_description_permits_is_answered_as_it_says(world, api, pha
     assert not outcome.findings, outcome.report()
     assert not outcome.errors, outcome.report()
     assert not [status for status in outcome.statuses if status >= 500]
-    assert sum(outcome.cases.values()) > 10  # in the time there is; a slow machine makes few
+    assert sum(outcome.cases.values()) > 50
     assert {200, 404, 422} <= set(outcome.statuses)
 
 
